@@ -1,0 +1,15 @@
+//! Floor 0: what every room shares — ids, traits for time and chance, limits, and Go's glob.
+
+pub mod clock;
+pub mod glob;
+pub mod ids;
+pub mod limits;
+
+pub use clock::{Clock, Random, UnixMillis};
+pub use ids::{ClusterId, LeaseId, MachineId, MemberId};
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// A boxed future, so that traits with async methods can be trait objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,133 @@
+//! What the agent needs of a machine: the trait that the executors below implement.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{BoxFuture, UnixMillis};
+
+/// A unit's state, in systemd's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ActiveState {
+    /// `loaded`, `not-found`, `error`, `masked`.
+    pub load: String,
+    /// `active`, `activating`, `reloading`, `deactivating`, `inactive`, `failed`.
+    pub active: String,
+    /// `running`, `dead`, `exited`, `failed`, `start-pre`, …
+    pub sub: String,
+}
+
+/// A unit as handed to an executor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitFile {
+    /// The full name, for example `web@1.service`.
+    pub name: String,
+    /// The text to be run. `[X-Fleet]` may be in it and means nothing here.
+    pub text: String,
+    /// SHA-1 of the normalised text, 40 hex digits: the executor keeps it with the unit and reports it.
+    pub hash: String,
+}
+
+/// A unit that the executor has: after a restart of the node, what it finds and adopts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub name: String,
+    pub hash: String,
+    pub state: ActiveState,
+}
+
+/// Pushed by the executor whenever it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    pub name: String,
+    /// `None`: the executor no longer has the unit.
+    pub state: Option<ActiveState>,
+}
+
+/// Which lines of a unit's output are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalQuery {
+    /// The newest N lines first of all; `None`: all there are.
+    pub lines: Option<usize>,
+    /// Go on with new lines until the reader hangs up.
+    pub follow: bool,
+    /// `journalctl`'s output format: `short`, `cat`, `json`, …; executors without a journal know `short`, `cat` and `json`.
+    pub output: String,
+}
+
+/// A unit's output as it comes, formatted, each chunk ending at a line's end. Dropping it ends the reading.
+pub trait JournalStream: Send {
+    /// The next lines; `None` at the end (never, when following).
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Vec<u8>, ExecutorError>>>;
+}
+
+/// What `systemctl status` would print, and the exit code that it would end with (0 active, 3 not active, 4 no such unit).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusText {
+    pub text: String,
+    pub exit_code: i32,
+}
+
+/// Why an executor could not do what it was told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExecutorError {
+    /// The unit asks for what this executor does not offer, or its text is wrong: names the line and the remedy.
+    #[error("{unit}: {reason}")]
+    Unsupported { unit: String, reason: String },
+    #[error("{unit}: not loaded here")]
+    NotLoaded { unit: String },
+    #[error("{unit}: {doing}: {reason}")]
+    Failed {
+        unit: String,
+        doing: String,
+        reason: String,
+    },
+    #[error("{doing}: no answer within {waited:?}")]
+    TimedOut { doing: String, waited: Duration },
+}
+
+/// The line of output that an executor of our own keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalLine {
+    pub at: UnixMillis,
+    pub pid: u32,
+    /// The name of the program that wrote it.
+    pub identifier: String,
+    pub message: Vec<u8>,
+}
+
+/// Runs the units of one machine. All methods return once the job is accepted or refused, not once it is done:
+/// how it goes on is pushed as [`StateChange`]s. A failing unit never delays another.
+pub trait Executor: Send + Sync + 'static {
+    /// `systemd` or `process`.
+    fn name(&self) -> &'static str;
+
+    /// The units that are here already, running or not: what is left of an earlier life of the node, adopted.
+    fn adopt(&self) -> BoxFuture<'_, Result<Vec<Held>, ExecutorError>>;
+
+    /// Makes a batch of units known under their names, replacing files of the same names; starts none.
+    /// One result for each, in order.
+    fn load(&self, units: Vec<UnitFile>) -> BoxFuture<'_, Vec<Result<(), ExecutorError>>>;
+
+    /// Starts a loaded unit; a no-op where it is active.
+    fn start<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>>;
+
+    /// Stops a loaded unit: ExecStop and ExecStopPost run. A no-op where it is not active.
+    fn stop<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>>;
+
+    /// Forgets a unit. One that still runs is stopped first, to its end, within its own time-outs.
+    fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>>;
+
+    /// Waits for the next changes of states. Called by one loop; changes that nobody waited for are kept, the newest of each unit.
+    fn changes(&self) -> BoxFuture<'_, Vec<StateChange>>;
+
+    /// `systemctl status` for people.
+    fn status<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<StatusText, ExecutorError>>;
+
+    /// The unit's output.
+    fn journal<'a>(
+        &'a self,
+        name: &'a str,
+        query: JournalQuery,
+    ) -> BoxFuture<'a, Result<Box<dyn JournalStream>, ExecutorError>>;
+}

@@ -1,0 +1,184 @@
+//! The door that every floor above uses: writes, reads, watches, leases and the cluster's state.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::command::{Applied, Op, Position};
+use super::error::KvError;
+use super::types::{Event, Lease, Member, RangeReply, RangeRequest, Space};
+use super::v2;
+use crate::base::{BoxFuture, ClusterId, LeaseId, MemberId};
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// Sees every write acknowledged before the read began; needs a quorum.
+    #[default]
+    Linearizable,
+    /// Answers from the node's own state, which may be behind.
+    Serializable,
+}
+
+/// Why the store did not answer. [`StoreError::Refused`] is the request's own fault, the rest are the cluster's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error(transparent)]
+    Refused(#[from] KvError),
+    /// `missing` names each peer that does not answer and since when.
+    #[error(
+        "no quorum: {reachable} of {voters} voters answer, {needed} are needed; missing: {missing}"
+    )]
+    NoQuorum {
+        reachable: usize,
+        voters: usize,
+        needed: usize,
+        missing: String,
+    },
+    #[error("no leader: an election is under way ({detail})")]
+    NoLeader { detail: String },
+    /// The outcome is unknown: the write may yet happen.
+    #[error("request timed out after {waited:?} {doing}")]
+    TimedOut { waited: Duration, doing: String },
+    #[error("too many requests: {0}")]
+    Overloaded(String),
+    #[error("this node is stopping")]
+    Stopping,
+    /// This kind of store cannot do it (a remote etcd, for example).
+    #[error("not supported: {0}")]
+    Unsupported(String),
+    /// The store itself is broken; the node ends.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Where a watch begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WatchStart {
+    /// With the first change after the watch is made.
+    #[default]
+    Now,
+    /// With the changes of this revision (inclusive), which may lie in the future.
+    Revision(i64),
+    /// With the change that took this v2 index (inclusive). User space only.
+    V2Index(u64),
+}
+
+/// What to watch: one key, or the range from `key` to `range_end` (as in a range request).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchRequest {
+    pub space: Space,
+    pub key: Bytes,
+    pub range_end: Bytes,
+    pub start: WatchStart,
+}
+
+/// Changes in their order. All events of one revision are in one batch; a batch may hold several revisions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchBatch {
+    /// Every event up to this revision has now been delivered. A batch without events reports progress.
+    pub revision: i64,
+    pub events: Vec<Event>,
+}
+
+/// Why a watch ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WatchEnd {
+    /// What it asked for is gone; the oldest that can be watched is the revision after `revision`.
+    #[error("required revision has been compacted (compacted to {revision})")]
+    Compacted { revision: i64 },
+    /// The oldest v2 index still known.
+    #[error("the requested history has been cleared (oldest index {oldest})")]
+    V2Cleared { oldest: u64 },
+    /// The reader was too slow; it may watch again from `resume`.
+    #[error("watcher fell behind; resume from revision {resume}")]
+    TooSlow { resume: i64 },
+    #[error("the store is closing: {0}")]
+    Closed(String),
+}
+
+/// A running watch; dropping it ends it.
+pub trait WatchStream: Send {
+    /// Waits for the next batch. Cancel-safe: a dropped wait loses nothing.
+    fn next(&mut self) -> BoxFuture<'_, Result<WatchBatch, WatchEnd>>;
+    /// The store's position when the watch began.
+    fn began(&self) -> Position;
+    /// The newest revision of the space up to which this watch has nothing more to deliver, if it has caught up.
+    fn caught_up(&self) -> Option<i64>;
+}
+
+/// How a peer is doing, as seen from this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    pub id: MemberId,
+    pub name: String,
+    /// `None`: it answers. Else: for how long it has not, and the last error.
+    pub silent: Option<(Duration, String)>,
+}
+
+/// The node and its cluster at a glance. Never waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub cluster: ClusterId,
+    pub member: MemberId,
+    pub name: String,
+    pub leader: Option<MemberId>,
+    pub learner: bool,
+    pub position: Position,
+    pub raft_applied: u64,
+    /// Bytes of the state file, and of what is in use within it.
+    pub db_bytes: u64,
+    pub db_bytes_in_use: u64,
+    pub peers: Vec<PeerStatus>,
+}
+
+/// The replicated store as seen from one node; any node serves any request.
+///
+/// Every future resolves within the bounds of `base::limits` with a reply or an error that names the cause.
+pub trait Store: Send + Sync + 'static {
+    /// Carries out a write on a quorum's disks. The refusal of a request is in [`Applied::result`].
+    fn write(&self, op: Op) -> BoxFuture<'_, Result<Applied, StoreError>>;
+
+    /// Reads a range.
+    fn range(
+        &self,
+        request: RangeRequest,
+        consistency: Consistency,
+    ) -> BoxFuture<'_, Result<(Position, RangeReply), StoreError>>;
+
+    /// Reads a path of the v2 view.
+    fn v2_get(
+        &self,
+        request: v2::GetRequest,
+        consistency: Consistency,
+    ) -> BoxFuture<'_, Result<(Position, v2::Outcome), StoreError>>;
+
+    /// Starts a watch on this node's own state.
+    fn watch(
+        &self,
+        request: WatchRequest,
+    ) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>>;
+
+    /// Extends a lease at the leader, without a log entry. Returns its time to live in milliseconds; 0: no such lease.
+    fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<i64, StoreError>>;
+
+    /// A lease, its remaining milliseconds, and its keys of the user space if asked for. `None`: no such lease.
+    #[allow(clippy::type_complexity)]
+    fn lease_time_to_live(
+        &self,
+        lease: LeaseId,
+        keys: bool,
+    ) -> BoxFuture<'_, Result<Option<(Lease, i64, Vec<Bytes>)>, StoreError>>;
+
+    /// All leases.
+    fn leases(&self) -> BoxFuture<'_, Result<Vec<LeaseId>, StoreError>>;
+
+    /// The members, from this node's own state.
+    fn members(&self) -> BoxFuture<'_, Result<Vec<Member>, StoreError>>;
+
+    /// The node and its cluster at a glance.
+    fn status(&self) -> Status;
+
+    /// Completes when this node's view of the leader differs from `known`.
+    fn leader_changed(&self, known: Option<MemberId>) -> BoxFuture<'_, Option<MemberId>>;
+}

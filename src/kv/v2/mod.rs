@@ -1,0 +1,115 @@
+//! etcd v2's view of the user space: paths are keys, directories are implied by the keys below them.
+//!
+//! Values only; HTTP forms, headers and JSON are made at the door. Source: etcd's v2 API and its `store` package's behaviour.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::types::V2Action;
+use crate::base::UnixMillis;
+
+/// A v2 read. `path` is cleaned, starts with `/` and has no trailing `/` (the root is `/`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetRequest {
+    pub path: String,
+    pub recursive: bool,
+    pub sorted: bool,
+    /// The reader's clock: `ttl` in the answer counts from it.
+    pub now: UnixMillis,
+}
+
+/// What must hold of the present node for a write to happen. Empty: no condition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    pub prev_value: Option<String>,
+    /// 0 means "no condition", as in etcd.
+    pub prev_index: u64,
+}
+
+/// A v2 write, after the door has checked and sorted its parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Write {
+    /// PUT without conditions: replaces a file or creates it; with `dir`, creates a directory.
+    Set {
+        value: String,
+        dir: bool,
+    },
+    /// PUT with `prevExist=false`.
+    Create {
+        value: String,
+        dir: bool,
+    },
+    /// PUT with `prevExist=true`. `refresh` keeps the value and wakes no watcher.
+    Update {
+        value: String,
+        dir: bool,
+        refresh: bool,
+    },
+    CompareAndSwap {
+        value: String,
+        condition: Condition,
+        refresh: bool,
+    },
+    /// POST: a child of the path named by the next index, 20 digits.
+    CreateInOrder {
+        value: String,
+    },
+    Delete {
+        recursive: bool,
+        dir: bool,
+    },
+    CompareAndDelete {
+        condition: Condition,
+    },
+}
+
+/// A v2 write of one path. `ttl_seconds`: `None` is permanent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteRequest {
+    pub path: String,
+    pub ttl_seconds: Option<u64>,
+    pub write: Write,
+}
+
+/// A node of the tree as the API shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// `/` for the root.
+    pub path: String,
+    pub dir: bool,
+    /// `None` for directories and in the `node` of deletions.
+    pub value: Option<Bytes>,
+    pub nodes: Vec<Node>,
+    pub created_index: u64,
+    pub modified_index: u64,
+    /// When it ends, and the seconds until then rounded up, counted from the request's clock.
+    pub expiration: Option<(UnixMillis, i64)>,
+}
+
+/// The verb of an answer: a write's action, or `get`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    Get,
+    Change(V2Action),
+}
+
+/// A good answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    pub action: Action,
+    pub node: Node,
+    pub prev_node: Option<Node>,
+    pub refresh: bool,
+}
+
+/// A bad answer. `code` is etcd's error number; `cause` is its `cause` field; `index` is the store's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{code}: ({cause}) [{index}]")]
+pub struct Failure {
+    pub code: u16,
+    pub cause: String,
+    pub index: u64,
+}
+
+/// The answer to a v2 request.
+pub type Outcome = Result<Answer, Failure>;
