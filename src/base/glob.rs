@@ -22,10 +22,7 @@ enum Token {
     Star,
     Any,
     Literal(char),
-    Class {
-        negated: bool,
-        ranges: Vec<(char, char)>,
-    },
+    Class { negated: bool, ranges: Vec<(char, char)> },
 }
 
 fn parse(pattern: &str) -> Result<Vec<Token>, BadPattern> {
@@ -51,11 +48,7 @@ fn parse_class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<To
             return Ok(Token::Class { negated, ranges });
         }
         let low = class_char(rest)?;
-        let high = if rest.next_if_eq(&'-').is_some() {
-            class_char(rest)?
-        } else {
-            low
-        };
+        let high = if rest.next_if_eq(&'-').is_some() { class_char(rest)? } else { low };
         ranges.push((low, high));
     }
 }

@@ -3,29 +3,52 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
 
 /// A Raft member. Computed from its peer URLs and the cluster token as etcd computes it; printed as hex without padding.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MemberId(pub u64);
 
 /// A cluster. Computed from its first members' ids as etcd computes it; printed as hex without padding.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClusterId(pub u64);
 
 /// A lease; positive, 0 means "no lease".
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LeaseId(pub i64);
 
 /// A host, by the 32 hex digits of its `/etc/machine-id`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MachineId(pub String);
+
+fn first_eight(digest: &[u8]) -> u64 {
+    digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+}
+
+impl MemberId {
+    /// The id of a founding member: the first eight bytes of the SHA-1 of its sorted peer URLs and the cluster's token,
+    /// as etcd computes it.
+    pub fn computed(peer_urls: &[String], cluster_token: &str) -> Self {
+        let mut sorted: Vec<&str> = peer_urls.iter().map(String::as_str).collect();
+        sorted.sort_unstable();
+        let mut hash = Sha1::new();
+        sorted.iter().for_each(|url| hash.update(url));
+        hash.update(cluster_token);
+        Self(first_eight(&hash.finalize()))
+    }
+}
+
+impl ClusterId {
+    /// The first eight bytes of the SHA-1 of the founding members' sorted ids, as etcd computes it.
+    pub fn computed(members: impl Iterator<Item = MemberId>) -> Self {
+        let mut sorted: Vec<MemberId> = members.collect();
+        sorted.sort_unstable();
+        let mut hash = Sha1::new();
+        sorted.iter().for_each(|member| hash.update(member.0.to_be_bytes()));
+        Self(first_eight(&hash.finalize()))
+    }
+}
 
 impl LeaseId {
     /// No lease.

@@ -1,0 +1,222 @@
+//! From text to checked values; every mistake is noted and the checking goes on.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::fragment::Fragment;
+use super::{ExecutorChoice, FleetSettings, Mistakes, PeerSetting, Settings, TemplateSettings};
+use crate::base::{ClusterId, MachineId, MemberId};
+
+struct Checker<'a> {
+    input: &'a Fragment,
+    mistakes: Vec<String>,
+}
+
+impl Checker<'_> {
+    fn text(&self, path: &str) -> String {
+        self.input.entries.get(path).map(|entry| entry.value.trim().to_owned()).unwrap_or_default()
+    }
+
+    fn list(&self, path: &str) -> Vec<String> {
+        self.text(path).split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn optional_path(&self, path: &str) -> Option<PathBuf> {
+        Some(self.text(path)).filter(|text| !text.is_empty()).map(PathBuf::from)
+    }
+
+    fn wrong(&mut self, path: &str, reason: &str) {
+        let (value, origin) =
+            self.input.entries.get(path).map_or(("", "default"), |entry| (entry.value.as_str(), entry.origin.as_str()));
+        self.mistakes.push(format!("{origin}: `{path}` is `{value}`: {reason}"));
+    }
+
+    fn number(&mut self, path: &str, least: u64, most: u64) -> u64 {
+        match self.text(path).parse::<u64>() {
+            Ok(number) if (least..=most).contains(&number) => number,
+            _ => {
+                self.wrong(path, &format!("write a whole number from {least} to {most}"));
+                least
+            }
+        }
+    }
+
+    fn truth(&mut self, path: &str) -> bool {
+        match self.text(path).to_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => true,
+            "false" | "no" | "off" | "0" => false,
+            _ => {
+                self.wrong(path, "write true or false");
+                false
+            }
+        }
+    }
+
+    /// `address:port` or `http://address:port`; `localhost` is 127.0.0.1.
+    fn addresses(&mut self, path: &str) -> Vec<SocketAddr> {
+        let mut addresses = Vec::new();
+        for item in self.list(path) {
+            let bare = item.strip_prefix("http://").unwrap_or(&item).trim_end_matches('/');
+            match bare.replace("localhost:", "127.0.0.1:").parse() {
+                Ok(address) => addresses.push(address),
+                Err(_) => self.wrong(path, &format!("`{item}` is not address:port, for example 127.0.0.1:2379")),
+            }
+        }
+        addresses
+    }
+
+    fn urls(&mut self, path: &str) -> Vec<String> {
+        let urls = self.list(path);
+        for url in &urls {
+            if let Err(reason) = check_url(url) {
+                self.wrong(path, &reason);
+            }
+        }
+        urls
+    }
+}
+
+fn check_url(url: &str) -> Result<(), String> {
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"))
+        .ok_or_else(|| format!("`{url}` is no URL; write http://host:port"))?;
+    let port = rest.rsplit_once(':').map(|(_, port)| port.trim_end_matches('/'));
+    match port.and_then(|port| port.parse::<u16>().ok()) {
+        Some(port) if port > 0 => Ok(()),
+        _ => Err(format!("`{url}` has no port; write http://host:port")),
+    }
+}
+
+pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
+    let mut checker = Checker { input, mistakes: input.mistakes.clone() };
+    let name = Some(checker.text("name")).filter(|name| !name.is_empty()).unwrap_or_else(|| hostname.to_owned());
+    let peer_listen = checker.addresses("peer.listen");
+    if peer_listen.len() != 1 && checker.mistakes.is_empty() {
+        checker.wrong("peer.listen", "write one address:port");
+    }
+    let peer_listen = peer_listen.first().copied().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2380));
+    let (cluster, member, peers) = cluster(&mut checker, &name, peer_listen);
+    let client_listen = checker.addresses("client.listen");
+    if client_listen.is_empty() {
+        checker.wrong("client.listen", "write at least one address:port");
+    }
+    let client_advertise = match checker.urls("client.advertise") {
+        urls if urls.is_empty() => client_listen.iter().map(|address| format!("http://{address}")).collect(),
+        urls => urls,
+    };
+    let heartbeat_ms = checker.number("heartbeat_ms", 10, 10_000);
+    let settings = Settings {
+        data_dir: PathBuf::from(checker.text("data_dir")),
+        cluster,
+        member,
+        peers,
+        heartbeat_ms,
+        election_ms: checker.number("election_ms", heartbeat_ms.saturating_mul(3), 60_000),
+        peer_listen,
+        client_listen,
+        client_advertise,
+        client_socket: checker.optional_path("client.socket"),
+        fleet: fleet(&mut checker),
+        template: TemplateSettings {
+            enabled: checker.truth("template.enabled"),
+            confdir: PathBuf::from(checker.text("template.confdir")),
+            prefix: checker.text("template.prefix"),
+        },
+        log_level: log_level(&mut checker),
+        name,
+    };
+    if checker.mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(checker.mistakes)) }
+}
+
+fn cluster(checker: &mut Checker<'_>, name: &str, listen: SocketAddr) -> (ClusterId, MemberId, Vec<PeerSetting>) {
+    let token = checker.text("cluster_token");
+    let own_urls = checker.urls("peer.advertise");
+    let mut named: Vec<(String, Vec<String>)> = Vec::new();
+    for item in checker.list("initial_cluster") {
+        let Some((peer, url)) = item.split_once('=') else {
+            checker.wrong("initial_cluster", &format!("`{item}` is not name=http://host:port"));
+            continue;
+        };
+        if let Err(reason) = check_url(url) {
+            checker.wrong("initial_cluster", &reason);
+        }
+        match named.iter_mut().find(|(known, _)| known == peer) {
+            Some((_, urls)) => urls.push(url.to_owned()),
+            None => named.push((peer.to_owned(), vec![url.to_owned()])),
+        }
+    }
+    if named.is_empty() {
+        let urls = if own_urls.is_empty() { vec![format!("http://{listen}")] } else { own_urls.clone() };
+        named.push((name.to_owned(), urls));
+    }
+    let peers: Vec<PeerSetting> = named
+        .into_iter()
+        .map(|(name, urls)| PeerSetting { id: MemberId::computed(&urls, &token), name, urls })
+        .collect();
+    for (index, peer) in peers.iter().enumerate() {
+        if let Some(twin) = peers[..index].iter().find(|other| other.id == peer.id) {
+            let reason = format!("`{}` and `{}` have the same peer URLs", twin.name, peer.name);
+            checker.wrong("initial_cluster", &reason);
+        }
+    }
+    let own = peers.iter().find(|peer| peer.name == name);
+    if own.is_none() {
+        let names: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
+        let reason = format!("this node's name, `{name}`, is not among {}; set `name` or add it", names.join(", "));
+        checker.wrong("initial_cluster", &reason);
+    }
+    if let Some(own) = own
+        && !own_urls.is_empty()
+        && own.urls != own_urls
+    {
+        checker.wrong("peer.advertise", &format!("initial_cluster has {} for `{name}`", own.urls.join(",")));
+    }
+    let member = own.map_or(MemberId(0), |peer| peer.id);
+    (ClusterId::computed(peers.iter().map(|peer| peer.id)), member, peers)
+}
+
+fn fleet(checker: &mut Checker<'_>) -> FleetSettings {
+    let mut metadata = Vec::new();
+    for pair in checker.list("fleet.metadata") {
+        match pair.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() && !value.trim().is_empty() => {
+                metadata.push((key.trim().to_owned(), value.trim().to_owned()));
+            }
+            _ => checker.wrong("fleet.metadata", &format!("`{pair}` is not key=value")),
+        }
+    }
+    let machine_id = checker.text("fleet.machine_id");
+    let hex = machine_id.len() == 32 && machine_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !machine_id.is_empty() && !hex {
+        checker.wrong("fleet.machine_id", "write 32 hex digits, as in /etc/machine-id");
+    }
+    let executor = match checker.text("fleet.executor").as_str() {
+        "auto" => ExecutorChoice::Auto,
+        "systemd" => ExecutorChoice::Systemd,
+        "process" => ExecutorChoice::Process,
+        _ => {
+            checker.wrong("fleet.executor", "write auto, systemd or process");
+            ExecutorChoice::Auto
+        }
+    };
+    let presence_ms = checker.number("fleet.presence_ms", 500, 3_600_000);
+    FleetSettings {
+        enabled: checker.truth("fleet.enabled"),
+        metadata,
+        public_ip: checker.text("fleet.public_ip"),
+        machine_id: Some(machine_id.to_lowercase()).filter(|id| !id.is_empty()).map(MachineId),
+        presence_ms: i64::try_from(presence_ms).unwrap_or(i64::MAX),
+        executor,
+        units_dir: PathBuf::from(checker.text("fleet.units_dir")),
+        socket: checker.optional_path("fleet.socket"),
+    }
+}
+
+fn log_level(checker: &mut Checker<'_>) -> String {
+    let level = checker.text("log.level");
+    if !["error", "warn", "info", "debug", "trace"].contains(&level.as_str()) {
+        checker.wrong("log.level", "write error, warn, info, debug or trace");
+    }
+    level
+}

@@ -1,0 +1,90 @@
+//! Every setting, once: its key, default and help. Flags, `NODE_*` variables, files and `--help` are all read off this table.
+
+/// A setting. The key `peer.listen` is the flag `--peer-listen`, the variable `NODE_PEER_LISTEN` and `listen` in `[peer]` of a file.
+pub struct Key {
+    pub path: &'static str,
+    /// As it would be written in a variable; lists are comma-separated.
+    pub default: &'static str,
+    pub help: &'static str,
+}
+
+/// All settings, in the order in which they are shown.
+pub const KEYS: &[Key] = &[
+    Key { path: "name", default: "", help: "this node's name; empty: the host's name" },
+    Key { path: "data_dir", default: "/var/lib/node", help: "where the log, the state and units' journals lie" },
+    Key {
+        path: "initial_cluster",
+        default: "",
+        help: "the first members, name=peer-URL[,…]; empty: a cluster of this node alone",
+    },
+    Key {
+        path: "cluster_token",
+        default: "etcd-cluster",
+        help: "tells clusters apart that were made from the same addresses; the same on every member",
+    },
+    Key { path: "heartbeat_ms", default: "100", help: "milliseconds between the leader's heartbeats" },
+    Key { path: "election_ms", default: "1000", help: "milliseconds without a heartbeat before an election" },
+    Key { path: "peer.listen", default: "127.0.0.1:2380", help: "address:port for the other members" },
+    Key { path: "peer.advertise", default: "", help: "peer URLs told to the others; empty: as in initial_cluster" },
+    Key {
+        path: "client.listen",
+        default: "127.0.0.1:2379",
+        help: "address:port[,…] for clients: etcd v2 and v3, fleet, health",
+    },
+    Key { path: "client.advertise", default: "", help: "client URLs told to clients; empty: from client.listen" },
+    Key {
+        path: "client.socket",
+        default: "/run/node/node.sock",
+        help: "unix socket for clients on this machine; empty: none",
+    },
+    Key { path: "fleet.enabled", default: "true", help: "take part in the cluster as a machine that runs units" },
+    Key { path: "fleet.metadata", default: "", help: "k=v[,…], matched by MachineMetadata=" },
+    Key {
+        path: "fleet.public_ip",
+        default: "",
+        help: "address shown for this machine; empty: that of the default route",
+    },
+    Key { path: "fleet.machine_id", default: "", help: "32 hex digits; empty: /etc/machine-id" },
+    Key {
+        path: "fleet.presence_ms",
+        default: "3000",
+        help: "milliseconds of silence after which this machine counts as lost",
+    },
+    Key { path: "fleet.executor", default: "auto", help: "auto, systemd or process; auto: systemd where it is PID 1" },
+    Key { path: "fleet.units_dir", default: "/run/fleet/units", help: "where unit files are written for systemd" },
+    Key {
+        path: "fleet.socket",
+        default: "/run/fleet.sock",
+        help: "unix socket where fleetctl looks by itself; empty: none",
+    },
+    Key { path: "template.enabled", default: "true", help: "render confd templates" },
+    Key { path: "template.confdir", default: "/etc/confd", help: "conf.d/ and templates/ are looked for in it" },
+    Key { path: "template.prefix", default: "", help: "put before the keys of every template resource" },
+    Key { path: "log.level", default: "info", help: "error, warn, info, debug or trace" },
+];
+
+impl Key {
+    /// The command-line flag, without the dashes.
+    pub fn flag(&self) -> String {
+        self.path.replace(['.', '_'], "-")
+    }
+
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        format!("NODE_{}", self.path.replace('.', "_").to_uppercase())
+    }
+}
+
+/// The setting at `path`.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The known word nearest to a mistyped one, if it is near enough to be meant.
+pub fn nearest(word: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(word, &candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len() / 3 + 1)
+        .min()
+        .map(|(_, candidate)| candidate)
+}

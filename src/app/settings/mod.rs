@@ -1,0 +1,161 @@
+//! Settings: fragments (flags, variables, files, defaults) → one input → values that have been checked, or all mistakes at once.
+
+mod check;
+pub mod fragment;
+pub mod keys;
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use fragment::Fragment;
+
+use crate::base::{ClusterId, MachineId, MemberId};
+
+/// The file that is read where `--config` names none; it may be absent.
+pub const DEFAULT_FILE: &str = "/etc/node/node.toml";
+
+/// One of the cluster's first members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSetting {
+    pub id: MemberId,
+    pub name: String,
+    /// As written, for example `http://10.0.0.1:2380`.
+    pub urls: Vec<String>,
+}
+
+/// What a node is started with. Only checked values reach the rest of the code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub name: String,
+    pub data_dir: PathBuf,
+    pub cluster: ClusterId,
+    pub member: MemberId,
+    pub peers: Vec<PeerSetting>,
+    pub heartbeat_ms: u64,
+    pub election_ms: u64,
+    pub peer_listen: SocketAddr,
+    pub client_listen: Vec<SocketAddr>,
+    pub client_advertise: Vec<String>,
+    pub client_socket: Option<PathBuf>,
+    pub fleet: FleetSettings,
+    pub template: TemplateSettings,
+    pub log_level: String,
+}
+
+/// How this node takes part as a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetSettings {
+    pub enabled: bool,
+    pub metadata: Vec<(String, String)>,
+    pub public_ip: String,
+    /// `None`: `/etc/machine-id`, read at the start.
+    pub machine_id: Option<MachineId>,
+    pub presence_ms: i64,
+    pub executor: ExecutorChoice,
+    pub units_dir: PathBuf,
+    pub socket: Option<PathBuf>,
+}
+
+/// Which executor runs units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecutorChoice {
+    Auto,
+    Systemd,
+    Process,
+}
+
+/// Whether and what templates are rendered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateSettings {
+    pub enabled: bool,
+    pub confdir: PathBuf,
+    pub prefix: String,
+}
+
+/// Everything that is wrong with the configuration, one line each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", list(.0))]
+pub struct Mistakes(pub Vec<String>);
+
+fn list(mistakes: &[String]) -> String {
+    let count = match mistakes.len() {
+        1 => "1 mistake".to_owned(),
+        many => format!("{many} mistakes"),
+    };
+    format!("the configuration has {count}:\n  {}", mistakes.join("\n  "))
+}
+
+/// Reads flags, variables and files, and lays them over the defaults: the last of defaults < files < variables < flags wins.
+pub fn gather(arguments: &[String], variables: impl Iterator<Item = (String, String)>) -> Fragment {
+    let (flags, mut files) = fragment::from_flags(arguments);
+    let mut input = fragment::defaults();
+    if files.is_empty() && Path::new(DEFAULT_FILE).exists() {
+        files.push(PathBuf::from(DEFAULT_FILE));
+    }
+    for file in files {
+        input.overlay(read_file(&file));
+        for drop_in in drop_ins(&file) {
+            input.overlay(read_file(&drop_in));
+        }
+    }
+    input.overlay(fragment::from_env(variables));
+    input.overlay(flags);
+    input
+}
+
+fn read_file(file: &Path) -> Fragment {
+    match std::fs::read_to_string(file) {
+        Ok(text) => fragment::from_toml(file, &text),
+        Err(error) => {
+            Fragment { mistakes: vec![format!("{}: cannot be read: {error}", file.display())], ..Fragment::default() }
+        }
+    }
+}
+
+/// `FILE.d/*.toml`, in the order of their names.
+fn drop_ins(file: &Path) -> Vec<PathBuf> {
+    let mut folder = file.as_os_str().to_owned();
+    folder.push(".d");
+    let Ok(entries) = std::fs::read_dir(PathBuf::from(folder)) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Checks an input.
+///
+/// # Errors
+/// [`Mistakes`]: all of them, those of the fragments included.
+pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
+    check::settle(input, hostname)
+}
+
+/// The effective settings and where each came from, for `node config check`.
+pub fn show(input: &Fragment) -> String {
+    let width = keys::KEYS.iter().map(|key| key.path.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for key in keys::KEYS {
+        if let Some(entry) = input.entries.get(key.path) {
+            let value = if entry.value.is_empty() { "\"\"" } else { &entry.value };
+            let _ = writeln!(text, "{:width$} = {value}  ({})", key.path, entry.origin);
+        }
+    }
+    text
+}
+
+/// The settings for `--help`.
+pub fn help() -> String {
+    let mut text = String::new();
+    for key in keys::KEYS {
+        let default = if key.default.is_empty() { String::new() } else { format!(" [{}]", key.default) };
+        let _ = writeln!(text, "  --{:<20} {}{default}", key.flag(), key.help);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

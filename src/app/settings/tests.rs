@@ -1,0 +1,86 @@
+//! Cases of precedence, of mistakes and of ids.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use super::*;
+
+fn flags(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+fn input(toml: &str, env: &[(&str, &str)], arguments: &str) -> Fragment {
+    let mut input = fragment::defaults();
+    input.overlay(fragment::from_toml(Path::new("node.toml"), toml));
+    input.overlay(fragment::from_env(env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))));
+    input.overlay(fragment::from_flags(&flags(arguments)).0);
+    input
+}
+
+#[test]
+fn flags_beat_variables_beat_files_beat_defaults() {
+    let toml = "name = \"file\"\ndata_dir = \"/file\"\n[client]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n";
+    let input =
+        input(toml, &[("NODE_NAME", "env"), ("NODE_DATA_DIR", "/env"), ("NODE_ENV", "production")], "--name=flag");
+    let settings = settle(&input, "host").unwrap();
+    assert_eq!(settings.name, "flag");
+    assert_eq!(settings.data_dir, Path::new("/env"));
+    assert_eq!(settings.client_listen.len(), 2);
+    assert_eq!(settings.election_ms, 1000);
+    let shown = show(&input);
+    assert!(shown.contains("= flag  (--name)"), "{shown}");
+    assert!(shown.contains("(NODE_DATA_DIR)"), "{shown}");
+    assert!(shown.contains("(node.toml:4)"), "{shown}");
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_place_and_remedy() {
+    let toml = "nmae = \"a\"\nheartbeat_ms = \"soon\"\n[peer]\nlisten = \"nowhere\"\n[fleet]\nexecutor = \"k8s\"\nmetadata = [\"a\"]\n";
+    let Mistakes(mistakes) =
+        settle(&input(toml, &[("NODE_LOG_LEVEL", "loud")], "--clint-listen x:1 --name"), "h").unwrap_err();
+    let all = mistakes.join("\n");
+    for expected in [
+        "node.toml:1: unknown key `nmae`; did you mean `name`?",
+        "node.toml:2: `heartbeat_ms` is `soon`",
+        "node.toml:4: `peer.listen` is `nowhere`",
+        "node.toml:6: `fleet.executor` is `k8s`",
+        "node.toml:7: `fleet.metadata` is `a`",
+        "NODE_LOG_LEVEL: `log.level` is `loud`",
+        "unknown flag `--clint-listen`; did you mean `--client-listen`?",
+        "`--name` needs a value",
+    ] {
+        assert!(all.contains(expected), "missing: {expected}\nin: {all}");
+    }
+}
+
+#[test]
+fn a_broken_file_names_its_lines() {
+    let Mistakes(mistakes) = settle(&input("name = \n[peer\n", &[], ""), "h").unwrap_err();
+    assert!(mistakes[0].starts_with("node.toml:1: "), "{mistakes:?}");
+    assert!(mistakes.iter().any(|line| line.starts_with("node.toml:2: ")), "{mistakes:?}");
+}
+
+#[test]
+fn a_node_must_be_among_the_members() {
+    let toml = "name = \"c\"\ninitial_cluster = \"a=http://h:1,b=http://h:2\"\n";
+    let Mistakes(mistakes) = settle(&input(toml, &[], ""), "h").unwrap_err();
+    assert!(mistakes[0].contains("this node's name, `c`, is not among a, b"), "{mistakes:?}");
+}
+
+#[test]
+fn ids_are_those_that_etcd_computes() {
+    let toml = "name = \"default\"\ninitial_cluster = \"default=http://localhost:2380\"\n";
+    let settings = settle(&input(toml, &[], ""), "h").unwrap();
+    assert_eq!(settings.member.to_string(), "8e9e05c52164694d");
+    assert_eq!(settings.cluster.to_string(), "cdf818194e3a8c32");
+}
+
+#[test]
+fn every_key_has_a_flag_and_a_variable_of_its_own() {
+    let mut flags: Vec<String> = keys::KEYS.iter().map(keys::Key::flag).collect();
+    flags.sort();
+    flags.dedup();
+    assert_eq!(flags.len(), keys::KEYS.len());
+    assert_eq!(keys::find("peer.listen").unwrap().variable(), "NODE_PEER_LISTEN");
+}
