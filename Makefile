@@ -1,0 +1,45 @@
+# The verbs a person types. `make demo` and `make test` need Rust and nothing else.
+
+CARGO ?= cargo
+FEATURES := scheduler systemd template api
+STATIC_TARGET := x86_64-unknown-linux-musl
+
+.PHONY: demo test check integration static bench generate fix
+
+# Three nodes on loopback do the main job once, each step with its command, and everything is gone at the end.
+demo:
+	$(CARGO) build --locked --bin node
+	integration/demo.sh target/debug/node
+
+test:
+	$(CARGO) test --locked --lib --bins --examples --test tidy --test wire --test licences --test process --test node --test docs
+
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --lib --bins -- -D warnings
+	set -e; for feature in $(FEATURES); do \
+		$(CARGO) clippy --locked --no-default-features --features $$feature --lib --bins -- -D warnings; \
+	done
+	$(CARGO) test --locked --test tidy --test licences
+
+# Real hosts: containers that boot systemd and run a Docker engine of their own. Needs root; installs what it needs.
+integration:
+	integration/hosts/provision.sh
+	$(CARGO) build --locked --bin node
+	$(CARGO) test --locked --test cluster --test hosts -- --test-threads=1
+
+# One file without a dynamic linker. Fails if the result is not static.
+static:
+	integration/static.sh $(STATIC_TARGET)
+
+# Figures beside the real etcd's and fleet's, as ratios; never a test.
+bench:
+	$(CARGO) build --release --locked --bin node
+	$(CARGO) run --release --locked --example bench -- target/release/node
+
+generate:
+	CORENODE_GENERATE=1 $(CARGO) test --locked --test wire
+
+fix:
+	$(CARGO) fmt
