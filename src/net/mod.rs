@@ -1,0 +1,13 @@
+//! Connections: names to addresses without the C library, TCP and unix sockets, and frames with a length in front.
+//!
+//! The static binary has no NSS, so names resolve through hickory (`/etc/hosts` first, then the name servers of
+//! `/etc/resolv.conf`). Whoever opens a connection anywhere in the crate opens it here.
+
+pub mod address;
+pub mod connect;
+pub mod frame;
+pub mod resolve;
+
+pub use address::{Address, AddressError};
+pub use connect::{ConnectError, Connection, connect};
+pub use frame::{FrameError, FrameReader, FrameWriter};

@@ -1,0 +1,63 @@
+//! Names to IP addresses: literals and `localhost` at once, the rest through `/etc/hosts` and the name servers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::ResolverConfig;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+
+/// The name has no address, or nobody could be asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot resolve `{name}`: {why}")]
+pub struct ResolveError {
+    pub name: String,
+    pub why: String,
+}
+
+/// The addresses of `name`, at least one. The files are read anew each time, so that a change of them is seen.
+///
+/// # Errors
+/// [`ResolveError`] with the resolver's own words. The caller bounds the wait.
+pub async fn resolve(name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    if let Ok(ip) = name.parse::<IpAddr>() {
+        return Ok(vec![ip]);
+    }
+    if name.eq_ignore_ascii_case("localhost") {
+        return Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
+    }
+    let fail = |why: String| ResolveError { name: name.to_owned(), why };
+    let resolver = resolver().map_err(fail)?;
+    let found = resolver.lookup_ip(name).await.map_err(|error| fail(error.to_string()))?;
+    let addresses: Vec<IpAddr> = found.iter().collect();
+    if addresses.is_empty() {
+        return Err(fail("it has no address".to_owned()));
+    }
+    Ok(addresses)
+}
+
+/// By the system's files; without a usable `/etc/resolv.conf` the names of `/etc/hosts` still resolve.
+fn resolver() -> Result<TokioResolver, String> {
+    let builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
+        TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
+    });
+    builder.build().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn literals_and_localhost_need_nobody() {
+        assert_eq!(resolve("10.1.2.3").await.unwrap(), [IpAddr::from([10, 1, 2, 3])]);
+        assert_eq!(resolve("::1").await.unwrap(), [IpAddr::V6(Ipv6Addr::LOCALHOST)]);
+        assert_eq!(resolve("LocalHost").await.unwrap()[0], IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+
+    #[tokio::test]
+    async fn an_impossible_name_is_refused() {
+        let error = resolve("not a name..").await.unwrap_err();
+        assert!(error.to_string().contains("not a name.."), "{error}");
+    }
+}
