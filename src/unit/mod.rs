@@ -1,0 +1,19 @@
+//! Floor 1: unit text as values — parse, print, hash, names, specifiers, command lines, `[X-Fleet]`.
+//!
+//! Text follows go-systemd's parser, because fleet's hashes are made of what it reads; what the options mean
+//! follows systemd (systemd.syntax, systemd.service, systemd.exec, systemd.unit, systemd.time).
+
+pub mod command;
+pub mod environment;
+pub mod name;
+pub mod requirements;
+pub mod specifier;
+pub mod text;
+pub mod value;
+mod words;
+
+pub use command::Command;
+pub use name::UnitName;
+pub use requirements::Requirements;
+pub use specifier::Specifiers;
+pub use text::{ParseError, UnitOption, UnitText};
