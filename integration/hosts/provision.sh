@@ -27,12 +27,12 @@ installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = i
 # Installs what is missing of the packages that building, running and testing hosts need.
 install_packages() {
     missing=
-    command -v dockerd >/dev/null || missing=docker.io
+    command -v dockerd >/dev/null || missing=" docker.io"
     for package in iptables debootstrap debian-archive-keyring busybox-static etcd-client; do
         installed $package || missing="$missing $package"
     done
     [ -n "$missing" ] || return 0
-    say "installing:" $missing
+    say "installing:$missing"
     log=$CACHE/apt.log
     export DEBIAN_FRONTEND=noninteractive
     # A source of other packages that does not answer is no reason to give up: the install decides.
@@ -45,22 +45,34 @@ install_packages() {
 
 engine_answers() { timeout 10 docker info >/dev/null 2>&1; }
 
+# Whether process $1 runs the program $2. A process that has ended and that nobody has reaped yet does not.
+runs() { grep -q "^[0-9]* ($2) [^ZX]" "/proc/$1/stat" 2>/dev/null; }
+
+# Removes the file $1 unless the process that it names runs $2: after a crash an engine takes whatever has that
+# number by then for another engine, and refuses to start.
+drop_stale() {
+    if [ -s "$1" ] && ! runs "$(cat "$1")" "$2"; then
+        rm -f "$1"
+    fi
+}
+
 # Starts an engine by hand where none answers, as on a machine without an init; it is left running for the next run.
 start_engine() {
     engine_answers && return 0
     log=$CACHE/dockerd.log
     pidfile=$CACHE/dockerd.pid
-    # After a crash the file names a process that is gone, or one that is something else by now.
-    if [ -s "$pidfile" ] && [ "$(cat "/proc/$(cat "$pidfile")/comm" 2>/dev/null)" != dockerd ]; then
-        rm -f "$pidfile"
-    fi
-    if [ ! -s "$pidfile" ]; then
-        # The engine outlives this script, so it must not keep open what this script inherited or locked.
-        setsid dockerd --data-root "$CACHE/docker" --pidfile "$pidfile" \
-            </dev/null >"$log" 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
-    fi
+    engine=none
+    : >"$log"
     waited=0
     until engine_answers; do
+        drop_stale "$pidfile" dockerd
+        drop_stale /var/run/docker/containerd/containerd.pid containerd
+        if [ ! -s "$pidfile" ] && ! runs $engine dockerd && ! runs $engine setsid; then
+            # The engine outlives this script, so it must not keep open what this script inherited or locked.
+            setsid dockerd --data-root "$CACHE/docker" --pidfile "$pidfile" \
+                </dev/null >>"$log" 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+            engine=$!
+        fi
         if [ $waited -ge $((ENGINE_LIMIT_SECS * 5)) ]; then
             tail -n 20 "$log" >&2
             die "no Docker engine answers after $ENGINE_LIMIT_SECS s; its log is $log"
@@ -73,6 +85,7 @@ start_engine() {
 
 # The mirror that this machine's apt uses for the suite.
 mirror() {
+    # shellcheck disable=SC2016  # apt-get expands these
     found=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
         awk -v suite=$SUITE '$1 == suite && $2 == "main" { print $3; exit }')
     echo "${found:-http://deb.debian.org/debian/}"
@@ -130,7 +143,7 @@ command -v apt-get >/dev/null || die "needs apt-get: hosts are made of Debian pa
 mkdir -p "$CACHE"
 exec 9>"$CACHE/lock"
 flock -w $LOCK_LIMIT_SECS 9 || die "another run holds $CACHE/lock since more than $LOCK_LIMIT_SECS s"
-IMAGE=corenode-test-host:$(sha256sum <"$0" | cut -c 1-12)
+IMAGE=corenode-test-host:$(sed -n '/^SUITE=/,/^HOST_PACKAGES=/p; /^build_root()/,/^}/p' "$0" | sha256sum | cut -c 1-12)
 install_packages
 start_engine
 build_image

@@ -1,0 +1,32 @@
+//! Tests on three real hosts with systemd and Docker. `make integration` runs them, as root; see provision.sh and lab.rs.
+
+mod app_image;
+mod command;
+mod lab;
+mod smoke;
+mod tables;
+mod walkthrough;
+
+/// The unit of the walk-through: a web server in a container, at most one on a machine.
+const CLOJURE_HTTP: &str = "[Unit]
+Description=clojure-http
+After=docker.service
+Requires=docker.service
+
+[Service]
+ExecStart=/usr/bin/docker run --name clojure-http-%i --rm -p 5000:5000 -e PORT=5000 wtfleming/docker-compojure-hello-world
+ExecStop=/usr/bin/docker stop clojure-http-%i
+
+[X-Fleet]
+Conflicts=clojure-http@*.service
+";
+
+#[test]
+fn hosts_boot_serve_and_keep_their_disk() -> anyhow::Result<()> {
+    smoke::run()
+}
+
+#[test]
+fn walkthrough() -> anyhow::Result<()> {
+    walkthrough::run()
+}
