@@ -77,11 +77,7 @@ pub enum ExecutorError {
     #[error("{unit}: not loaded here")]
     NotLoaded { unit: String },
     #[error("{unit}: {doing}: {reason}")]
-    Failed {
-        unit: String,
-        doing: String,
-        reason: String,
-    },
+    Failed { unit: String, doing: String, reason: String },
     #[error("{doing}: no answer within {waited:?}")]
     TimedOut { doing: String, waited: Duration },
 }

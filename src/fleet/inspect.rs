@@ -1,0 +1,33 @@
+//! What the doors need to show a unit's status and output, whichever machine it runs on.
+
+use std::time::Duration;
+
+use super::executor::{ExecutorError, JournalQuery, JournalStream, StatusText};
+use crate::base::{BoxFuture, MachineId};
+
+/// Why a unit on some machine could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InspectError {
+    #[error("machine {0} is not in the cluster")]
+    NoSuchMachine(MachineId),
+    #[error("machine {machine} does not answer: {reason}")]
+    Unreachable { machine: MachineId, reason: String },
+    #[error("machine {machine}: no answer within {waited:?}")]
+    TimedOut { machine: MachineId, waited: Duration },
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+}
+
+/// Looks at units of any machine, asking the machine's own node.
+pub trait Inspector: Send + Sync + 'static {
+    /// What `systemctl status` says of a unit there.
+    fn status<'a>(&'a self, machine: &'a MachineId, unit: &'a str) -> BoxFuture<'a, Result<StatusText, InspectError>>;
+
+    /// A unit's output there.
+    fn journal<'a>(
+        &'a self,
+        machine: &'a MachineId,
+        unit: &'a str,
+        query: JournalQuery,
+    ) -> BoxFuture<'a, Result<Box<dyn JournalStream>, InspectError>>;
+}

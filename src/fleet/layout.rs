@@ -1,0 +1,244 @@
+//! Where fleet's state lies in the system space: keys, and their values as JSON.
+//!
+//! | key | value | written by | lives |
+//! | --- | --- | --- | --- |
+//! | `/fleet/machines/ID` | [`Machine`] | the machine | with the machine's lease |
+//! | `/fleet/metadata/ID/KEY` | a string, empty: taken away | users | until changed |
+//! | `/fleet/units/NAME` | [`UnitRecord`] | users | until destroyed |
+//! | `/fleet/schedule/NAME` | [`Scheduled`] | the engine only | until unscheduled |
+//! | `/fleet/states/NAME/ID` | [`UnitState`] | the machine | with the machine's lease |
+//! | `/fleet/plan` | [`PlanHead`] | the engine only | for ever |
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::types::{DesiredState, Machine, PlanHead, Scheduled, Unit, UnitState};
+use crate::base::{LeaseId, MachineId};
+use crate::kv::{Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, Space, TxnOp};
+use crate::unit::{ParseError, Requirements, UnitText};
+
+/// All of fleet's keys start with it.
+pub const PREFIX: &str = "/fleet/";
+
+/// A key of fleet's, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    Machine(MachineId),
+    Metadata(MachineId, String),
+    Unit(String),
+    Schedule(String),
+    State(String, MachineId),
+    Plan,
+}
+
+impl Key {
+    /// The key's bytes.
+    pub fn bytes(&self) -> Bytes {
+        Bytes::from(match self {
+            Self::Machine(id) => format!("{PREFIX}machines/{id}"),
+            Self::Metadata(id, key) => format!("{PREFIX}metadata/{id}/{key}"),
+            Self::Unit(name) => format!("{PREFIX}units/{name}"),
+            Self::Schedule(name) => format!("{PREFIX}schedule/{name}"),
+            Self::State(name, id) => format!("{PREFIX}states/{name}/{id}"),
+            Self::Plan => format!("{PREFIX}plan"),
+        })
+    }
+
+    /// What a key means; `None` where it is not fleet's.
+    pub fn parse(key: &[u8]) -> Option<Self> {
+        let rest = std::str::from_utf8(key).ok()?.strip_prefix(PREFIX)?;
+        let parts: Vec<&str> = rest.split('/').collect();
+        let machine = |id: &str| MachineId(id.to_owned());
+        if parts.iter().any(|part| part.is_empty()) {
+            return None;
+        }
+        match parts.as_slice() {
+            ["plan"] => Some(Self::Plan),
+            ["machines", id] => Some(Self::Machine(machine(id))),
+            ["metadata", id, key] => Some(Self::Metadata(machine(id), (*key).to_owned())),
+            ["units", name] => Some(Self::Unit((*name).to_owned())),
+            ["schedule", name] => Some(Self::Schedule((*name).to_owned())),
+            ["states", name, id] => Some(Self::State((*name).to_owned(), machine(id))),
+            _ => None,
+        }
+    }
+
+    /// A put of this key into the system space.
+    pub fn put(&self, value: Bytes, lease: LeaseId) -> TxnOp {
+        TxnOp::Put(PutRequest { space: Space::System, key: self.bytes(), value, lease, ..PutRequest::default() })
+    }
+
+    /// A removal of this key from the system space.
+    pub fn delete(&self) -> TxnOp {
+        TxnOp::DeleteRange(DeleteRangeRequest {
+            space: Space::System,
+            key: self.bytes(),
+            ..DeleteRangeRequest::default()
+        })
+    }
+
+    /// The condition that this key has not changed since it was read at `mod_revision`; 0: that it does not exist.
+    pub fn unchanged(&self, mod_revision: i64) -> Compare {
+        self.compare(CompareTarget::Mod(mod_revision))
+    }
+
+    /// The condition that this key has this value.
+    pub fn has_value(&self, value: Bytes) -> Compare {
+        self.compare(CompareTarget::Value(value))
+    }
+
+    fn compare(&self, target: CompareTarget) -> Compare {
+        Compare {
+            space: Space::System,
+            key: self.bytes(),
+            range_end: Bytes::new(),
+            result: CompareResult::Equal,
+            target,
+        }
+    }
+}
+
+/// A unit as stored: everything else of a [`Unit`] follows from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitRecord {
+    pub text: String,
+    pub desired_state: DesiredState,
+    pub generation: u64,
+    #[serde(default)]
+    pub launch: u64,
+}
+
+impl UnitRecord {
+    /// The unit that this record describes.
+    ///
+    /// # Errors
+    /// Where the stored text is no unit text.
+    pub fn unit(&self, name: &str, mod_revision: i64) -> Result<Unit, ParseError> {
+        let text = UnitText::parse(&self.text)?;
+        Ok(Unit {
+            name: name.to_owned(),
+            hash: text.hash(),
+            requirements: Requirements::of(&text, name),
+            text,
+            desired: self.desired_state,
+            generation: self.generation,
+            launch: self.launch,
+            mod_revision,
+        })
+    }
+}
+
+/// A value of fleet's that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("value of {key}: {reason}")]
+pub struct BadValue {
+    pub key: String,
+    pub reason: String,
+}
+
+/// Writes a value as JSON.
+pub fn encode<T: Serialize>(value: &T) -> Bytes {
+    // Maps with string keys and plain structs: serde_json has no way to fail on them.
+    Bytes::from(serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// Reads a value.
+///
+/// # Errors
+/// What is wrong with it, and of which key it is.
+pub fn decode<T: DeserializeOwned>(key: &Key, value: &[u8]) -> Result<T, BadValue> {
+    serde_json::from_slice(value).map_err(|error| bad(key, &error.to_string()))
+}
+
+/// The complaint about a key's value.
+pub fn bad(key: &Key, reason: &str) -> BadValue {
+    BadValue { key: String::from_utf8_lossy(&key.bytes()).into_owned(), reason: reason.to_owned() }
+}
+
+/// What a put of a machine's presence, a schedule, a state or the plan's head holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    Machine(Machine),
+    Metadata(String),
+    Unit(Box<Unit>),
+    Schedule(Scheduled),
+    State(UnitState),
+    Plan(PlanHead),
+}
+
+impl Value {
+    /// Reads the value that belongs to a key.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(key: &Key, value: &[u8], mod_revision: i64) -> Result<Self, BadValue> {
+        Ok(match key {
+            Key::Machine(id) => {
+                let mut machine: Machine = decode(key, value)?;
+                machine.id = id.clone();
+                Self::Machine(machine)
+            }
+            Key::Metadata(..) => Self::Metadata(decode(key, value)?),
+            Key::Unit(name) => {
+                let record: UnitRecord = decode(key, value)?;
+                let unit = record.unit(name, mod_revision);
+                Self::Unit(Box::new(unit.map_err(|e| bad(key, &e.to_string()))?))
+            }
+            Key::Schedule(_) => Self::Schedule(decode(key, value)?),
+            Key::State(..) => Self::State(decode(key, value)?),
+            Key::Plan => Self::Plan(PlanHead { mod_revision, ..decode(key, value)? }),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_there_and_back() {
+        let id = || MachineId("00ff".into());
+        let cases = [
+            (Key::Machine(id()), "/fleet/machines/00ff"),
+            (Key::Metadata(id(), "region".into()), "/fleet/metadata/00ff/region"),
+            (Key::Unit("a@1.service".into()), "/fleet/units/a@1.service"),
+            (Key::Schedule("a.service".into()), "/fleet/schedule/a.service"),
+            (Key::State("a.service".into(), id()), "/fleet/states/a.service/00ff"),
+            (Key::Plan, "/fleet/plan"),
+        ];
+        for (key, text) in cases {
+            assert_eq!(key.bytes(), text.as_bytes());
+            assert_eq!(Key::parse(text.as_bytes()), Some(key));
+        }
+        for strange in [
+            "",
+            "/fleet",
+            "/fleet/",
+            "/fleet/units",
+            "/fleet/units/",
+            "/fleet/units/a/b",
+            "/other/units/a",
+            "/fleet/states/a",
+        ] {
+            assert_eq!(Key::parse(strange.as_bytes()), None, "{strange}");
+        }
+        assert_eq!(Key::parse(b"/fleet/units/\xff"), None);
+    }
+
+    #[test]
+    fn nonsense_values_are_errors_that_name_the_key() {
+        let key = Key::Unit("a.service".into());
+        for value in [
+            "",
+            "{}",
+            "[",
+            r#"{"text":"[","desiredState":"loaded","generation":1}"#,
+            r#"{"text":"","desiredState":"bogus","generation":1}"#,
+        ] {
+            let error = Value::read(&key, value.as_bytes(), 1);
+            assert!(error.is_err_and(|e| e.to_string().starts_with("value of /fleet/units/a.service: ")), "{value}");
+        }
+    }
+}

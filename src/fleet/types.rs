@@ -1,0 +1,178 @@
+//! Machines, units, schedules and states, as the planner and the agents see them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::executor::ActiveState;
+use crate::base::{MachineId, MemberId};
+use crate::unit::{Requirements, UnitName, UnitText};
+
+/// What a user wants of a unit; the same three words say how far fleet has come with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DesiredState {
+    /// Known to the cluster, on no machine.
+    #[default]
+    Inactive,
+    /// On a machine, known to its systemd, not started.
+    Loaded,
+    /// Started.
+    Launched,
+}
+
+/// A word that is none of the three.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid value {0:?} for desiredState: expect inactive, loaded or launched")]
+pub struct UnknownState(pub String);
+
+impl fmt::Display for DesiredState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Inactive => "inactive",
+            Self::Loaded => "loaded",
+            Self::Launched => "launched",
+        })
+    }
+}
+
+impl FromStr for DesiredState {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownState> {
+        match text {
+            "inactive" => Ok(Self::Inactive),
+            "loaded" => Ok(Self::Loaded),
+            "launched" => Ok(Self::Launched),
+            other => Err(UnknownState(other.to_owned())),
+        }
+    }
+}
+
+/// A machine's presence, as it announces itself. The key lives as long as the machine's lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Machine {
+    pub id: MachineId,
+    /// The address that users are shown; may be empty.
+    #[serde(rename = "primaryIP")]
+    pub primary_ip: String,
+    /// As configured. In a [`Cluster`](super::Cluster) what was changed at run time is already in it.
+    pub metadata: BTreeMap<String, String>,
+    /// The Raft member that this machine's node is; 0 where it is none.
+    pub member: MemberId,
+    /// Tells two nodes apart that use one machine-id: different for every data directory, the same over restarts.
+    pub owner: String,
+    /// The node's version.
+    pub version: String,
+    /// The executor's name: `systemd` or `process`.
+    pub executor: String,
+}
+
+/// A unit as submitted, with all that follows from its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    pub name: String,
+    pub text: UnitText,
+    /// SHA-1 of the normalised text.
+    pub hash: String,
+    pub desired: DesiredState,
+    /// Grows with every change of the unit, over its destruction and return too.
+    pub generation: u64,
+    /// The generation that last asked for a start; 0 before the first. A new one on a running unit is a restart.
+    pub launch: u64,
+    /// `[X-Fleet]`, specifiers replaced.
+    pub requirements: Requirements,
+    /// The store's revision of the unit's key, to compare with in transactions.
+    pub mod_revision: i64,
+}
+
+impl Unit {
+    /// Whether any machine has to do with it: someone wants it loaded, and it is no template.
+    pub fn is_active(&self) -> bool {
+        self.desired != DesiredState::Inactive && !UnitName::new(&self.name).is_template()
+    }
+}
+
+/// Where the engine put a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduled {
+    pub machine: MachineId,
+    /// The plan that decided it.
+    pub generation: u64,
+}
+
+/// What a machine says of a unit that it holds. The key lives as long as the machine's lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UnitState {
+    /// Of the text that the machine holds.
+    pub hash: String,
+    #[serde(flatten)]
+    pub state: PublishedState,
+    /// The [`Unit::launch`] that the machine has acted on; 0: it has not started the unit, or has stopped it since.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub launched: u64,
+    /// Why the machine could not do what it was to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// systemd's three words under the names that fleet gives them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PublishedState {
+    #[serde(rename = "systemdLoadState")]
+    pub load: String,
+    #[serde(rename = "systemdActiveState")]
+    pub active: String,
+    #[serde(rename = "systemdSubState")]
+    pub sub: String,
+}
+
+impl From<&ActiveState> for PublishedState {
+    fn from(state: &ActiveState) -> Self {
+        Self { load: state.load.clone(), active: state.active.clone(), sub: state.sub.clone() }
+    }
+}
+
+/// The newest plan that was written. Each plan names its parent, so that no two are made of the same state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanHead {
+    pub generation: u64,
+    /// The store's revision of the head's key; 0 before the first plan.
+    #[serde(skip)]
+    pub mod_revision: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn desired_states_are_fleets_words() {
+        for state in [DesiredState::Inactive, DesiredState::Loaded, DesiredState::Launched] {
+            assert_eq!(state.to_string().parse(), Ok(state));
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
+        }
+        assert!("Launched".parse::<DesiredState>().is_err());
+        assert!("".parse::<DesiredState>().is_err());
+    }
+
+    #[test]
+    fn records_read_what_older_nodes_wrote() {
+        let machine: Machine = serde_json::from_str(r#"{"id":"a"}"#).unwrap();
+        assert_eq!(machine.id, MachineId("a".into()));
+        let state = UnitState { hash: "h".into(), launched: 7, ..UnitState::default() };
+        let text = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<UnitState>(&text).unwrap(), state);
+    }
+}
