@@ -26,3 +26,109 @@ pub const UNIT_NAME_BYTES_MAX: usize = 256;
 pub const WATCH_BACKLOG_EVENTS_MAX: usize = 16_384;
 /// One frame between peers.
 pub const PEER_FRAME_BYTES_MAX: usize = 64 << 20;
+/// Pause before a job that failed runs again: the first, and the longest that doubling leads to.
+pub const JOB_BACKOFF_MS_MIN: u64 = 100;
+pub const JOB_BACKOFF_MS_MAX: u64 = 10_000;
+/// Size of one segment of the Raft log, zero-filled ahead.
+pub const WAL_SEGMENT_BYTES: u64 = 64 << 20;
+/// Largest segment that may be configured: offsets inside a segment are 32 bits wide.
+pub const WAL_SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Payload of one entry in the Raft log.
+pub const WAL_ENTRY_BYTES_MAX: usize = 64 << 20;
+/// Payload of a vote or a mark in the Raft log.
+pub const WAL_MARK_BYTES_MAX: usize = 64 << 10;
+/// What the Raft log's writer puts into one write and one sync before it takes more from its queue.
+pub const WAL_BATCH_BYTES_MAX: usize = 8 << 20;
+/// What may wait for the Raft log's writer before those who append are made to wait too.
+pub const WAL_QUEUE_BYTES_MAX: usize = 256 << 20;
+/// The cluster's and node's identity in the header of a segment.
+pub const WAL_IDENTITY_BYTES_MAX: usize = 1_024;
+/// A sync of the Raft log that takes longer than this is worth a warning.
+pub const WAL_SLOW_SYNC_MS: u64 = 1_000;
+/// Longest key that the v2 view shows, and longest path that a v2 write may name.
+pub const V2_PATH_BYTES_MAX: usize = 4_096;
+/// Deepest path of the v2 view, in components.
+pub const V2_PATH_COMPONENTS_MAX: usize = 128;
+/// One file of a unit's journal; the one before it is kept too.
+pub const JOURNAL_FILE_BYTES_MAX: u64 = 8 << 20;
+/// What is read of a journal in one go.
+pub const JOURNAL_CHUNK_BYTES_MAX: usize = 256 << 10;
+/// One line of a unit's output; a longer one is cut into several.
+pub const JOURNAL_LINE_BYTES_MAX: usize = 48 << 10;
+/// One message between an executor and a shim.
+pub const SHIM_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Executors that may be connected to a shim at once.
+pub const SHIM_CONNECTIONS_MAX: usize = 16;
+/// How long a shim waits for its first order before it ends again.
+pub const SHIM_IDLE_MS_MAX: u64 = 10_000;
+/// How long a shim may take to come up or to answer an order.
+pub const SHIM_ANSWER_MS_MAX: u64 = 5_000;
+/// How long a shim that ends waits for what is still to be read or written.
+pub const SHIM_FAREWELL_MS_MAX: u64 = 1_000;
+/// Attempts to reach or start the shim of a unit.
+pub const SHIM_ATTEMPTS_MAX: usize = 5;
+/// Client connections that one listener holds open; more wait in the kernel's queue.
+pub const CLIENT_CONNECTIONS_MAX: usize = 16_384;
+/// A client connection's first bytes, and the headers of each HTTP/1.1 request, arrive within this time.
+pub const HEADER_WAIT_MS_MAX: u64 = 60_000;
+/// All headers of one request.
+pub const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// An HTTP request's body arrives within this time.
+pub const BODY_WAIT_MS_MAX: u64 = 60_000;
+/// Requests and streams at once on one HTTP/2 connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 16_384;
+/// After this silence a client is probed, and after as much again without an answer its connection is closed.
+pub const CLIENT_SILENT_SECONDS_MAX: u64 = 30;
+/// How long requests under way may take to end when the doors close.
+pub const DOORS_CLOSE_MS_MAX: u64 = 5_000;
+/// One gRPC message: the largest request and what wraps it.
+pub const GRPC_MESSAGE_BYTES_MAX: usize = REQUEST_BYTES_MAX + 512 * 1024;
+/// Watches on one stream.
+pub const WATCHES_PER_STREAM_MAX: usize = 65_536;
+/// Responses that a watch stream may have waiting for its client before its watches stop reading.
+pub const WATCH_RESPONSES_QUEUED_MAX: usize = 128;
+/// How often a watch that asked for it hears how far it is when nothing happens.
+pub const WATCH_PROGRESS_SECONDS: u64 = 600;
+/// How long a progress request waits for watches that are catching up.
+pub const WATCH_PROGRESS_WAIT_MS_MAX: u64 = 2_000;
+/// A stream that requires a leader is ended after this long without one.
+pub const LEADERLESS_STREAM_MS_MAX: u64 = 3_000;
+/// The first frames between peers, before they know each other.
+pub const PEER_HANDSHAKE_BYTES_MAX: usize = 1_024;
+/// How long peers may take to know each other.
+pub const PEER_HANDSHAKE_MS_MAX: u64 = 2_000;
+/// How long a connection to a peer may take to come about.
+pub const PEER_CONNECT_MS_MAX: u64 = 1_000;
+/// A peer of which nothing was heard for so long counts as missing.
+pub const PEER_SILENT_MS: u64 = 1_500;
+/// How often a peer is asked for a sign of life where nothing else passes.
+pub const PEER_PING_MS: u64 = 500;
+/// Pauses between attempts to reach a peer: the first, and the longest.
+pub const PEER_BACKOFF_MS_MIN: u64 = 50;
+pub const PEER_BACKOFF_MS_MAX: u64 = 1_000;
+/// Connections that the peer listener holds at once.
+pub const PEER_CONNECTIONS_MAX: usize = 256;
+/// Requests of one peer connection that are worked on at once.
+pub const PEER_REQUESTS_MAX: usize = 256;
+/// Streams that one peer connection may have open.
+pub const PEER_STREAMS_MAX: usize = 256;
+/// Pieces of a stream between peers that may be under way before the receiver takes one.
+pub const PEER_STREAM_WINDOW_CHUNKS: usize = 8;
+/// Log entries in one message to a peer, in bytes; a larger entry goes alone.
+pub const PEER_APPEND_BYTES_MAX: usize = 4 << 20;
+/// One piece of a snapshot between peers.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+/// Raft entries, and forwarded batches, that may be under way at once while further commands gather in the next.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
+/// Leases that one command ends.
+pub const LEASE_EXPIRE_BATCH_MAX: usize = 1_000;
+/// Readers that may wait for a round of read index before further ones are told to come back later.
+pub const READERS_PENDING_MAX: usize = 65_536;
+/// Bytes of log entries kept in memory for followers that are nearly up to date.
+pub const LOG_CACHE_BYTES_MAX: usize = 32 << 20;
+/// Memory that the state file's cache may take.
+pub const STATE_CACHE_BYTES_MAX: usize = 128 << 20;
+/// Size of a snapshot's chunks, unless one entry is larger.
+pub const STATE_EXPORT_CHUNK_BYTES: usize = 256 << 10;
+/// Largest chunk of a snapshot that is read.
+pub const STATE_EXPORT_CHUNK_BYTES_MAX: usize = 64 << 20;
