@@ -46,7 +46,7 @@ impl fmt::Display for Output {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}\n{}{}", self.command, self.stdout, self.stderr)?;
         if self.code != 0 {
-            write!(out, "[exit code {}]", self.code)?;
+            writeln!(out, "[exit code {}]", self.code)?;
         }
         Ok(())
     }

@@ -9,13 +9,14 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread::{self, sleep};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::app_image;
 use crate::command::{self, Output};
+use crate::waits::wait_until;
 
 /// One command inside a host, or one of the engine.
 const COMMAND_BOUND: Duration = Duration::from_secs(60);
@@ -23,8 +24,6 @@ const COMMAND_BOUND: Duration = Duration::from_secs(60);
 const BOOT_BOUND: Duration = Duration::from_secs(90);
 /// Packages, engine and image on a machine that has none of them yet.
 const PROVISION_BOUND: Duration = Duration::from_secs(1800);
-/// Between two looks at a condition.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The first host's last octet.
 const FIRST_ADDRESS: usize = 11;
 
@@ -133,7 +132,7 @@ impl Lab {
     pub fn shell(&self, host: &str, line: &str) -> Result<Output> {
         let mut output = self.exec(host, &["sh", "-c", line])?;
         output.command = format!("{host}# {line}");
-        println!("{output}");
+        print!("{output}");
         Ok(output)
     }
 
@@ -283,38 +282,6 @@ impl Drop for Lab {
             other => eprintln!("lab: something of {} may be left ({other:?}); see `docker ps -a`", self.run),
         }
     }
-}
-
-/// Waits until `condition` is true, looking at it again and again for at most `bound`.
-///
-/// `Ok(false)` and an error both mean "not yet"; the last one is part of the message when time is up, so a
-/// condition that uses `ensure!` tells what it saw.
-pub fn wait_until(what: &str, bound: Duration, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
-    let started = Instant::now();
-    loop {
-        let looked = condition();
-        let late = started.elapsed() > bound;
-        let seen = match looked {
-            Ok(true) if late => format!("it came true only after {:.1?}", started.elapsed()),
-            Ok(true) => return Ok(()),
-            Ok(false) => "the condition is false".to_owned(),
-            Err(error) => format!("{error:#}"),
-        };
-        if late {
-            bail!("waited {bound:?} for {what}; last seen: {seen}");
-        }
-        sleep(LOOK_EVERY);
-    }
-}
-
-/// Checks that `condition` holds at every look for the whole of `period`.
-pub fn holds_for(what: &str, period: Duration, mut condition: impl FnMut() -> Result<()>) -> Result<()> {
-    let started = Instant::now();
-    while started.elapsed() < period {
-        condition().with_context(|| format!("{what} was to hold for {period:?}"))?;
-        sleep(LOOK_EVERY);
-    }
-    Ok(())
 }
 
 /// Prepares this machine; returns the name of the image that hosts boot.

@@ -5,6 +5,7 @@ mod command;
 mod lab;
 mod smoke;
 mod tables;
+mod waits;
 mod walkthrough;
 
 /// The unit of the walk-through: a web server in a container, at most one on a machine.

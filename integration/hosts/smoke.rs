@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::CLOJURE_HTTP;
-use crate::lab::{Install, Lab, wait_until};
+use crate::lab::{Install, Lab};
+use crate::waits::wait_until;
 
 const NAMES: [&str; 3] = ["core-01", "core-02", "core-03"];
 const SERVES_BOUND: Duration = Duration::from_secs(15);

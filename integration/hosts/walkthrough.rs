@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::CLOJURE_HTTP;
 use crate::command::Output;
-use crate::lab::{Host, Install, Lab, holds_for, wait_until};
+use crate::lab::{Host, Install, Lab};
 use crate::tables::table;
+use crate::waits::{holds_for, wait_until};
 
 const NAMES: [&str; 3] = ["core-01", "core-02", "core-03"];
 const TEMPLATE: &str = "clojure-http@.service";
@@ -135,9 +136,9 @@ impl Story<'_> {
         self.unit_files_are(
             from,
             &[
+                [TEMPLATE, "inactive", "inactive", "-"],
                 [FIRST, "launched", "launched", &first_target],
                 [SECOND, "launched", "launched", &second_target],
-                [TEMPLATE, "inactive", "inactive", "-"],
             ],
         )?;
         for machine in [first, second] {
