@@ -1,0 +1,159 @@
+//! The faces `node run` and `node config check`: settings in, exit code out; between them one node's life under its supervisor.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sd_notify::NotifyState;
+use tokio::io::AsyncReadExt as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::host;
+use super::node::{Node, Teardown};
+use super::settings::{self, Settings};
+use crate::base::SERVES_NOTICE;
+
+/// A configuration that cannot be used, as in systemd's and sysexits' tables.
+const EXIT_CONFIG: u8 = 78;
+
+/// `node run`.
+pub fn run(arguments: &[String]) -> u8 {
+    if wants_help(arguments) {
+        print!("{}", run_help());
+        return 0;
+    }
+    // Given by `node dev`: standard input is the parent's leash.
+    let (leashed, arguments) = match arguments.split_first() {
+        Some((first, rest)) if first == "--leash" => (true, rest),
+        _ => (false, arguments),
+    };
+    let input = settings::gather(arguments, environment());
+    let settings = match settings::settle(&input, &host::hostname()) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            eprintln!("node: {mistakes}");
+            return EXIT_CONFIG;
+        }
+    };
+    start_logging(&settings.log_level);
+    match live(settings, leashed) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("node: {error:#}");
+            1
+        }
+    }
+}
+
+/// `node config check`.
+pub fn config(arguments: &[String]) -> u8 {
+    match arguments.split_first() {
+        Some((verb, rest)) if verb == "check" && !wants_help(rest) => check(rest),
+        _ => {
+            println!("node config check [--config FILE] [--KEY VALUE …]: the effective settings and where each comes from\n");
+            print!("{}", settings::help());
+            u8::from(!wants_help(arguments)) * 2
+        }
+    }
+}
+
+fn check(arguments: &[String]) -> u8 {
+    let input = settings::gather(arguments, environment());
+    print!("{}", settings::show(&input));
+    match settings::settle(&input, &host::hostname()) {
+        Ok(_) => 0,
+        Err(mistakes) => {
+            eprintln!("node: {mistakes}");
+            EXIT_CONFIG
+        }
+    }
+}
+
+fn wants_help(arguments: &[String]) -> bool {
+    arguments.iter().any(|argument| argument == "--help" || argument == "-h")
+}
+
+fn run_help() -> String {
+    format!(
+        "\
+node run: this machine's node, until SIGTERM or SIGINT. Stopping it touches no unit.
+
+  $ node run                                   a cluster of this machine alone, on loopback
+  $ node run --config /etc/node/node.toml      as the systemd unit does it
+  $ NODE_NAME=core-01 node run --client-listen 0.0.0.0:2379
+
+  --config FILE          read FILE and FILE.d/*.toml; default {}, if it is there
+{}
+Each flag is also a variable (--peer-listen: NODE_PEER_LISTEN) and a key of the file (listen in [peer]).
+Flags beat variables, variables beat files, files beat defaults; `node config check` shows the outcome.
+",
+        settings::DEFAULT_FILE,
+        settings::help()
+    )
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+fn start_logging(level: &str) {
+    // openraft tells of every step at info; its warnings are what an operator can use.
+    let filter = tracing_subscriber::EnvFilter::new(format!("{level},openraft=error"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+}
+
+fn live(settings: Settings, leashed: bool) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
+        let mut node = Node::start(settings).await?;
+        tell(&[NotifyState::Ready, NotifyState::Status("doors are open; waiting for a leader")]);
+        let heartbeat = tokio::spawn(watchdog());
+        let teardown = tokio::select! {
+            _ = terminate.recv() => Teardown::KeepUnits,
+            _ = interrupt.recv() => Teardown::KeepUnits,
+            () = leash_closed(leashed) => Teardown::RemoveUnits,
+            cause = node.broken() => {
+                node.stop(Teardown::KeepUnits).await;
+                anyhow::bail!("{cause}");
+            }
+            () = serve_notice(&node) => unreachable!("it waits for ever once it has told"),
+        };
+        tell(&[NotifyState::Stopping]);
+        heartbeat.abort();
+        node.stop(teardown).await;
+        Ok(())
+    })
+}
+
+/// Tells the supervisor once the node serves; never completes.
+async fn serve_notice(node: &Node) {
+    node.serves().await;
+    tell(&[NotifyState::Status("serves"), NotifyState::Custom(SERVES_NOTICE)]);
+    std::future::pending::<()>().await;
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!("telling the supervisor: {error}");
+    }
+}
+
+/// Pets systemd's watchdog from within the runtime: a runtime that is stuck does not.
+async fn watchdog() {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let mut ticks = tokio::time::interval((limit / 3).max(Duration::from_millis(10)));
+    loop {
+        ticks.tick().await;
+        tell(&[NotifyState::Watchdog]);
+    }
+}
+
+async fn leash_closed(leashed: bool) {
+    if !leashed {
+        return std::future::pending().await;
+    }
+    let mut stdin = tokio::io::stdin();
+    let mut byte = [0];
+    while stdin.read(&mut byte).await.is_ok_and(|read| read > 0) {}
+}

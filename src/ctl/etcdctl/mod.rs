@@ -1,0 +1,231 @@
+//! The `etcdctl` face: both dialects, chosen by ETCDCTL_API or by the words that are used.
+
+mod v2;
+mod v3;
+
+use std::time::Duration;
+
+use crate::ctl::args::{self, ArgsError, Flag, Parsed};
+use crate::net::Address;
+
+const HELP: &str = "\
+etcdctl: read and write the cluster's keys. ETCDCTL_API chooses the dialect; without it, the words do.
+
+As in etcd v2 (paths):
+  $ etcdctl set /message hello            $ etcdctl get /message
+  $ etcdctl set /lease x --ttl 60         $ etcdctl ls --recursive /
+  $ etcdctl mk /once x                    $ etcdctl mkdir /dir
+  $ etcdctl update /message there         $ etcdctl rm --recursive /dir
+  $ etcdctl watch --recursive /           $ etcdctl exec-watch /message -- sh -c 'echo $ETCD_WATCH_VALUE'
+  $ etcdctl cluster-health                $ etcdctl setdir, updatedir, rmdir
+
+As in etcd v3 (keys):
+  $ etcdctl put greeting hello            $ etcdctl get greeting
+  $ etcdctl get --prefix services/        $ etcdctl del --prefix services/
+  $ etcdctl lease grant 60                $ etcdctl put --lease=ID greeting hello
+  $ etcdctl watch --prefix services/      $ etcdctl txn   (compares, then, else; an empty line ends each)
+  $ etcdctl member list                   $ etcdctl endpoint status | health
+
+`get` and `watch` of a path that starts with `/` are v2's unless ETCDCTL_API=3 or a v3 flag is given.
+
+  --endpoints URL[,URL]   where the cluster is; ETCDCTL_ENDPOINTS; also --endpoint, --peers, -C [127.0.0.1:2379]
+  -o simple|extended|json v2's output          --timeout, --total-timeout, --command-timeout 5s
+";
+
+const FLAGS: &[Flag] = &[
+    flag(&["endpoints", "endpoint", "peers", "peer", "C"], true, "where the cluster is"),
+    flag(&["output", "o"], true, "v2: simple, extended, json"),
+    flag(&["write-out", "w"], true, "v3: simple"),
+    flag(&["command-timeout", "total-timeout", "timeout", "dial-timeout"], true, "how long a request may take"),
+    flag(&["no-sync", "debug", "sync"], false, "accepted; there is nothing to sync"),
+    flag(&["help", "h"], false, "this text"),
+    flag(&["ttl"], true, "seconds until the key goes"),
+    flag(&["swap-with-value", "with-value"], true, "only if the value is this"),
+    flag(&["swap-with-index", "with-index"], true, "only if the index is this"),
+    flag(&["recursive", "r"], false, "with all that is below"),
+    flag(&["sort"], false, "in the order of keys"),
+    flag(&["p"], false, "a / behind directories"),
+    flag(&["quorum", "q"], false, "ask the whole cluster"),
+    flag(&["in-order"], false, "name the key by the next index"),
+    flag(&["dir"], false, "remove an empty directory"),
+    flag(&["forever", "f"], false, "go on after the first change"),
+    flag(&["after-index"], true, "changes after this index"),
+];
+
+/// Flags that only v3 has: giving one chooses the dialect.
+const V3_FLAGS: &[Flag] = &[
+    flag(&["prefix"], false, "all keys that start so"),
+    flag(&["from-key"], false, "this key and all behind it"),
+    flag(&["limit"], true, "at most so many"),
+    flag(&["rev"], true, "as of, or from, this revision"),
+    flag(&["order"], true, "ASCEND or DESCEND"),
+    flag(&["sort-by"], true, "KEY, VERSION, CREATE, MODIFY or VALUE"),
+    flag(&["keys-only"], false, "no values"),
+    flag(&["count-only"], false, "only how many"),
+    flag(&["print-value-only"], false, "no keys"),
+    flag(&["consistency"], true, "l(inearizable) or s(erializable)"),
+    flag(&["prev-kv"], false, "what was there before"),
+    flag(&["lease"], true, "attach to this lease"),
+    flag(&["ignore-value"], false, "keep the value"),
+    flag(&["ignore-lease"], false, "keep the lease"),
+    flag(&["keys"], false, "with the lease's keys"),
+    flag(&["once"], false, "keep alive once"),
+    flag(&["progress-notify"], false, "tell of progress"),
+    flag(&["hex"], false, "print as hex"),
+    flag(&["interactive", "i"], false, "accepted; input is read either way"),
+];
+
+const fn flag(names: &'static [&'static str], value: bool, help: &'static str) -> Flag {
+    Flag { names, value, variable: None, help }
+}
+
+/// Why a command failed, with the exit code that scripts know.
+#[derive(Debug)]
+pub struct Failed {
+    pub code: u8,
+    pub message: String,
+}
+
+impl Failed {
+    fn usage(message: impl Into<String>) -> Self {
+        Self { code: 1, message: message.into() }
+    }
+}
+
+impl From<ArgsError> for Failed {
+    fn from(error: ArgsError) -> Self {
+        Self::usage(format!("{error}; `etcdctl --help` shows what there is"))
+    }
+}
+
+/// What every command is given.
+pub struct Context {
+    pub endpoints: Vec<Address>,
+    pub timeout: Duration,
+    pub parsed: Parsed,
+}
+
+/// Runs the face. Exit codes as in etcd: 1 arguments, 2 connection, 4 refused by the cluster (v2), 1 for all (v3).
+pub fn run(arguments: &[String]) -> u8 {
+    match dispatch(arguments) {
+        Ok(code) => code,
+        Err(failed) => {
+            eprintln!("Error:  {}", failed.message);
+            failed.code
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<u8, Failed> {
+    let parsed = args::parse(arguments, &[FLAGS, V3_FLAGS], &|_| None)?;
+    let verb = parsed.words.first().cloned().unwrap_or_default();
+    if parsed.truth("help")? || verb.is_empty() || verb == "help" {
+        print!("{HELP}");
+        return Ok(0);
+    }
+    let version = chosen(&verb, &parsed)?;
+    let context = Context { endpoints: endpoints(&parsed)?, timeout: timeout(&parsed)?, parsed };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failed::usage(format!("starting the runtime: {error}")))?;
+    match version {
+        2 => runtime.block_on(v2::run(&verb, &context)),
+        _ => runtime.block_on(v3::run(&verb, &context)),
+    }
+}
+
+/// The dialect: what ETCDCTL_API says where both know the verb, else the one that knows it.
+fn chosen(verb: &str, parsed: &Parsed) -> Result<u8, Failed> {
+    let said = std::env::var("ETCDCTL_API").ok().filter(|api| !api.is_empty());
+    match (verb, said.as_deref()) {
+        (verb, _) if v2::VERBS.contains(&verb) && !v3::VERBS.contains(&verb) => Ok(2),
+        (verb, _) if v3::VERBS.contains(&verb) && !v2::VERBS.contains(&verb) => Ok(3),
+        (verb, _) if !v2::VERBS.contains(&verb) => {
+            Err(Failed::usage(format!("no command `{verb}`; `etcdctl --help` shows what there is")))
+        }
+        (_, Some("2")) => Ok(2),
+        (_, Some("3")) => Ok(3),
+        (_, Some(other)) => Err(Failed::usage(format!("ETCDCTL_API is `{other}`; write 2 or 3"))),
+        ("member", None) => Ok(3),
+        (_, None) => {
+            let v3_flag = V3_FLAGS.iter().any(|flag| flag.names.iter().any(|name| parsed.value(name).is_some()));
+            let path = parsed.words.get(1).is_some_and(|key| key.starts_with('/')) && parsed.words.len() == 2;
+            Ok(if path && !v3_flag { 2 } else { 3 })
+        }
+    }
+}
+
+fn endpoints(parsed: &Parsed) -> Result<Vec<Address>, Failed> {
+    let variables = ["ETCDCTL_ENDPOINTS", "ETCDCTL_ENDPOINT", "ETCDCTL_PEERS"];
+    let from_variable = || variables.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let text = parsed
+        .value("endpoints")
+        .map(str::to_owned)
+        .or_else(from_variable)
+        .unwrap_or_else(|| "http://127.0.0.1:2379".to_owned());
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(address).collect()
+}
+
+fn address(item: &str) -> Result<Address, Failed> {
+    if item.starts_with("https://") {
+        return Err(Failed::usage(format!("{item}: this build speaks plain http only")));
+    }
+    let bare = item.strip_prefix("http://").unwrap_or(item).trim_end_matches('/');
+    bare.parse().map_err(|error| Failed::usage(format!("--endpoints: {error}")))
+}
+
+/// Go's durations as far as people give them here, or bare seconds.
+fn timeout(parsed: &Parsed) -> Result<Duration, Failed> {
+    let Some(text) = parsed.value("command-timeout") else { return Ok(Duration::from_secs(5)) };
+    let split = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => f64::NAN,
+    };
+    let seconds = number.parse::<f64>().unwrap_or(f64::NAN) * unit;
+    Duration::try_from_secs_f64(seconds).map_err(|_| Failed::usage(format!("`{text}` is no duration; write 5s or 500ms")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn words_choose_the_dialect() {
+        let cases = [
+            ("set /a 1", 2),
+            ("ls", 2),
+            ("put a 1", 3),
+            ("get /a", 2),
+            ("get a", 3),
+            ("get --prefix /a", 3),
+            ("get /a /b", 3),
+            ("watch --recursive /a", 2),
+            ("watch --prefix a", 3),
+            ("endpoint status", 3),
+            ("member list", 3),
+        ];
+        for (line, expected) in cases {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let parsed = args::parse(&words, &[FLAGS, V3_FLAGS], &|_| None).unwrap();
+            assert_eq!(chosen(&parsed.words[0].clone(), &parsed).unwrap(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read() {
+        for (text, expected) in [("5s", 5.0), ("500ms", 0.5), ("2m", 120.0), ("3", 3.0)] {
+            let words = vec![format!("--command-timeout={text}")];
+            let parsed = args::parse(&words, &[FLAGS], &|_| None).unwrap();
+            assert_eq!(timeout(&parsed).unwrap().as_secs_f64(), expected);
+        }
+        let words = vec!["--command-timeout=soon".to_owned()];
+        assert!(timeout(&args::parse(&words, &[FLAGS], &|_| None).unwrap()).is_err());
+    }
+}

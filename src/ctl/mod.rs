@@ -1,0 +1,29 @@
+//! The faces that call a node: parse, call, print. Each is chosen by argv[0] or by the first argument.
+
+pub mod args;
+#[cfg(feature = "template")]
+mod confd;
+mod dev;
+mod etcdctl;
+#[cfg(feature = "scheduler")]
+mod fleetctl;
+pub mod http;
+mod node_ctl;
+
+/// Runs a face; `None`: there is none of that name in this binary. The exit codes are those of the tool that it stands for.
+pub fn run(face: &str, arguments: &[String]) -> Option<u8> {
+    let outcome = match face {
+        "dev" => dev::run(arguments),
+        "ctl" => node_ctl::run(arguments),
+        "etcdctl" => return Some(etcdctl::run(arguments)),
+        #[cfg(feature = "scheduler")]
+        "fleetctl" => return Some(fleetctl::run(arguments)),
+        #[cfg(feature = "template")]
+        "confd" => return Some(confd::run(arguments)),
+        _ => return None,
+    };
+    Some(outcome.unwrap_or_else(|error| {
+        eprintln!("node {face}: {error:#}");
+        1
+    }))
+}
