@@ -1,0 +1,3 @@
+module corenode/integration/gotemplate
+
+go 1.19

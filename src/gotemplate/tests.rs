@@ -1,0 +1,1 @@
+//! Unit tests of the engine: budgets, nesting limits, and what differs between Go versions.
