@@ -4,9 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::error::KvError;
-use super::types::{
-    DeleteRangeRequest, KeyValue, Member, PutRequest, RangeReply, Space, TxnReply, TxnRequest,
-};
+use super::types::{DeleteRangeRequest, KeyValue, Member, PutRequest, RangeReply, Space, TxnReply, TxnRequest};
 use super::v2;
 use crate::base::{LeaseId, UnixMillis};
 
@@ -94,10 +92,6 @@ pub struct Applied {
 impl Op {
     /// A put into the user space, as a shorthand.
     pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
-        Self::Put(PutRequest {
-            key: key.into(),
-            value: value.into(),
-            ..PutRequest::default()
-        })
+        Self::Put(PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() })
     }
 }

@@ -3,18 +3,37 @@
 //! `apply` takes a [`Command`] and changes [`Tables`]; nothing here asks a clock, a disk or a network.
 //! [`Store`] is the door that every floor above uses; `raft/` and `remote/` implement it.
 
+mod apply;
+#[cfg(test)]
+mod apply_tests;
 pub mod command;
+mod compact;
 pub mod error;
+mod history;
+mod layout;
+mod lease;
+#[cfg(test)]
+pub(crate) mod mem;
+mod read;
+mod state;
+mod stop;
 pub mod store;
 pub mod tables;
+mod txn;
 pub mod types;
 pub mod v2;
+mod writer;
 
-pub use command::{Applied, Command, Op, Reply};
+pub use apply::apply;
+
+pub use command::{Applied, Command, Op, Position, Reply};
+pub use compact::{CompactStep, compact_step};
 pub use error::KvError;
-pub use store::{
-    Consistency, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart,
-    WatchStream,
-};
+pub use history::{History, HistoryCompacted, HistoryRequest, IndexPlace, history, revision_of_index};
+pub use layout::{LeaseRecord, in_range};
+pub use lease::{is_v2_lease, keys as lease_keys};
+pub use read::{members, range};
+pub use state::{LogPosition, State, advance, bootstrap};
+pub use store::{Consistency, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};
 pub use tables::{Table, Tables, TablesError, TablesMut};
 pub use types::*;

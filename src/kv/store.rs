@@ -26,15 +26,8 @@ pub enum StoreError {
     #[error(transparent)]
     Refused(#[from] KvError),
     /// `missing` names each peer that does not answer and since when.
-    #[error(
-        "no quorum: {reachable} of {voters} voters answer, {needed} are needed; missing: {missing}"
-    )]
-    NoQuorum {
-        reachable: usize,
-        voters: usize,
-        needed: usize,
-        missing: String,
-    },
+    #[error("no quorum: {reachable} of {voters} voters answer, {needed} are needed; missing: {missing}")]
+    NoQuorum { reachable: usize, voters: usize, needed: usize, missing: String },
     #[error("no leader: an election is under way ({detail})")]
     NoLeader { detail: String },
     /// The outcome is unknown: the write may yet happen.
@@ -154,10 +147,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<(Position, v2::Outcome), StoreError>>;
 
     /// Starts a watch on this node's own state.
-    fn watch(
-        &self,
-        request: WatchRequest,
-    ) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>>;
+    fn watch(&self, request: WatchRequest) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>>;
 
     /// Extends a lease at the leader, without a log entry. Returns its time to live in milliseconds; 0: no such lease.
     fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<i64, StoreError>>;

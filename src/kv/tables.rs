@@ -13,6 +13,8 @@ pub enum Table {
     Keys,
     /// v2 index → the revision that took it.
     V2Index,
+    /// Path of a directory of the v2 view → its index and the number of its children.
+    V2Directories,
     /// Lease id → lease.
     Leases,
     /// (lease id, space, key): which keys hang on a lease.
@@ -25,10 +27,11 @@ pub enum Table {
 
 impl Table {
     /// All of them, in a fixed order.
-    pub const ALL: [Table; 7] = [
+    pub const ALL: [Table; 8] = [
         Table::Revisions,
         Table::Keys,
         Table::V2Index,
+        Table::V2Directories,
         Table::Leases,
         Table::LeaseKeys,
         Table::Members,
@@ -41,6 +44,7 @@ impl Table {
             Table::Revisions => "revisions",
             Table::Keys => "keys",
             Table::V2Index => "v2-index",
+            Table::V2Directories => "v2-directories",
             Table::Leases => "leases",
             Table::LeaseKeys => "lease-keys",
             Table::Members => "members",

@@ -3,12 +3,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::base::LeaseId;
+use crate::base::{LeaseId, UnixMillis};
 
 /// Which of the two keyspaces a request speaks of. Each has revisions of its own.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Space {
     /// What clients of the etcd v2 and v3 APIs see.
     #[default]
@@ -65,8 +63,14 @@ pub struct V2Note {
     pub path: Bytes,
     /// Whether `path` is a directory.
     pub dir: bool,
-    /// A `refresh`: takes an index, wakes no v2 watcher.
+    /// Takes an index, wakes no v2 watcher: a `refresh`, or a v3 change that the v2 view does not show.
     pub silent: bool,
+    /// The directory's `createdIndex` if `path` is one, else 0.
+    pub created: u64,
+    /// When the node at `path` ends after the change, and the seconds until then counted from the change.
+    pub expiration: Option<(UnixMillis, i64)>,
+    /// The same of the node that was there before.
+    pub prev_expiration: Option<(UnixMillis, i64)>,
 }
 
 /// One change of one key.

@@ -2,6 +2,9 @@
 //!
 //! Values only; HTTP forms, headers and JSON are made at the door. Source: etcd's v2 API and its `store` package's behaviour.
 
+pub(super) mod directories;
+pub(super) mod write;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 

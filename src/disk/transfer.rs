@@ -1,0 +1,212 @@
+//! Snapshots as a stream: every table in checked chunks, so that a damaged or cut copy is refused as a whole.
+//!
+//! Layout, integers little-endian: the header `corenode-state` and a version byte; then chunks of length `u32`, CRC-32 `u32`
+//! and that many bytes. The first byte of a chunk says what it is: [`ENTRIES`], then the length and name of a table and its
+//! entries, each key length `u32`, value length `u32`, key, value; or [`END`], then the number of entries `u64` and the
+//! CRC-32 `u32` over the checksums of all chunks before.
+
+use std::io::{Read, Write};
+use std::ops::{Bound, ControlFlow};
+use std::sync::atomic::Ordering;
+
+use redb::WriteTransaction;
+
+use super::database::{Database, definition};
+use super::error::DiskError;
+use super::reader::Snapshot;
+use super::write::set_in_use;
+use crate::base::limits::{STATE_EXPORT_CHUNK_BYTES, STATE_EXPORT_CHUNK_BYTES_MAX};
+use crate::kv::Table;
+
+const MAGIC: &[u8; 14] = b"corenode-state";
+const VERSION: u8 = 1;
+const ENTRIES: u8 = 1;
+const END: u8 = 2;
+
+impl Database {
+    /// Writes all tables of a snapshot to `out`. Flush the database first if the copy stands for the log before it.
+    pub fn export(&self, snapshot: &Snapshot, out: &mut dyn Write) -> Result<(), DiskError> {
+        let mut export = Export { out, entries: 0, total: crc32fast::Hasher::new() };
+        export.raw(MAGIC)?;
+        export.raw(&[VERSION])?;
+        for table in Table::ALL {
+            export.table(snapshot, table)?;
+        }
+        export.end()
+    }
+
+    /// Replaces all tables by what `source` holds, durably, in one transaction; readers see all of it or none.
+    ///
+    /// # Errors
+    /// [`DiskError::Snapshot`] if it is damaged, cut or of another version. The tables are then as they were.
+    pub fn import(&self, source: &mut dyn Read) -> Result<(), DiskError> {
+        let txn = self.inner.redb.begin_write().map_err(|error| self.explain("begin a write", error))?;
+        for table in Table::ALL {
+            txn.delete_table(definition(table))
+                .and_then(|_| txn.open_table(definition(table)).map(drop))
+                .map_err(|error| self.explain("clear a table", error))?;
+        }
+        let mut import = Import { database: self, source, entries: 0, bytes: 0, total: crc32fast::Hasher::new() };
+        import.header()?;
+        while let Some(chunk) = import.chunk()? {
+            import.entries(&txn, &chunk)?;
+        }
+        let bytes = import.bytes;
+        set_in_use(&txn, bytes).map_err(|error| self.explain("write a table", error))?;
+        self.finish(txn, true)?;
+        self.inner.in_use.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+struct Export<'a> {
+    out: &'a mut dyn Write,
+    entries: u64,
+    total: crc32fast::Hasher,
+}
+
+impl Export<'_> {
+    fn raw(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        self.out.write_all(bytes).map_err(|error| DiskError::Snapshot(format!("cannot be written: {error}")))
+    }
+
+    fn chunk(&mut self, chunk: &[u8]) -> Result<(), DiskError> {
+        let crc = crc32fast::hash(chunk).to_le_bytes();
+        self.total.update(&crc);
+        self.raw(&(chunk.len() as u32).to_le_bytes())?;
+        self.raw(&crc)?;
+        self.raw(chunk)
+    }
+
+    fn table(&mut self, snapshot: &Snapshot, table: Table) -> Result<(), DiskError> {
+        let mut head = vec![ENTRIES, table.name().len() as u8];
+        head.extend_from_slice(table.name().as_bytes());
+        let mut chunk = head.clone();
+        snapshot.visit(table, Bound::Unbounded, Bound::Unbounded, false, &mut |key, value| {
+            let size = 8 + key.len() + value.len();
+            if chunk.len() > head.len() && chunk.len() + size > STATE_EXPORT_CHUNK_BYTES {
+                self.chunk(&chunk)?;
+                chunk.truncate(head.len());
+            }
+            chunk.extend_from_slice(&(key.len() as u32).to_le_bytes());
+            chunk.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            chunk.extend_from_slice(key);
+            chunk.extend_from_slice(value);
+            self.entries += 1;
+            Ok::<_, DiskError>(ControlFlow::Continue(()))
+        })?;
+        if chunk.len() > head.len() {
+            self.chunk(&chunk)?;
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<(), DiskError> {
+        let mut chunk = vec![END];
+        chunk.extend_from_slice(&self.entries.to_le_bytes());
+        chunk.extend_from_slice(&self.total.clone().finalize().to_le_bytes());
+        self.chunk(&chunk)?;
+        self.out.flush().map_err(|error| DiskError::Snapshot(format!("cannot be written: {error}")))
+    }
+}
+
+struct Import<'a> {
+    database: &'a Database,
+    source: &'a mut dyn Read,
+    entries: u64,
+    bytes: u64,
+    total: crc32fast::Hasher,
+}
+
+impl Import<'_> {
+    fn raw(&mut self, bytes: &mut [u8]) -> Result<(), DiskError> {
+        self.source.read_exact(bytes).map_err(|error| {
+            DiskError::Snapshot(match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => {
+                    format!("ends early, after {} entries", self.entries)
+                }
+                _ => format!("cannot be read: {error}"),
+            })
+        })
+    }
+
+    fn header(&mut self) -> Result<(), DiskError> {
+        let mut header = [0; MAGIC.len() + 1];
+        self.raw(&mut header)?;
+        match header.split_last() {
+            Some((&VERSION, magic)) if magic == MAGIC => Ok(()),
+            Some((version, magic)) if magic == MAGIC => {
+                Err(DiskError::Snapshot(format!("has format {version}, this program reads {VERSION}")))
+            }
+            _ => Err(DiskError::Snapshot("is not a corenode snapshot".to_owned())),
+        }
+    }
+
+    /// The next chunk of entries; `None` at the end, with all totals right.
+    fn chunk(&mut self) -> Result<Option<Vec<u8>>, DiskError> {
+        let mut number = [0; 4];
+        self.raw(&mut number)?;
+        let length = u32::from_le_bytes(number) as usize;
+        self.raw(&mut number)?;
+        if length == 0 || length > STATE_EXPORT_CHUNK_BYTES_MAX {
+            return Err(self.damaged("a chunk's length is out of bounds"));
+        }
+        let mut chunk = vec![0; length];
+        self.raw(&mut chunk)?;
+        if crc32fast::hash(&chunk) != u32::from_le_bytes(number) {
+            return Err(self.damaged("a chunk's checksum is wrong"));
+        }
+        if chunk[0] == END {
+            let mut expected = vec![END];
+            expected.extend_from_slice(&self.entries.to_le_bytes());
+            expected.extend_from_slice(&self.total.clone().finalize().to_le_bytes());
+            return if chunk == expected { Ok(None) } else { Err(self.damaged("chunks are missing")) };
+        }
+        self.total.update(&number);
+        Ok(Some(chunk))
+    }
+
+    fn entries(&mut self, txn: &WriteTransaction, chunk: &[u8]) -> Result<(), DiskError> {
+        let malformed =
+            |entries| DiskError::Snapshot(format!("is damaged after {entries} entries: a chunk is malformed"));
+        let mut rest = chunk;
+        if take(&mut rest, 1) != Some(&[ENTRIES]) {
+            return Err(malformed(self.entries));
+        }
+        let name = take(&mut rest, 1)
+            .and_then(|length| take(&mut rest, usize::from(length[0])))
+            .ok_or_else(|| malformed(self.entries))?;
+        let table = Table::ALL.into_iter().find(|table| table.name().as_bytes() == name).ok_or_else(|| {
+            let name = String::from_utf8_lossy(name);
+            DiskError::Snapshot(format!("has a table {name} that this program does not know"))
+        })?;
+        let failed = |error: redb::Error| self.database.explain("write a table", error);
+        let mut open = txn.open_table(definition(table)).map_err(|error| failed(error.into()))?;
+        while !rest.is_empty() {
+            let entry = take_length(&mut rest)
+                .zip(take_length(&mut rest))
+                .and_then(|(key, value)| Some((take(&mut rest, key)?, take(&mut rest, value)?)));
+            let (key, value) = entry.ok_or_else(|| malformed(self.entries))?;
+            open.insert(key, value).map_err(|error| failed(error.into()))?;
+            self.entries += 1;
+            self.bytes += (key.len() + value.len()) as u64;
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, cause: &str) -> DiskError {
+        DiskError::Snapshot(format!("is damaged after {} entries: {cause}", self.entries))
+    }
+}
+
+/// Cuts `length` bytes off the front.
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (head, tail) = rest.split_at_checked(length)?;
+    *rest = tail;
+    Some(head)
+}
+
+fn take_length(rest: &mut &[u8]) -> Option<usize> {
+    let bytes = take(rest, 4)?.try_into().ok()?;
+    usize::try_from(u32::from_le_bytes(bytes)).ok()
+}

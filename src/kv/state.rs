@@ -1,0 +1,171 @@
+//! The counters of the store and its leases, in memory; the tables hold the same.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow};
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Position;
+use super::layout::{self, LeaseRecord, META_MARKS};
+use super::tables::{Table, Tables, TablesError, TablesMut};
+use super::types::Space;
+use crate::base::LeaseId;
+
+/// A place in the Raft log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LogPosition {
+    pub index: u64,
+    pub term: u64,
+}
+
+/// The store's counters, written with every change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Marks {
+    /// Newest revision of each space.
+    pub revision: [i64; 2],
+    /// Compaction mark of each space; 0: never compacted.
+    pub compacted: [i64; 2],
+    pub v2_index: u64,
+    pub log: LogPosition,
+    /// Whether [`bootstrap`] has run.
+    pub bootstrapped: bool,
+    /// CRC-32 over all changes so far, in their order.
+    pub checksum: u32,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self {
+            revision: [1, 1],
+            compacted: [0, 0],
+            v2_index: 0,
+            log: LogPosition::default(),
+            bootstrapped: false,
+            checksum: 0,
+        }
+    }
+}
+
+impl Marks {
+    /// The counters as the tables have them; those of a fresh store if there are none.
+    pub(super) fn load<T: Tables + ?Sized>(tables: &T) -> Result<Self, TablesError> {
+        match tables.get(Table::Meta, META_MARKS)? {
+            Some(bytes) => layout::decode(&bytes, "the record of counters"),
+            None => Ok(Self::default()),
+        }
+    }
+
+    pub(super) fn save<T: TablesMut + ?Sized>(&self, tables: &mut T) -> Result<(), TablesError> {
+        tables.put(Table::Meta, META_MARKS, &layout::encode(self)?)
+    }
+
+    pub(super) fn revision(&self, space: Space) -> i64 {
+        self.revision[slot(space)]
+    }
+
+    pub(super) fn compacted(&self, space: Space) -> i64 {
+        self.compacted[slot(space)]
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position {
+            revision: self.revision(Space::User),
+            system_revision: self.revision(Space::System),
+            v2_index: self.v2_index,
+            raft_index: self.log.index,
+            raft_term: self.log.term,
+        }
+    }
+}
+
+/// Index of a space in pairs.
+pub(super) fn slot(space: Space) -> usize {
+    match space {
+        Space::User => 0,
+        Space::System => 1,
+    }
+}
+
+/// What `apply` keeps in memory. Loaded from the tables at start; every change is written to them in the same transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    pub(super) marks: Marks,
+    pub(super) leases: BTreeMap<LeaseId, LeaseRecord>,
+}
+
+impl State {
+    /// The state that the tables hold.
+    pub fn load(tables: &dyn Tables) -> Result<Self, TablesError> {
+        let mut leases = BTreeMap::new();
+        let mut failed = Ok(());
+        tables.scan(
+            Table::Leases,
+            Bound::Unbounded,
+            Bound::Unbounded,
+            false,
+            &mut |_, value| match layout::decode::<LeaseRecord>(value, "a record of table leases") {
+                Ok(record) => {
+                    leases.insert(record.lease.id, record);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    failed = Err(error);
+                    ControlFlow::Break(())
+                }
+            },
+        )?;
+        failed?;
+        Ok(Self { marks: Marks::load(tables)?, leases })
+    }
+
+    /// Where the store stands.
+    pub fn position(&self) -> Position {
+        self.marks.position()
+    }
+
+    /// The log entry that was applied last.
+    pub fn applied(&self) -> LogPosition {
+        self.marks.log
+    }
+
+    /// The newest revision of a space.
+    pub fn revision(&self, space: Space) -> i64 {
+        self.marks.revision(space)
+    }
+
+    /// The compaction mark of a space: revisions below it cannot be read. 0: never compacted.
+    pub fn compacted(&self, space: Space) -> i64 {
+        self.marks.compacted(space)
+    }
+
+    /// CRC-32 over every change of a key since the store began. Equal on all members at equal log positions.
+    pub fn checksum(&self) -> u32 {
+        self.marks.checksum
+    }
+
+    /// A lease, if it exists.
+    pub fn lease(&self, id: LeaseId) -> Option<&LeaseRecord> {
+        self.leases.get(&id)
+    }
+
+    /// All leases, by id.
+    pub fn leases(&self) -> impl Iterator<Item = &LeaseRecord> {
+        self.leases.values()
+    }
+}
+
+/// Sets the v2 index of a new cluster of `members` members to where etcd's stands: 2·members + 1. Does nothing the second time.
+pub fn bootstrap(state: &mut State, tables: &mut dyn TablesMut, members: usize) -> Result<(), TablesError> {
+    if state.marks.bootstrapped {
+        return Ok(());
+    }
+    state.marks.bootstrapped = true;
+    state.marks.v2_index += 2 * members as u64 + 1;
+    state.marks.save(tables)
+}
+
+/// Records that the log entry at `at`, which holds no command, is applied.
+pub fn advance(state: &mut State, tables: &mut dyn TablesMut, at: LogPosition) -> Result<(), TablesError> {
+    state.marks.log = at;
+    state.marks.save(tables)
+}

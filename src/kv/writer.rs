@@ -1,0 +1,263 @@
+//! Changes of single keys: the only place that writes revisions. Takes revisions and v2 indexes, keeps leases and directories in step.
+
+use bytes::Bytes;
+
+use super::layout::{self, At, Change, Head, StoredNote};
+use super::lease;
+use super::state::{LogPosition, State, slot};
+use super::tables::{Table, TablesError, TablesMut};
+use super::types::{Event, EventKind, KeyValue, Space, V2Action, V2Note};
+use super::v2::directories::{self, Shown};
+use crate::base::{LeaseId, UnixMillis};
+
+/// Who asked for a change, as v2 reports it.
+#[derive(Clone, Copy)]
+pub(super) enum Origin<'a> {
+    /// Not a v2 request: the change takes an index of its own and is reported under this verb.
+    V3(V2Action),
+    /// A v2 request, whose index is taken already and which all its changes share.
+    V2(&'a V2Note),
+}
+
+/// A put, after all checks.
+pub(super) struct NewValue {
+    pub space: Space,
+    pub key: Bytes,
+    pub value: Bytes,
+    pub lease: LeaseId,
+    /// Keep v2's `createdIndex` of the present value (update, compare-and-swap).
+    pub keep_created: bool,
+}
+
+/// Collects the changes of one command.
+pub(super) struct Writer<'a> {
+    pub state: &'a mut State,
+    pub tables: &'a mut dyn TablesMut,
+    /// The command's time.
+    pub stamp: UnixMillis,
+    /// Sub revision of the next change in each space; 0: the revision is not taken yet.
+    subs: [u32; 2],
+    pub events: Vec<Event>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(state: &'a mut State, tables: &'a mut dyn TablesMut, stamp: UnixMillis) -> Self {
+        Self { state, tables, stamp, subs: [0, 0], events: Vec::new() }
+    }
+
+    /// Writes the counters.
+    pub(super) fn finish(self, at: LogPosition) -> Result<Vec<Event>, TablesError> {
+        self.state.marks.log = at;
+        self.state.marks.save(self.tables)?;
+        Ok(self.events)
+    }
+
+    /// What follows belongs to a new revision.
+    pub(super) fn next_revision(&mut self) {
+        self.subs = [0, 0];
+    }
+
+    /// Takes a v2 index.
+    pub(super) fn take_index(&mut self) -> u64 {
+        self.state.marks.v2_index += 1;
+        self.state.marks.v2_index
+    }
+
+    /// Puts a key. Returns what was there.
+    pub(super) fn put(&mut self, new: NewValue, origin: Origin<'_>) -> Result<Option<KeyValue>, TablesError> {
+        let space = new.space;
+        let old = layout::head(self.tables, space, &new.key)?;
+        let live = old.filter(Head::live);
+        let prev = match live {
+            Some(head) => layout::value_at(self.tables, space, head.at)?,
+            None => None,
+        };
+        let note = self.note(space, &new.key, origin, live, Some(new.lease))?;
+        let index = note.as_ref().map_or(0, |note| note.index);
+        let at = self.take_at(space);
+        let kv = KeyValue {
+            create_revision: live.map_or(at.main, |head| head.create),
+            mod_revision: at.main,
+            version: live.map_or(1, |head| head.version + 1),
+            lease: new.lease,
+            v2_created: match live {
+                Some(head) if new.keep_created => head.v2_created,
+                _ => index,
+            },
+            v2_modified: index,
+            key: new.key,
+            value: new.value,
+        };
+        let old_lease = live.map_or(LeaseId::NONE, |head| head.lease);
+        if old_lease != kv.lease {
+            lease::detach(self.state, self.tables, old_lease, space, &kv.key)?;
+            lease::attach(self.tables, kv.lease, space, &kv.key)?;
+        }
+        if space == Space::User && live.is_none() {
+            directories::added(self.tables, &kv.key, index)?;
+        }
+        // A deletion below the mark may be gone or not; members must not differ by it.
+        let compacted = self.state.marks.compacted(space);
+        let before = old.filter(|head| head.live() || head.at.main >= compacted);
+        self.record(space, at, before.map(|head| head.at), kv, prev.clone(), note)?;
+        Ok(prev)
+    }
+
+    /// Deletes a key. Returns what was there; `None`: nothing, and nothing is changed.
+    pub(super) fn delete(
+        &mut self,
+        space: Space,
+        key: &Bytes,
+        origin: Origin<'_>,
+    ) -> Result<Option<KeyValue>, TablesError> {
+        let Some(old) = layout::head(self.tables, space, key)?.filter(Head::live) else {
+            return Ok(None);
+        };
+        let prev = layout::value_at(self.tables, space, old.at)?;
+        let note = self.note(space, key, origin, Some(old), None)?;
+        let at = self.take_at(space);
+        let kv = KeyValue {
+            key: key.clone(),
+            mod_revision: at.main,
+            v2_modified: note.as_ref().map_or(0, |note| note.index),
+            ..KeyValue::default()
+        };
+        lease::detach(self.state, self.tables, old.lease, space, key)?;
+        if space == Space::User {
+            directories::removed(self.tables, key)?;
+        }
+        self.record(space, at, Some(old.at), kv, prev.clone(), note)?;
+        Ok(prev)
+    }
+
+    /// The v2 expiration of a lease, as seen at the command's time; `None` for leases of the v3 API, whose end is not fixed.
+    pub(super) fn expiration(&self, lease: LeaseId) -> Option<(UnixMillis, i64)> {
+        let ends = self.state.leases.get(&lease)?.ends?;
+        Some((ends, seconds_until(ends, self.stamp)))
+    }
+
+    fn take_at(&mut self, space: Space) -> At {
+        let slot = slot(space);
+        if self.subs[slot] == 0 {
+            self.state.marks.revision[slot] += 1;
+        }
+        let at = At { main: self.state.marks.revision[slot], sub: self.subs[slot] };
+        self.subs[slot] += 1;
+        at
+    }
+
+    /// The v2 note of a change. `lease_after` is `None` for a deletion.
+    fn note(
+        &mut self,
+        space: Space,
+        key: &Bytes,
+        origin: Origin<'_>,
+        before: Option<Head>,
+        lease_after: Option<LeaseId>,
+    ) -> Result<Option<V2Note>, TablesError> {
+        if space == Space::System {
+            return Ok(None);
+        }
+        let action = match origin {
+            Origin::V2(note) => return Ok(Some(note.clone())),
+            Origin::V3(action) => action,
+        };
+        let index = self.take_index();
+        let (path, dir, silent, created) = match directories::shown(key) {
+            Shown::Outside => (key.clone(), false, true, 0),
+            Shown::File(path) => {
+                let shadowed = directories::get(self.tables, path.as_bytes())?.is_some();
+                (key.clone(), false, shadowed, 0)
+            }
+            Shown::Marker(path) => {
+                let directory = directories::get(self.tables, path.as_bytes())?;
+                let stays = match (&directory, lease_after) {
+                    (Some(_), Some(_)) => true,
+                    (Some(directory), None) => directory.children > 0,
+                    (None, _) => false,
+                };
+                let created = directory.map_or(index, |directory| directory.created);
+                (key.slice(..path.len()), true, stays, created)
+            }
+        };
+        Ok(Some(V2Note {
+            action,
+            index,
+            path,
+            dir,
+            silent,
+            created,
+            expiration: lease_after.and_then(|lease| self.expiration(lease)),
+            prev_expiration: before.and_then(|head| self.expiration(head.lease)),
+        }))
+    }
+
+    fn record(
+        &mut self,
+        space: Space,
+        at: At,
+        before: Option<At>,
+        kv: KeyValue,
+        prev: Option<KeyValue>,
+        note: Option<V2Note>,
+    ) -> Result<(), TablesError> {
+        let head = Head {
+            at,
+            create: kv.create_revision,
+            version: kv.version,
+            lease: kv.lease,
+            v2_created: kv.v2_created,
+            v2_modified: kv.v2_modified,
+        };
+        let change = Change {
+            key: kv.key.clone(),
+            value: kv.value.clone(),
+            create: kv.create_revision,
+            version: kv.version,
+            lease: kv.lease,
+            v2_created: kv.v2_created,
+            v2_modified: kv.v2_modified,
+            prev: before,
+            note: note.as_ref().map(|note| StoredNote {
+                action: note.action,
+                path: (note.path != kv.key).then(|| note.path.clone()),
+                dir: note.dir,
+                silent: note.silent,
+                created: note.created,
+                expiration: note.expiration,
+                prev_expiration: note.prev_expiration,
+            }),
+        };
+        let change_key = layout::change_key(space, at);
+        let bytes = layout::encode(&change)?;
+        self.state.marks.checksum = checksum(self.state.marks.checksum, &change_key, &bytes);
+        self.tables.put(Table::Revisions, &change_key, &bytes)?;
+        let head_key = layout::head_key(space, &kv.key);
+        self.tables.put(Table::Keys, &head_key, &layout::encode(&head)?)?;
+        if let Some(note) = &note {
+            let index = note.index.to_be_bytes();
+            self.tables.put(Table::V2Index, &index, &at.main.to_be_bytes())?;
+        }
+        self.events.push(Event {
+            space,
+            kind: if kv.version > 0 { EventKind::Put } else { EventKind::Delete },
+            kv,
+            prev,
+            v2: note,
+        });
+        Ok(())
+    }
+}
+
+/// Seconds from `now` until `ends`, rounded up; never negative.
+pub(super) fn seconds_until(ends: UnixMillis, now: UnixMillis) -> i64 {
+    let ms = ends.0.saturating_sub(now.0).max(0);
+    ms / 1000 + i64::from(ms % 1000 > 0)
+}
+
+fn checksum(before: u32, key: &[u8], record: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(before);
+    hasher.update(key);
+    hasher.update(record);
+    hasher.finalize()
+}
