@@ -146,6 +146,25 @@ fn a_torn_write_in_any_order_keeps_what_was_acknowledged() {
     }
 }
 
+#[test]
+fn what_was_cut_off_does_not_come_back_behind_a_new_entry_of_the_same_size() {
+    let dir = test_dir();
+    let (wal, _) = open(dir.path(), 16_384);
+    wait(|done| wal.append(vec![entry(1, "kept")], done)).unwrap();
+    wait(|done| wal.append((2..6).map(|index| entry(index, "torn")).collect(), done)).unwrap();
+    drop(wal);
+    let path = segment(dir.path(), 1);
+    let second = frames(&path, 1)[2];
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[second.0..second.1].fill(0);
+    fs::write(&path, bytes).unwrap();
+    let (wal, found) = open(dir.path(), 16_384);
+    assert_eq!(found.entries, [entry(1, "kept")]);
+    wait(|done| wal.append(vec![entry(2, "next")], done)).unwrap();
+    drop(wal);
+    assert_eq!(open(dir.path(), 16_384).1.entries, [entry(1, "kept"), entry(2, "next")]);
+}
+
 fn assert_corrupt(dir: &Path, file: &Path, offset: usize, context: &str) {
     let before: Vec<_> = names_and_bytes(dir);
     let error = Wal::open(dir, options(SMALL)).expect_err(context);
@@ -260,6 +279,32 @@ fn a_crash_between_the_seal_and_the_next_segment_loses_nothing() {
         let found = recover_twice(copy.path(), SMALL);
         assert_eq!(found.entries, entries[..entries.len() - inside]);
     }
+}
+
+#[test]
+fn the_last_sealed_segment_stays_until_its_successor_carries_the_vote() {
+    let dir = test_dir();
+    let (wal, _) = open(dir.path(), SMALL);
+    wait(|done| wal.purge_to(purged(9), done)).unwrap();
+    // Votes alone fill the first two segments: no entry keeps them from being unlinked at the next open.
+    let mut votes = 0;
+    while !segment(dir.path(), 3).exists() || frames(&segment(dir.path(), 3), 3).is_empty() {
+        votes += 1;
+        wait(|done| wal.save_vote(votes.to_string(), done)).unwrap();
+    }
+    let copy = copy_dir(dir.path());
+    drop(wal);
+    // The loss of power before the third segment's first sync.
+    let third = segment(copy.path(), 3);
+    let mut bytes = fs::read(&third).unwrap();
+    bytes[SEGMENT_HEADER_BYTES..].fill(0);
+    fs::write(&third, bytes).unwrap();
+    let _ = fs::remove_file(segment(copy.path(), 4));
+    for _ in 0..2 {
+        let (_, found) = open(copy.path(), SMALL);
+        assert_eq!((found.vote, found.purged), (Some((votes - 1).to_string().into()), Some(purged(9))));
+    }
+    assert!(!segment(copy.path(), 1).exists());
 }
 
 #[test]

@@ -156,10 +156,11 @@ pub(super) fn decode(bytes: &[u8], at: usize, seq: u64, offset: usize) -> Found<
 }
 
 /// Looks for proof that the bytes at `bad` had been synced: a good frame behind them that was written later than the
-/// sync. Returns its offset. Frames without that proof are the rest of a torn write.
-pub(super) fn find_proof(bytes: &[u8], seq: u64, bad: usize) -> Option<usize> {
+/// sync. Returns its offset. From `written` on there are only zeros. Frames without that proof are the rest of a torn write.
+pub(super) fn find_proof(bytes: &[u8], seq: u64, bad: usize, written: usize) -> Option<usize> {
     let first = bad.next_multiple_of(ALIGN_BYTES);
-    (first..bytes.len().saturating_sub(FRAME_HEADER_BYTES - 1)).step_by(ALIGN_BYTES).find(|at| {
+    let last = written.min(bytes.len().saturating_sub(FRAME_HEADER_BYTES - 1));
+    (first..last).step_by(ALIGN_BYTES).find(|at| {
         // Cheap tests first: the checksum is computed only for what claims to be such a frame.
         let header = &bytes[*at..*at + FRAME_HEADER_BYTES];
         let durable = le_u32(header, 12) as usize;
@@ -168,6 +169,15 @@ pub(super) fn find_proof(bytes: &[u8], seq: u64, bad: usize) -> Option<usize> {
             && header[9..12] == [0; 3]
             && matches!(decode(bytes, *at, seq, *at), Found::Frame(_))
     })
+}
+
+/// Bytes up to the last one that is not zero. Whole pages of zeros, of which segments are full, are quick.
+pub(super) fn written_bytes(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; 4_096] = [0; 4_096];
+    let page = bytes.chunks(ZEROS.len()).rposition(|page| *page != ZEROS[..page.len()]);
+    let begin = page.map_or(0, |page| page * ZEROS.len());
+    let end = bytes.len().min(begin + ZEROS.len());
+    bytes[begin..end].iter().rposition(|byte| *byte != 0).map_or(0, |last| begin + last + 1)
 }
 
 fn checksum(seq: u64, offset: u32, bytes: &[u8]) -> u32 {
@@ -230,7 +240,7 @@ mod tests {
         #[test]
         fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0usize..400) {
             decode(&bytes, at, 1, at);
-            find_proof(&bytes, 1, at);
+            find_proof(&bytes, 1, at, bytes.len());
         }
     }
 
@@ -242,13 +252,26 @@ mod tests {
     }
 
     #[test]
+    fn the_last_written_byte_is_found() {
+        for length in [0, 1, 4_095, 4_096, 4_097, 10_000] {
+            let mut bytes = vec![0; length];
+            assert_eq!(written_bytes(&bytes), 0);
+            for last in [0, 4_095, 4_096, length.saturating_sub(1)].into_iter().filter(|last| *last < length) {
+                bytes.fill(0);
+                bytes[last] = 1;
+                assert_eq!(written_bytes(&bytes), last + 1);
+            }
+        }
+    }
+
+    #[test]
     fn a_frame_is_proof_only_when_a_sync_lay_between() {
         let mut bytes = vec![0xff; 40];
         encode(&entry(1, b"same write"), 1, 40, 0, &mut bytes);
-        assert_eq!(find_proof(&bytes, 1, 0), None);
+        assert_eq!(find_proof(&bytes, 1, 0, bytes.len()), None);
         let at = bytes.len();
         encode(&entry(2, b"later write"), 1, u32_of(at), u32_of(at), &mut bytes);
-        assert_eq!(find_proof(&bytes, 1, 0), Some(at));
-        assert_eq!(find_proof(&bytes, 1, at), None);
+        assert_eq!(find_proof(&bytes, 1, 0, bytes.len()), Some(at));
+        assert_eq!(find_proof(&bytes, 1, at, bytes.len()), None);
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn recover(dir: &Path, options: &Options) -> Result<(Opened, Recovere
 }
 
 fn is_blank(bytes: &[u8]) -> bool {
-    bytes.get(SEGMENT_HEADER_BYTES..).is_none_or(|frames| frames.iter().all(|byte| *byte == 0))
+    bytes.get(SEGMENT_HEADER_BYTES..).is_none_or(|frames| frame::written_bytes(frames) == 0)
 }
 
 /// Where the log ends.
@@ -157,12 +157,12 @@ impl Replay {
                 Found::Nothing => "zeros",
                 Found::Bad(why) => why,
             };
-            if let Some(proof) = frame::find_proof(bytes, segment.seq, at) {
+            let torn_until = frame::written_bytes(bytes);
+            if let Some(proof) = frame::find_proof(bytes, segment.seq, at, torn_until) {
                 let why = format!("{why}, but the frame at offset {proof} was written later");
                 return Err(WalError::corrupt(&segment.path, at as u64, why));
             }
-            let written = bytes.iter().rposition(|byte| *byte != 0);
-            return Ok(Some(End { segment, at, torn_until: written.map_or(0, |last| last + 1) }));
+            return Ok(Some(End { segment, at, torn_until }));
         }
     }
 
