@@ -13,6 +13,9 @@ use crate::kv::{Table, Tables, TablesError};
 
 type Opened = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
+/// As [`Visit`], but may fail.
+pub(super) type TryVisit<'a, E> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E> + 'a;
+
 /// The tables as they were when it was made. Pages that it alone still sees are kept in the file until it is dropped.
 pub struct Snapshot {
     database: Database,
@@ -42,7 +45,7 @@ impl Snapshot {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
         reverse: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E>,
+        visit: &mut TryVisit<'_, E>,
     ) -> Result<(), E> {
         let failed = |error| E::from(self.database.explain("read a table", error));
         if empty(from, to) {

@@ -22,6 +22,7 @@ pub mod tables;
 mod txn;
 pub mod types;
 pub mod v2;
+mod watch_index;
 mod writer;
 
 pub use apply::apply;
@@ -37,3 +38,4 @@ pub use state::{LogPosition, State, advance, bootstrap};
 pub use store::{Consistency, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};
 pub use tables::{Table, Tables, TablesError, TablesMut};
 pub use types::*;
+pub use watch_index::{WatchIndex, WatcherId};

@@ -3,7 +3,14 @@
 //! Values only; HTTP forms, headers and JSON are made at the door. Source: etcd's v2 API and its `store` package's behaviour.
 
 pub(super) mod directories;
+#[cfg(test)]
+mod v2_tests;
+mod view;
+mod watch;
 pub(super) mod write;
+
+pub use view::get;
+pub use watch::{groups, watch_match, watch_range};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
