@@ -132,3 +132,21 @@ pub const STATE_CACHE_BYTES_MAX: usize = 128 << 20;
 pub const STATE_EXPORT_CHUNK_BYTES: usize = 256 << 10;
 /// Largest chunk of a snapshot that is read.
 pub const STATE_EXPORT_CHUNK_BYTES_MAX: usize = 64 << 20;
+/// Machines for which a plan says why they cannot take a waiting unit; `explain` says it of all.
+pub const PLAN_REASONS_PER_UNIT_MAX: usize = 100;
+/// How long a v2 watch of the past may look for its history before its headers go out.
+pub const V2_HISTORY_WAIT_MS_MAX: u64 = 1_000;
+/// Events, and changes looked at, that a watch of the past reads of history in one piece.
+pub const WATCH_HISTORY_EVENTS: usize = 1_000;
+pub const WATCH_HISTORY_CHANGES: usize = 10_000;
+/// The state is made durable so long after a change, or when so many bytes of commands were applied.
+pub const STATE_FLUSH_MS: u64 = 1_000;
+pub const STATE_FLUSH_BYTES: usize = 64 << 20;
+/// How long a member may take to install a snapshot that it has received.
+pub const SNAPSHOT_INSTALL_MS_MAX: u64 = 120_000;
+/// A unit's name where it is a directory's: the file system's limit less what is put before or after it.
+pub const UNIT_DIR_NAME_BYTES_MAX: usize = 250;
+/// Wishes that may wait for the keeper of one unit.
+pub const UNIT_WISHES_MAX: usize = 64;
+/// How long another machine may take to begin to answer a question about its units.
+pub const INSPECT_MS_MAX: u64 = 10_000;

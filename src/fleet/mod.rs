@@ -1,12 +1,28 @@
 //! fleet's brain: machines, units and states as values; `plan` decides where units run, `diff` what a machine does about it.
 
+mod board;
 pub mod cluster;
+pub mod diff;
+mod eviction;
 pub mod executor;
 pub mod inspect;
 pub mod layout;
+pub mod memory;
+pub mod plan;
+pub mod reason;
 pub mod table;
+#[cfg(test)]
+mod testkit;
+pub mod transactions;
 pub mod types;
+pub mod wanted;
 
 pub use cluster::Cluster;
+pub use diff::{OlderPlan, Task, TaskKind, TaskReason, diff};
 pub use layout::Key;
+pub use memory::{Launched, Local, Memory};
+pub use plan::{Plan, Waiting, explain, plan};
+pub use reason::{Decision, Reason};
+pub use transactions::transactions;
 pub use types::{DesiredState, Machine, PlanHead, PublishedState, Scheduled, Unit, UnitState};
+pub use wanted::{Wanted, wanted};
