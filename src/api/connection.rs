@@ -1,0 +1,198 @@
+//! Listeners and connections: accepting, HTTP/1.1 or HTTP/2 by the first bytes, time limits, closing.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Listener;
+use super::http::Entry;
+use crate::base::limits::{
+    CLIENT_CONNECTIONS_MAX, CLIENT_SILENT_SECONDS_MAX, HEADER_BYTES_MAX, HEADER_WAIT_MS_MAX, STREAMS_PER_CONNECTION_MAX,
+};
+
+/// A client's preface of HTTP/2, which tells it from HTTP/1.1, has this many bytes.
+const PREFACE_BYTES: usize = 24;
+/// Window of one stream and of a connection: room for a few requests of the largest size.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// After accepting failed (file descriptors ran out), how long until the next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts until `stop`; each connection is a task of `tasks`.
+pub(super) async fn accept(listener: Listener, entry: Entry, stop: CancellationToken, tasks: TaskTracker) {
+    let room = Arc::new(Semaphore::new(CLIENT_CONNECTIONS_MAX));
+    let server = Arc::new(server());
+    loop {
+        let next = async {
+            let permit = room.clone().acquire_owned().await;
+            (listener.accept().await, permit)
+        };
+        let (stream, permit) = tokio::select! {
+            () = stop.cancelled() => return,
+            next = next => next,
+        };
+        let (entry, server, stop) = (entry.clone(), server.clone(), stop.clone());
+        match stream {
+            Ok(stream) => {
+                tasks.spawn(async move {
+                    let _permit = permit;
+                    converse(&server, Opening::new(stream), entry, stop).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a client connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end. On `stop` it finishes what is under way and closes.
+async fn converse(server: &auto::Builder<TokioExecutor>, stream: Opening, entry: Entry, stop: CancellationToken) {
+    let service = service_fn(move |request| {
+        let entry = entry.clone();
+        async move { Ok::<_, std::convert::Infallible>(entry.answer(request).await) }
+    });
+    let connection = server.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "client connection ended");
+    }
+}
+
+fn server() -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(HEADER_WAIT_MS_MAX))
+        .max_buf_size(HEADER_BYTES_MAX)
+        .title_case_headers(true);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(CLIENT_SILENT_SECONDS_MAX))
+        .keep_alive_timeout(Duration::from_secs(CLIENT_SILENT_SECONDS_MAX))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX as u32);
+    server
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                notice_silence(&stream);
+                Ok(Box::pin(stream))
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Box::pin(stream))
+            }
+        }
+    }
+}
+
+/// Small answers leave at once, and a client that vanished during a long poll is noticed by the kernel's probes.
+fn notice_silence(stream: &TcpStream) {
+    use rustix::net::sockopt;
+    let silent = Duration::from_secs(CLIENT_SILENT_SECONDS_MAX);
+    let set = || -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        sockopt::set_socket_keepalive(stream, true)?;
+        sockopt::set_tcp_keepidle(stream, silent)?;
+        sockopt::set_tcp_keepintvl(stream, silent / 3)?;
+        sockopt::set_tcp_keepcnt(stream, 3)?;
+        Ok(())
+    };
+    if let Err(error) = set() {
+        tracing::debug!(%error, "cannot set keep-alive on a client connection");
+    }
+}
+
+trait Io: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
+type Stream = Pin<Box<dyn Io>>;
+
+/// A connection whose first bytes must arrive in time: until they do, no other limit runs.
+struct Opening {
+    stream: Stream,
+    received: usize,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Opening {
+    fn new(stream: Stream) -> Self {
+        let at = Instant::now() + Duration::from_millis(HEADER_WAIT_MS_MAX);
+        Self { stream, received: 0, deadline: Some(Box::pin(tokio::time::sleep_until(at))) }
+    }
+}
+
+impl AsyncRead for Opening {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let this = &mut *self;
+        let read = this.stream.as_mut().poll_read(cx, buf);
+        if let Some(deadline) = &mut this.deadline {
+            if read.is_pending() {
+                ready!(deadline.as_mut().poll(cx));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            this.received += buf.filled().len() - before;
+            if this.received >= PREFACE_BYTES {
+                this.deadline = None;
+            }
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Opening {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.deadline = None;
+        self.stream.as_mut().poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.deadline = None;
+        self.stream.as_mut().poll_write_vectored(cx, bufs)
+    }
+}

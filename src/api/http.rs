@@ -1,0 +1,245 @@
+//! Where every request comes in: gRPC or HTTP, path cleaning, CORS, and which handler gets it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
+use tower::ServiceExt;
+
+use super::{Shared, info, status, v2, v3};
+
+/// The way in; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Entry {
+    shared: Arc<Shared>,
+    grpc: Router,
+    http: Router,
+}
+
+impl Entry {
+    pub fn new(shared: &Arc<Shared>, extra: Router) -> Self {
+        let http = extra
+            .merge(info::routes(shared))
+            .merge(v2::routes(shared))
+            .merge(v3::gateway::routes(shared))
+            .fallback(async || not_found());
+        Self { shared: shared.clone(), grpc: v3::routes(shared), http }
+    }
+
+    pub async fn answer(&self, request: Request<Incoming>) -> Response {
+        let request = request.map(Body::new);
+        if is_grpc(request.headers()) {
+            self.answer_grpc(request).await
+        } else {
+            let mut response = self.answer_http(request).await;
+            allow_origins(response.headers_mut());
+            response
+        }
+    }
+
+    async fn answer_grpc(&self, request: Request<Body>) -> Response {
+        if requires_leader(request.headers()) && self.shared.store.status().leader.is_none() {
+            return status::no_leader().into_http();
+        }
+        run(&self.grpc, request).await
+    }
+
+    async fn answer_http(&self, request: Request<Body>) -> Response {
+        if request.method() == Method::OPTIONS {
+            return StatusCode::OK.into_response();
+        }
+        let Some(path) = decode(request.uri().path()) else {
+            return text(StatusCode::BAD_REQUEST, "400 Bad Request");
+        };
+        let clean = clean(&path);
+        if clean != path {
+            return moved(request.method(), request.uri(), &clean);
+        }
+        run(&self.http, request).await
+    }
+}
+
+async fn run(router: &Router, request: Request<Body>) -> Response {
+    match router.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+}
+
+/// Whether the client wants an error rather than an answer from a node without a leader.
+pub(super) fn requires_leader(headers: &HeaderMap) -> bool {
+    headers.get("hasleader").is_some_and(|v| v == "true")
+}
+
+/// A path with its percent escapes undone; `None` if one is malformed. What is no UTF-8 is replaced.
+pub(super) fn decode(path: &str) -> Option<String> {
+    unescape(path, false).ok()
+}
+
+/// Undoes percent escapes (and `+` for a space in forms).
+///
+/// # Errors
+/// The malformed escape, up to three characters of it.
+pub(super) fn unescape(text: &str, form: bool) -> Result<String, String> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'%' => {
+                let digit = |i: usize| bytes.get(i).and_then(|b| (*b as char).to_digit(16));
+                let (Some(high), Some(low)) = (digit(at + 1), digit(at + 2)) else {
+                    let rest = &bytes[at..bytes.len().min(at + 3)];
+                    return Err(String::from_utf8_lossy(rest).into_owned());
+                };
+                out.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            b'+' if form => {
+                out.push(b' ');
+                at += 1;
+            }
+            other => {
+                out.push(other);
+                at += 1;
+            }
+        }
+    }
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// The path without `//`, `.` and `..`; a slash at its end stays. As Go's `http.ServeMux` has it.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            other => parts.push(other),
+        }
+    }
+    let mut out = String::from("/");
+    out.push_str(&parts.join("/"));
+    if path.ends_with('/') && out != "/" {
+        out.push('/');
+    }
+    out
+}
+
+fn moved(method: &Method, uri: &Uri, path: &str) -> Response {
+    /// What a path may hold as it is, besides letters and digits.
+    const KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+        .remove(b'/')
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~')
+        .remove(b'$')
+        .remove(b'&')
+        .remove(b'+')
+        .remove(b',')
+        .remove(b':')
+        .remove(b';')
+        .remove(b'=')
+        .remove(b'@');
+    let mut to = percent_encoding::utf8_percent_encode(path, KEPT).to_string();
+    if let Some(query) = uri.query() {
+        to = format!("{to}?{query}");
+    }
+    let body = if matches!(*method, Method::GET | Method::HEAD) {
+        let shown = to.replace('&', "&amp;").replace('"', "&#34;");
+        format!("<a href=\"{shown}\">Moved Permanently</a>.\n\n")
+    } else {
+        String::new()
+    };
+    let mut response = (StatusCode::MOVED_PERMANENTLY, body).into_response();
+    let headers = response.headers_mut();
+    if let Ok(to) = HeaderValue::try_from(to) {
+        headers.insert(header::LOCATION, to);
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response
+}
+
+fn allow_origins(headers: &mut HeaderMap) {
+    const ALLOW: [(HeaderName, &str); 3] = [
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "accept, content-type, authorization"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST, GET, OPTIONS, PUT, DELETE"),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    ];
+    for (name, value) in ALLOW {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// A line of plain text, as Go's `http.Error` sends it.
+pub(super) fn text(code: StatusCode, line: &str) -> Response {
+    let nosniff = (header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    (code, [nosniff], format!("{line}\n")).into_response()
+}
+
+pub(super) fn not_found() -> Response {
+    text(StatusCode::NOT_FOUND, "404 page not found")
+}
+
+/// The method is not one of `allowed` (comma between them; empty: not said).
+pub(super) fn method_not_allowed(allowed: &'static str) -> Response {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    if !allowed.is_empty() {
+        let headers = response.headers_mut();
+        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    response
+}
+
+/// A body of JSON.
+pub(super) fn json(code: StatusCode, body: impl Into<Bytes>) -> Response {
+    let kind = (header::CONTENT_TYPE, "application/json");
+    (code, [kind], Body::from(body.into())).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_as_go_does() {
+        let cases = [
+            ("/", "/"),
+            ("", "/"),
+            ("//", "/"),
+            ("/v2/keys//a/../b", "/v2/keys/b"),
+            ("/v2/keys/", "/v2/keys/"),
+            ("/v2/keys/a/./", "/v2/keys/a/"),
+            ("/../..", "/"),
+            ("/a/..", "/"),
+            ("/..a/b..", "/..a/b.."),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(clean(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_undone_or_named() {
+        assert_eq!(unescape("a%20b+c", true).unwrap(), "a b c");
+        assert_eq!(unescape("a%20b+c", false).unwrap(), "a b+c");
+        assert_eq!(unescape("%zz1", true).unwrap_err(), "%zz");
+        assert_eq!(unescape("a%4", true).unwrap_err(), "%4");
+        assert_eq!(unescape("%ff", true).unwrap(), "\u{fffd}");
+        assert_eq!(unescape("%c3%a9", true).unwrap(), "é");
+    }
+}

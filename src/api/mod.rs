@@ -1,0 +1,106 @@
+//! The doors: etcd's v2 and v3 APIs (gRPC and JSON), health, version and metrics, on one port for all of them.
+//!
+//! Everything is answered from one [`Store`]. HTTP/1.1 and HTTP/2 (prior knowledge) come in on the same listener and are
+//! told apart by their first bytes; gRPC is told apart by its content type. Status codes are decided in `status.rs`.
+
+mod body;
+mod connection;
+mod http;
+mod info;
+pub mod status;
+mod v2;
+mod v3;
+pub mod version;
+
+#[cfg(test)]
+pub(crate) mod test_store;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::base::limits::DOORS_CLOSE_MS_MAX;
+use crate::base::{Clock, ClusterId, MemberId, Random};
+use crate::kv::Store;
+
+/// What the doors need to answer.
+pub struct Services {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
+    /// Where lease ids come from.
+    pub random: Arc<dyn Random>,
+    /// Further HTTP paths (fleet's, for example), without a fallback of their own.
+    pub routes: axum::Router,
+}
+
+/// Where clients come in.
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Open doors. Dropping them closes nothing; [`Doors::stop`] does.
+pub struct Doors {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What all handlers share.
+pub(crate) struct Shared {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    /// Ends long polls and streams when the doors close.
+    pub stop: CancellationToken,
+    ids: OnceLock<(ClusterId, MemberId)>,
+}
+
+impl Shared {
+    /// The cluster's and the member's id. They never change once they are known.
+    pub fn ids(&self) -> (ClusterId, MemberId) {
+        if let Some(ids) = self.ids.get() {
+            return *ids;
+        }
+        let status = self.store.status();
+        let ids = (status.cluster, status.member);
+        if ids.0.0 != 0 {
+            return *self.ids.get_or_init(|| ids);
+        }
+        ids
+    }
+}
+
+/// Opens the doors: accepts on every listener until [`Doors::stop`]. Must be called within a tokio runtime.
+pub fn serve(listeners: Vec<Listener>, services: Services) -> Doors {
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let shared = Arc::new(Shared {
+        store: services.store,
+        clock: services.clock,
+        random: services.random,
+        stop: stop.clone(),
+        ids: OnceLock::new(),
+    });
+    let entry = http::Entry::new(&shared, services.routes);
+    for listener in listeners {
+        let accept = connection::accept(listener, entry.clone(), stop.clone(), tasks.clone());
+        tasks.spawn(accept);
+    }
+    Doors { stop, tasks }
+}
+
+impl Doors {
+    /// Takes no new connections, ends long polls and streams, lets requests under way finish, and gives up on what is
+    /// still open after [`DOORS_CLOSE_MS_MAX`].
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        let bound = Duration::from_millis(DOORS_CLOSE_MS_MAX);
+        if tokio::time::timeout(bound, self.tasks.wait()).await.is_err() {
+            tracing::warn!(open = self.tasks.len(), "client connections did not end within {bound:?} and are dropped");
+        }
+    }
+}

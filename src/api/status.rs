@@ -1,0 +1,144 @@
+//! Which refusal gets which code: gRPC codes and texts as in etcd's `rpctypes`, HTTP codes of the v2 API and the gateway.
+//!
+//! etcd's clients compare texts as a whole, so where etcd has a text it is sent as it is, and what is known beyond it
+//! goes to the log. Codes are decided here and nowhere else.
+
+use hyper::StatusCode;
+use tonic::{Code, Status};
+
+use crate::kv::{KvError, StoreError};
+
+/// A refusal of the state machine as gRPC.
+pub fn refused(error: &KvError) -> Status {
+    let code = match error {
+        KvError::EmptyKey
+        | KvError::KeyNotFound
+        | KvError::ValueProvided
+        | KvError::LeaseProvided
+        | KvError::TooManyOps
+        | KvError::DuplicateKey
+        | KvError::InvalidSortOption
+        | KvError::RequestTooLarge => Code::InvalidArgument,
+        KvError::Compacted { .. } | KvError::FutureRevision | KvError::LeaseTtlTooLarge => Code::OutOfRange,
+        KvError::LeaseNotFound => Code::NotFound,
+        KvError::LeaseExists => Code::FailedPrecondition,
+    };
+    Status::new(code, format!("etcdserver: {error}"))
+}
+
+/// A failure of the store as gRPC.
+pub fn failed(error: &StoreError) -> Status {
+    if !matches!(error, StoreError::Refused(_)) {
+        tracing::warn!(%error, "a request failed");
+    }
+    match error {
+        StoreError::Refused(refusal) => refused(refusal),
+        StoreError::NoQuorum { .. } => Status::unavailable(format!("etcdserver: {error}")),
+        StoreError::NoLeader { .. } => no_leader(),
+        StoreError::TimedOut { .. } => Status::unavailable("etcdserver: request timed out"),
+        StoreError::Overloaded(_) => Status::resource_exhausted("etcdserver: too many requests"),
+        StoreError::Stopping => stopping(),
+        StoreError::Unsupported(what) => unsupported(what),
+        StoreError::Broken(_) => Status::data_loss(format!("etcdserver: {error}")),
+    }
+}
+
+/// There is no leader, and the client asked for one.
+pub fn no_leader() -> Status {
+    Status::unavailable("etcdserver: no leader")
+}
+
+/// The doors are closing.
+pub fn stopping() -> Status {
+    Status::unavailable("etcdserver: server stopped")
+}
+
+/// This call is not offered here.
+pub fn unsupported(what: &str) -> Status {
+    Status::unimplemented(format!("etcdserver: not supported: {what}"))
+}
+
+/// The request makes no sense.
+pub fn nonsense(what: &str) -> Status {
+    Status::invalid_argument(format!("etcdserver: {what}"))
+}
+
+/// Passwords are asked for although there are none.
+pub fn authentication_off() -> Status {
+    Status::failed_precondition("etcdserver: authentication is not enabled")
+}
+
+/// A reply of another kind than the request's: the store broke its word.
+pub fn wrong_reply() -> Status {
+    Status::internal("etcdserver: the store answered with a reply of another kind")
+}
+
+/// The HTTP status of a gRPC code in the JSON gateway.
+pub fn gateway(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Cancelled => StatusCode::REQUEST_TIMEOUT,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// v2: the form is malformed or too large.
+pub const V2_INVALID_FORM: u16 = 210;
+/// v2: what was asked for went out of history.
+pub const V2_INDEX_CLEARED: u16 = 401;
+/// v2: the watch cannot go on.
+pub const V2_WATCHER_CLEARED: u16 = 400;
+
+/// The message and HTTP status of an error number of the v2 API.
+pub fn v2(code: u16) -> (&'static str, StatusCode) {
+    const BAD: StatusCode = StatusCode::BAD_REQUEST;
+    match code {
+        100 => ("Key not found", StatusCode::NOT_FOUND),
+        101 => ("Compare failed", StatusCode::PRECONDITION_FAILED),
+        102 => ("Not a file", StatusCode::FORBIDDEN),
+        103 => ("Reached the max number of peers in the cluster", StatusCode::FORBIDDEN),
+        104 => ("Not a directory", BAD),
+        105 => ("Key already exists", StatusCode::PRECONDITION_FAILED),
+        106 => ("The prefix of given key is a keyword in etcd", BAD),
+        107 => ("Root is read only", BAD),
+        108 => ("Directory not empty", StatusCode::FORBIDDEN),
+        109 => ("Peer address has existed", BAD),
+        110 => ("The request requires user authentication", StatusCode::UNAUTHORIZED),
+        200 => ("Value is Required in POST form", BAD),
+        201 => ("PrevValue is Required in POST form", BAD),
+        202 => ("The given TTL in POST form is not a number", BAD),
+        203 => ("The given index in POST form is not a number", BAD),
+        204 => ("Value or TTL is required in POST form", BAD),
+        205 => ("The given timeout in POST form is not a number", BAD),
+        206 => ("Name is required in POST form", BAD),
+        207 => ("Index or value is required", BAD),
+        208 => ("Index and value cannot both be specified", BAD),
+        209 => ("Invalid field", BAD),
+        V2_INVALID_FORM => ("Invalid POST form", BAD),
+        211 => ("Value provided on refresh", BAD),
+        212 => ("A TTL must be provided on refresh", BAD),
+        301 => ("During Leader Election", StatusCode::INTERNAL_SERVER_ERROR),
+        V2_WATCHER_CLEARED => ("watcher is cleared due to etcd recovery", BAD),
+        V2_INDEX_CLEARED => ("The event in requested index is outdated and cleared", BAD),
+        _ => ("Raft Internal Error", StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// The v2 error number of a failure of the store.
+pub fn v2_failed(error: &StoreError) -> u16 {
+    tracing::warn!(%error, "a request failed");
+    match error {
+        StoreError::NoLeader { .. } => 301,
+        StoreError::Refused(KvError::RequestTooLarge) => V2_INVALID_FORM,
+        _ => 300,
+    }
+}

@@ -1,0 +1,200 @@
+//! `/v2/keys`.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
+
+use super::form::{self, Form};
+use super::render;
+use super::request::{self, Asked};
+use super::stats::Stats;
+use super::{INDEX, RAFT_INDEX, RAFT_TERM, watch};
+use crate::api::body::{self, BodyError};
+use crate::api::http::{decode, json, method_not_allowed};
+use crate::api::{Shared, status};
+use crate::base::limits::REQUEST_BYTES_MAX;
+use crate::kv::v2::{Action, Failure, GetRequest, Outcome, WriteRequest};
+use crate::kv::{Consistency, KvError, Op, Position, Reply, StoreError, V2Action};
+use crate::wire::json as go_json;
+use crate::wire::v2 as wire;
+
+const PREFIX: &str = "/v2/keys";
+const METHODS: &str = "HEAD,GET,PUT,POST,DELETE";
+/// Percent escapes make a value three times longer.
+const BODY_BYTES_MAX: usize = 3 * REQUEST_BYTES_MAX + 4096;
+
+/// The handler.
+#[derive(Clone)]
+pub struct Keys {
+    pub(super) shared: Arc<Shared>,
+    pub(super) stats: Arc<Stats>,
+}
+
+impl Keys {
+    pub fn new(shared: &Arc<Shared>, stats: &Arc<Stats>) -> Self {
+        Self { shared: shared.clone(), stats: stats.clone() }
+    }
+
+    pub async fn answer(&self, request: Request) -> Response {
+        let known =
+            matches!(*request.method(), Method::HEAD | Method::GET | Method::PUT | Method::POST | Method::DELETE);
+        if !known {
+            return method_not_allowed(METHODS);
+        }
+        let response = match self.understand(request).await {
+            Ok((path, asked)) => self.obey(path, asked).await,
+            Err(failure) => failed(failure),
+        };
+        self.shared.name_cluster(response)
+    }
+
+    async fn understand(&self, request: Request) -> Result<(String, Asked), Failure> {
+        let (parts, body) = request.into_parts();
+        let bad = |code, cause| Failure { code, cause, index: 0 };
+        let invalid = |cause| bad(status::V2_INVALID_FORM, cause);
+        let path = decode(parts.uri.path())
+            .and_then(|path| path.strip_prefix(PREFIX).map(key_path))
+            .ok_or_else(|| invalid("incorrect key prefix".to_owned()))?;
+        let bytes = if form::takes_body(&parts.method) {
+            body::read(body, BODY_BYTES_MAX).await
+        } else {
+            Ok(bytes::Bytes::new())
+        };
+        let bytes = bytes.map_err(|error| match error {
+            BodyError::TooLarge(_) => invalid("http: POST too large".to_owned()),
+            other => invalid(other.to_string()),
+        })?;
+        let kind = parts.headers.get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok());
+        let query = parts.uri.query().unwrap_or_default();
+        let form = Form::parse(&parts.method, query, kind, &bytes).map_err(invalid)?;
+        let asked = request::parse(&parts.method, &path, &form);
+        asked.map(|asked| (path, asked)).map_err(|error| bad(error.code, error.cause))
+    }
+
+    async fn obey(&self, path: String, asked: Asked) -> Response {
+        match asked {
+            Asked::Get { recursive, sorted, quorum } => {
+                let now = self.shared.clock.now();
+                let request = GetRequest { path, recursive, sorted, now };
+                self.get(request, quorum).await
+            }
+            Asked::Watch { recursive, stream, since } => watch::open(self, &path, recursive, stream, since).await,
+            Asked::Write { request, no_value_on_success } => self.write(request, no_value_on_success).await,
+        }
+    }
+
+    async fn get(&self, request: GetRequest, quorum: bool) -> Response {
+        let consistency = if quorum { Consistency::Linearizable } else { Consistency::Serializable };
+        match self.shared.store.v2_get(request, consistency).await {
+            Ok((position, outcome)) => {
+                self.stats.count_get(&outcome);
+                self.told(&position, outcome, false)
+            }
+            Err(error) => self.broken(&error),
+        }
+    }
+
+    async fn write(&self, request: WriteRequest, no_value_on_success: bool) -> Response {
+        if size(&request) > REQUEST_BYTES_MAX {
+            return self.broken(&StoreError::Refused(KvError::RequestTooLarge));
+        }
+        let applied = match self.shared.store.write(Op::V2(request.clone())).await {
+            Ok(applied) => applied,
+            Err(error) => return self.broken(&error),
+        };
+        match applied.result {
+            Ok(Reply::V2(outcome)) => {
+                self.stats.count_write(&request.write, outcome.is_ok());
+                self.told(&applied.position, outcome, no_value_on_success)
+            }
+            Ok(_) => failed(Failure {
+                code: 300,
+                cause: status::wrong_reply().message().to_owned(),
+                index: applied.position.v2_index,
+            }),
+            Err(refusal) => self.broken(&StoreError::Refused(refusal)),
+        }
+    }
+
+    fn told(&self, position: &Position, outcome: Outcome, no_value_on_success: bool) -> Response {
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(failure) => return failed(failure),
+        };
+        let code = if render::is_creation(&answer) { StatusCode::CREATED } else { StatusCode::OK };
+        let bare = no_value_on_success && sets_value(answer.action);
+        let mut body = render::answer(answer);
+        if bare {
+            (body.node, body.prev_node) = (None, None);
+        }
+        let mut response = json(code, encoded(&body));
+        mark(response.headers_mut(), position);
+        response
+    }
+
+    /// The store did not answer.
+    pub(super) fn broken(&self, error: &StoreError) -> Response {
+        failed(Failure { code: status::v2_failed(error), cause: error.to_string(), index: 0 })
+    }
+}
+
+/// What remains behind the prefix, as the name of a node.
+fn key_path(rest: &str) -> String {
+    let trimmed = rest.trim_end_matches('/');
+    if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() }
+}
+
+fn size(request: &WriteRequest) -> usize {
+    use crate::kv::v2::Write;
+    let value = match &request.write {
+        Write::Set { value, .. }
+        | Write::Create { value, .. }
+        | Write::Update { value, .. }
+        | Write::CompareAndSwap { value, .. }
+        | Write::CreateInOrder { value } => value.len(),
+        Write::Delete { .. } | Write::CompareAndDelete { .. } => 0,
+    };
+    request.path.len() + value
+}
+
+fn sets_value(action: Action) -> bool {
+    use V2Action::{CompareAndSwap, Create, Set, Update};
+    matches!(action, Action::Change(Set | Create | Update | CompareAndSwap))
+}
+
+/// Where the store stood, in etcd's headers.
+pub(super) fn mark(headers: &mut HeaderMap, position: &Position) {
+    set(headers, INDEX, position.v2_index);
+    set(headers, RAFT_INDEX, position.raft_index);
+    set(headers, RAFT_TERM, position.raft_term);
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: u64) {
+    headers.insert(name, HeaderValue::from(value));
+}
+
+/// A bad answer, without what etcd tells of Raft.
+pub(super) fn failed(failure: Failure) -> Response {
+    let (message, code) = status::v2(failure.code);
+    let body = wire::Failure {
+        error_code: failure.code,
+        message: message.to_owned(),
+        cause: failure.cause,
+        index: failure.index,
+    };
+    let mut response = json(code, encoded(&body));
+    set(response.headers_mut(), INDEX, failure.index);
+    response
+}
+
+/// A line of JSON.
+pub(super) fn encoded<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    go_json::to_vec(value).unwrap_or_else(|error| {
+        tracing::error!(%error, "an answer cannot be written as JSON");
+        b"{}\n".to_vec()
+    })
+}

@@ -1,0 +1,223 @@
+//! The JSON gateway: the v3 API as `POST /v3/…` (and `/v3beta`, `/v3alpha`), over the handlers of gRPC.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::MethodRouter;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tonic::{Code, Status};
+
+use super::{auth, cluster, kv, lease, maintenance, watch};
+use crate::api::body;
+use crate::api::http::{json, method_not_allowed, requires_leader};
+use crate::api::{Shared, status};
+use crate::wire::etcdserverpb as pb;
+use crate::wire::json as go_json;
+use pb::auth_server::Auth;
+use pb::cluster_server::Cluster;
+use pb::kv_server::Kv;
+use pb::lease_server::Lease;
+use pb::maintenance_server::Maintenance;
+
+/// Where the API is found; the older two are what clients of etcd 3.2 and 3.3 use.
+const PREFIXES: [&str; 3] = ["/v3", "/v3beta", "/v3alpha"];
+/// Base64 makes a request a third longer.
+const BODY_BYTES_MAX: usize = crate::base::limits::GRPC_MESSAGE_BYTES_MAX * 3 / 2;
+
+/// A route whose handler is a unary method of a gRPC service.
+macro_rules! call {
+    ($shared:expr, $service:expr, $method:path) => {{
+        let (shared, service) = ($shared.clone(), $service.clone());
+        posts(move |request| {
+            let (shared, service) = (shared.clone(), service.clone());
+            async move {
+                let asked = match read(&shared, request).await {
+                    Ok(asked) => asked,
+                    Err(refusal) => return refused(&refusal),
+                };
+                match $method(&service, tonic::Request::new(asked)).await {
+                    Ok(answer) => answered(answer.get_ref()),
+                    Err(refusal) => refused(&refusal),
+                }
+            }
+        })
+    }};
+}
+
+/// All paths.
+pub fn routes(shared: &Arc<Shared>) -> Router {
+    let s = shared;
+    let kv = kv::Kv(s.clone());
+    let lease = lease::Lease(s.clone());
+    let cluster = cluster::Cluster(s.clone());
+    let care = maintenance::Maintenance(s.clone());
+    let auth = auth::Auth(s.clone());
+    let paths: Vec<(&str, MethodRouter)> = vec![
+        ("kv/range", call!(s, kv, Kv::range)),
+        ("kv/put", call!(s, kv, Kv::put)),
+        ("kv/deleterange", call!(s, kv, Kv::delete_range)),
+        ("kv/txn", call!(s, kv, Kv::txn)),
+        ("kv/compaction", call!(s, kv, Kv::compact)),
+        ("lease/grant", call!(s, lease, Lease::lease_grant)),
+        ("lease/revoke", call!(s, lease, Lease::lease_revoke)),
+        ("lease/timetolive", call!(s, lease, Lease::lease_time_to_live)),
+        ("lease/leases", call!(s, lease, Lease::lease_leases)),
+        ("kv/lease/revoke", call!(s, lease, Lease::lease_revoke)),
+        ("kv/lease/timetolive", call!(s, lease, Lease::lease_time_to_live)),
+        ("kv/lease/leases", call!(s, lease, Lease::lease_leases)),
+        ("lease/keepalive", keep_alive(s, lease.clone())),
+        ("watch", watching(s)),
+        ("cluster/member/list", call!(s, cluster, Cluster::member_list)),
+        ("cluster/member/add", call!(s, cluster, Cluster::member_add)),
+        ("cluster/member/remove", call!(s, cluster, Cluster::member_remove)),
+        ("cluster/member/update", call!(s, cluster, Cluster::member_update)),
+        ("cluster/member/promote", call!(s, cluster, Cluster::member_promote)),
+        ("maintenance/status", call!(s, care, Maintenance::status)),
+        ("maintenance/alarm", call!(s, care, Maintenance::alarm)),
+        ("maintenance/defragment", call!(s, care, Maintenance::defragment)),
+        ("maintenance/hash", call!(s, care, Maintenance::hash)),
+        ("maintenance/hashkv", call!(s, care, Maintenance::hash_kv)),
+        ("auth/status", call!(s, auth, Auth::auth_status)),
+        ("auth/authenticate", call!(s, auth, Auth::authenticate)),
+        ("auth/enable", call!(s, auth, Auth::auth_enable)),
+        ("auth/disable", call!(s, auth, Auth::auth_disable)),
+    ];
+    let mut router = Router::new();
+    for prefix in PREFIXES {
+        for (path, handler) in &paths {
+            router = router.route(&format!("{prefix}/{path}"), handler.clone());
+        }
+    }
+    router
+}
+
+/// A route that answers POST and refuses everything else.
+fn posts<F, R>(handler: F) -> MethodRouter
+where
+    F: Fn(Request) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Response> + Send,
+{
+    axum::routing::any(move |request: Request| {
+        let handler = handler.clone();
+        async move { if request.method() == Method::POST { handler(request).await } else { method_not_allowed("POST") } }
+    })
+}
+
+/// One keep-alive, taken from the body.
+fn keep_alive(shared: &Arc<Shared>, lease: lease::Lease) -> MethodRouter {
+    let shared = shared.clone();
+    posts(move |request| {
+        let (shared, lease) = (shared.clone(), lease.clone());
+        async move {
+            let answer = match read::<pb::LeaseKeepAliveRequest>(&shared, request).await {
+                Ok(asked) => lease.keep_alive(asked.id).await,
+                Err(refusal) => Err(refusal),
+            };
+            match answer {
+                Ok(answer) => streamed(Body::from(line(&Ok(answer)))),
+                Err(refusal) => refused(&refusal),
+            }
+        }
+    })
+}
+
+/// One watch request, taken from the body; one line an answer until the client leaves.
+fn watching(shared: &Arc<Shared>) -> MethodRouter {
+    let shared = shared.clone();
+    posts(move |request| {
+        let shared = shared.clone();
+        async move {
+            let leader_required = requires_leader(request.headers());
+            let asked = match read::<pb::WatchRequest>(&shared, request).await {
+                Ok(asked) => asked,
+                Err(refusal) => return refused(&refusal),
+            };
+            let requests = stream::iter([Ok(asked)]).chain(stream::pending()).boxed();
+            let answers = watch::Watch(shared).open(requests, leader_required);
+            let lines = answers.map(|answer| Ok::<_, std::convert::Infallible>(line(&answer)));
+            streamed(Body::from_stream(lines))
+        }
+    })
+}
+
+async fn read<T: DeserializeOwned + Default>(shared: &Shared, request: Request) -> Result<T, Status> {
+    if requires_leader(request.headers()) && shared.store.status().leader.is_none() {
+        return Err(status::no_leader());
+    }
+    let bytes = body::read(request.into_body(), BODY_BYTES_MAX).await;
+    let bytes = bytes.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(&bytes).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn answered<T: Serialize>(answer: &T) -> Response {
+    let mut body = encoded(answer);
+    body.pop();
+    let mut response = json(StatusCode::OK, body);
+    mark(&mut response);
+    response
+}
+
+/// gRPC's content type, which the gateway of etcd passes on.
+fn mark(response: &mut Response) {
+    let kind = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert("grpc-metadata-content-type", kind);
+}
+
+fn streamed(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    mark(&mut response);
+    response
+}
+
+fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
+    go_json::to_vec(value).unwrap_or_else(|error| {
+        tracing::error!(%error, "an answer cannot be written as JSON");
+        b"{}\n".to_vec()
+    })
+}
+
+/// A refusal in the words of the gateways of etcd 3.4 (`error`, `message`, `code`) and of 3.6 (`code`, `message`).
+#[derive(Serialize)]
+struct Refusal<'a> {
+    error: &'a str,
+    message: &'a str,
+    code: i32,
+}
+
+fn refusal(status: &Status) -> Refusal<'_> {
+    Refusal { error: status.message(), message: status.message(), code: Code::from(status.code()).into() }
+}
+
+fn refused(refused: &Status) -> Response {
+    let mut body = encoded(&refusal(refused));
+    body.pop();
+    json(status::gateway(refused.code()), body)
+}
+
+/// One line of a stream.
+fn line<T: Serialize>(answer: &Result<T, Status>) -> Bytes {
+    #[derive(Serialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Line<'a, T> {
+        Result(&'a T),
+        Error(Refusal<'a>),
+    }
+    let line = match answer {
+        Ok(answer) => Line::Result(answer),
+        Err(status) => Line::Error(refusal(status)),
+    };
+    encoded(&line).into()
+}

@@ -1,0 +1,142 @@
+//! The service `etcdserverpb.Lease`.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Answers;
+use super::kv::write;
+use crate::api::{Shared, status};
+use crate::base::LeaseId;
+use crate::base::limits::{LEASE_TTL_SECONDS_MAX, LEASE_TTL_SECONDS_MIN};
+use crate::kv::{KvError, Op, Reply, is_v2_lease};
+use crate::wire::etcdserverpb as pb;
+
+/// How often another id is drawn when a drawn one is taken.
+const DRAWS_MAX: usize = 3;
+
+#[derive(Clone)]
+pub struct Lease(pub Arc<Shared>);
+
+impl Lease {
+    /// A positive id that is not kept for v2.
+    fn draw(&self) -> LeaseId {
+        let id = self.0.random.next_u64() & i64::MAX as u64;
+        let id = LeaseId((id as i64).max(1));
+        if is_v2_lease(id) { LeaseId(id.0 ^ (1 << 62)) } else { id }
+    }
+
+    async fn grant(&self, id: LeaseId, ttl_ms: i64) -> Result<pb::LeaseGrantResponse, Status> {
+        match write(&self.0, Op::LeaseGrant { id, ttl_ms }).await? {
+            (position, Reply::LeaseGrant { id, ttl_ms }) => Ok(pb::LeaseGrantResponse {
+                header: Some(self.0.header(&position)),
+                id: id.0,
+                ttl: seconds_up(ttl_ms),
+                error: String::new(),
+            }),
+            _ => Err(status::wrong_reply()),
+        }
+    }
+
+    /// One keep-alive; a lease that is gone is answered with a time to live of 0.
+    pub async fn keep_alive(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
+        let ttl_ms = self.0.store.keep_alive(LeaseId(id)).await;
+        Ok(pb::LeaseKeepAliveResponse {
+            header: Some(self.0.header_now()),
+            id,
+            ttl: seconds_up(ttl_ms.map_err(|error| status::failed(&error))?),
+        })
+    }
+}
+
+fn seconds_up(ms: i64) -> i64 {
+    ms.saturating_add(999) / 1000
+}
+
+#[tonic::async_trait]
+impl pb::lease_server::Lease for Lease {
+    async fn lease_grant(
+        &self,
+        request: Request<pb::LeaseGrantRequest>,
+    ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let request = request.into_inner();
+        if request.ttl > LEASE_TTL_SECONDS_MAX {
+            return Err(status::refused(&KvError::LeaseTtlTooLarge));
+        }
+        let ttl_ms = request.ttl.max(LEASE_TTL_SECONDS_MIN) * 1000;
+        if request.id != 0 {
+            return self.grant(LeaseId(request.id), ttl_ms).await.map(Response::new);
+        }
+        let taken = status::refused(&KvError::LeaseExists);
+        let mut granted = Err(taken.clone());
+        for _ in 0..DRAWS_MAX {
+            granted = self.grant(self.draw(), ttl_ms).await;
+            match &granted {
+                Err(refusal) if refusal.code() == taken.code() => {}
+                _ => break,
+            }
+        }
+        granted.map(Response::new)
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<pb::LeaseRevokeRequest>,
+    ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        let id = LeaseId(request.into_inner().id);
+        let (position, _) = write(&self.0, Op::LeaseRevoke { id }).await?;
+        Ok(Response::new(pb::LeaseRevokeResponse { header: Some(self.0.header(&position)) }))
+    }
+
+    type LeaseKeepAliveStream = Answers<pb::LeaseKeepAliveResponse>;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let state = (self.clone(), request.into_inner());
+        let answers = stream::try_unfold(state, async |(lease, mut requests)| {
+            let asked = tokio::select! {
+                asked = requests.message() => asked?,
+                () = lease.0.stop.cancelled() => return Err(status::stopping()),
+            };
+            let Some(asked) = asked else { return Ok(None) };
+            let answer = lease.keep_alive(asked.id).await?;
+            Ok(Some((answer, (lease, requests))))
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<pb::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let request = request.into_inner();
+        let found = self.0.store.lease_time_to_live(LeaseId(request.id), request.keys);
+        let found = found.await.map_err(|error| status::failed(&error))?;
+        let mut answer = pb::LeaseTimeToLiveResponse {
+            header: Some(self.0.header_now()),
+            id: request.id,
+            ttl: -1,
+            ..pb::LeaseTimeToLiveResponse::default()
+        };
+        if let Some((lease, remaining_ms, keys)) = found {
+            answer.ttl = remaining_ms / 1000;
+            answer.granted_ttl = seconds_up(lease.ttl_ms);
+            answer.keys = keys;
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn lease_leases(
+        &self,
+        _: Request<pb::LeaseLeasesRequest>,
+    ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
+        let leases = self.0.store.leases().await;
+        let leases = leases.map_err(|error| status::failed(&error))?;
+        let leases = leases.into_iter().map(|id| pb::LeaseStatus { id: id.0 });
+        Ok(Response::new(pb::LeaseLeasesResponse { header: Some(self.0.header_now()), leases: leases.collect() }))
+    }
+}

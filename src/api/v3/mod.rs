@@ -1,0 +1,64 @@
+//! etcd's v3 API over gRPC: one service a file, and the JSON gateway over the same handlers.
+
+mod auth;
+mod cluster;
+mod convert;
+pub mod gateway;
+mod kv;
+mod lease;
+mod maintenance;
+mod watch;
+mod watching;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use futures_util::Stream;
+use tonic::Status;
+use tonic::service::Routes;
+
+use super::Shared;
+use crate::base::limits::GRPC_MESSAGE_BYTES_MAX;
+use crate::kv::Position;
+use crate::wire::etcdserverpb as pb;
+use pb::auth_server::AuthServer;
+use pb::cluster_server::ClusterServer;
+use pb::kv_server::KvServer;
+use pb::lease_server::LeaseServer;
+use pb::maintenance_server::MaintenanceServer;
+use pb::watch_server::WatchServer;
+
+/// What a streaming call answers with.
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// All services.
+pub fn routes(shared: &Arc<Shared>) -> Router {
+    let bound = GRPC_MESSAGE_BYTES_MAX;
+    Routes::new(KvServer::new(kv::Kv(shared.clone())).max_decoding_message_size(bound))
+        .add_service(WatchServer::new(watch::Watch(shared.clone())).max_decoding_message_size(bound))
+        .add_service(LeaseServer::new(lease::Lease(shared.clone())).max_decoding_message_size(bound))
+        .add_service(ClusterServer::new(cluster::Cluster(shared.clone())).max_decoding_message_size(bound))
+        .add_service(MaintenanceServer::new(maintenance::Maintenance(shared.clone())).max_decoding_message_size(bound))
+        .add_service(AuthServer::new(auth::Auth(shared.clone())).max_decoding_message_size(bound))
+        .prepare()
+        .into_axum_router()
+}
+
+impl Shared {
+    /// The header of an answer that was true at `position`.
+    fn header(&self, position: &Position) -> pb::ResponseHeader {
+        let (cluster, member) = self.ids();
+        pb::ResponseHeader {
+            cluster_id: cluster.0,
+            member_id: member.0,
+            revision: position.revision,
+            raft_term: position.raft_term,
+        }
+    }
+
+    /// The header of an answer that is true now, as far as this node knows.
+    fn header_now(&self) -> pb::ResponseHeader {
+        self.header(&self.store.status().position)
+    }
+}
