@@ -12,7 +12,10 @@ pub struct Budget {
 }
 
 /// Intermediate text of this many bytes costs one step.
-pub const BYTES_PER_STEP: usize = 64;
+pub const BYTES_PER_STEP: usize = 16;
+
+/// Blocks and templates that may be open at once while executing: what bounds the memory of deep recursion.
+pub const MAX_OPEN_BLOCKS: usize = 400_000;
 
 impl Default for Budget {
     /// Generous for configuration files: 10 000 nested templates, 20 million steps, 64 MiB.

@@ -1,13 +1,34 @@
 //! The built-in functions of Go templates.
 
+use super::call::{Want, zero};
 use super::compare;
 use super::escape;
-use super::eval::{Want, zero};
 use super::exec::Slot;
 use super::format::{sprint, sprintf, sprintln};
 use super::printer::TooLong;
 use super::types::{IntKind, Type};
 use super::value::{List, Value};
+
+/// Why a built-in function gives no value.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The message of `error calling NAME: …`.
+    Message(String),
+    /// A text would pass the budget.
+    TooLong,
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Fault::Message(message)
+    }
+}
+
+impl From<TooLong> for Fault {
+    fn from(_: TooLong) -> Self {
+        Fault::TooLong
+    }
+}
 
 /// What Go says where a built-in looks at the type of absent data.
 const NO_TYPE: &str = "reflect: call of reflect.Value.Type on zero Value";
@@ -81,43 +102,41 @@ impl Builtin {
     }
 
     /// Calls the function. `first` is the text of the first argument, `limit` the most bytes a text may have.
-    pub fn call(self, args: &[Slot], first: Option<&str>, limit: usize) -> Result<Slot, String> {
+    pub fn call(self, args: &[Slot], first: &str, limit: usize) -> Result<Slot, Fault> {
         // A nil interface counts as absent in all of these but printing.
         let absent = |at: usize| args.get(at).and_then(|arg| arg.clone().filter(|value| !matches!(value, Value::Nil)));
         let rest = || -> Vec<Slot> { (1..args.len()).map(absent).collect() };
-        let bool = |result: Result<bool, String>| result.map(|value| Some(Value::Bool(value)));
-        let text = |result: Result<Vec<u8>, TooLong>| match result {
-            Ok(text) => Ok(Some(Value::string(text))),
-            Err(error) => Err(error.to_string()),
-        };
-        match self {
+        let bool = |result: bool| Some(Value::Bool(result));
+        let text = |result: Vec<u8>| Some(Value::string(result));
+        Ok(match self {
             // The evaluator short-circuits these two and never comes here.
-            Builtin::And | Builtin::Or => Ok(absent(args.len().saturating_sub(1))),
-            Builtin::Not => Ok(Some(Value::Bool(!absent(0).is_some_and(|value| value.truth())))),
-            Builtin::Call => call(absent(0), first.unwrap_or("nil")),
-            Builtin::Len => length(args.first().cloned().flatten()),
-            Builtin::Index => index(absent(0), &rest()),
-            Builtin::Slice => slice(absent(0), &rest()),
-            Builtin::Eq => bool(compare::equal(absent(0), &rest(), limit)),
-            Builtin::Ne => bool(compare::equal(absent(0), &[absent(1)], limit).map(|equal| !equal)),
-            Builtin::Lt => bool(compare::less(absent(0), absent(1))),
-            Builtin::Le => bool(less_or_equal(absent(0), absent(1), limit)),
-            Builtin::Gt => bool(less_or_equal(absent(0), absent(1), limit).map(|found| !found)),
-            Builtin::Ge => bool(compare::less(absent(0), absent(1)).map(|found| !found)),
-            Builtin::Print => text(sprint(&values(args), limit)),
-            Builtin::Println => text(sprintln(&values(args), limit)),
-            Builtin::Printf => {
-                let values = values(args);
-                let format = match values.first() {
-                    Some(Value::Str(format)) => format.clone(),
-                    _ => return Err("the format is not a string".to_owned()),
-                };
-                text(sprintf(&format, values.get(1..).unwrap_or_default(), limit))
-            }
-            Builtin::Html => text(shown(args, limit).map(|text| escape::html(&text))),
-            Builtin::Js => text(shown(args, limit).map(|text| escape::js(&text))),
-            Builtin::Urlquery => text(shown(args, limit).map(|text| escape::url_query(&text))),
-        }
+            Builtin::And | Builtin::Or => absent(args.len().saturating_sub(1)),
+            Builtin::Not => bool(!absent(0).is_some_and(|value| value.truth())),
+            Builtin::Call => call(absent(0), first)?,
+            Builtin::Len => length(args.first().cloned().flatten())?,
+            Builtin::Index => index(absent(0), &rest())?,
+            Builtin::Slice => slice(absent(0), &rest())?,
+            Builtin::Eq => bool(compare::equal(absent(0), &rest(), limit)?),
+            Builtin::Ne => bool(!compare::equal(absent(0), &[absent(1)], limit)?),
+            Builtin::Lt => bool(compare::less(absent(0), absent(1))?),
+            Builtin::Le => bool(less_or_equal(absent(0), absent(1), limit)?),
+            Builtin::Gt => bool(!less_or_equal(absent(0), absent(1), limit)?),
+            Builtin::Ge => bool(!compare::less(absent(0), absent(1))?),
+            Builtin::Print => text(sprint(&values(args), limit)?),
+            Builtin::Println => text(sprintln(&values(args), limit)?),
+            Builtin::Printf => match values(args).split_first() {
+                Some((Value::Str(format), rest)) => text(sprintf(format, rest, limit)?),
+                _ => return Err(Fault::Message("the format is not a string".to_owned())),
+            },
+            Builtin::Html => text(escape::html(&shown(args, limit)?)),
+            Builtin::Js => text(escape::js(&shown(args, limit)?)),
+            Builtin::Urlquery => text(escape::url_query(&shown(args, limit)?)),
+        })
+    }
+
+    /// Whether the function reads its text arguments through, so that their length is work.
+    pub fn reads_text(self) -> bool {
+        !matches!(self, Builtin::Not | Builtin::Call | Builtin::Len | Builtin::Index | Builtin::Slice)
     }
 }
 

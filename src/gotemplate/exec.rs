@@ -1,101 +1,15 @@
-//! Walks a parsed template with an explicit stack and writes its output.
+//! Walks a parsed template with an explicit stack and collects its output.
 
 use std::fmt;
-use std::vec;
 
-use super::budget::{BYTES_PER_STEP, Budget};
+use super::budget::{BYTES_PER_STEP, Budget, MAX_OPEN_BLOCKS};
 use super::format::sprint;
 use super::node::{Body, Branch, BranchKind, Command, Node, Operand, Pipe, TemplateCall};
-use super::parse::{self, Definitions, ParseError};
+use super::range::Items;
+use super::template::{ExecError, Functions, Template};
 use super::text::{lossy, quote};
-use super::types::{IntKind, Signature, Type};
-use super::value::{List, Str, Value};
-
-/// The functions a template can call besides the built-in ones; a name here hides the built-in of that name.
-pub trait Functions {
-    /// The parameters of a function, `None` when there is none of that name.
-    fn signature(&self, name: &str) -> Option<Signature>;
-
-    /// Calls a function with arguments already checked against its signature. An error ends the execution with the
-    /// message `error calling NAME: …`.
-    fn call(&mut self, name: &str, args: &[Value]) -> Result<Value, String>;
-}
-
-/// No functions besides the built-in ones.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoFunctions;
-
-impl Functions for NoFunctions {
-    fn signature(&self, _name: &str) -> Option<Signature> {
-        None
-    }
-
-    fn call(&mut self, name: &str, _args: &[Value]) -> Result<Value, String> {
-        Err(format!("{} is not a defined function", quote(name.as_bytes())))
-    }
-}
-
-/// An execution that did not finish. The message has Go's form
-/// `template: NAME:LINE:COLUMN: executing "NAME" at <NODE>: …`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ExecError {
-    /// The template does something wrong, or a function failed.
-    #[error("{0}")]
-    Failed(String),
-    /// The budget is used up.
-    #[error("{0}")]
-    Exhausted(String),
-}
-
-/// A parsed template with the templates it defines.
-#[derive(Debug)]
-pub struct Template {
-    name: String,
-    text: Vec<u8>,
-    definitions: Definitions,
-}
-
-impl Template {
-    /// Parses a template text. `functions` says whether a function of a name will be there when executing; built-in
-    /// functions always are. `name` appears in messages.
-    pub fn parse(name: &str, text: impl AsRef<[u8]>, functions: &dyn Fn(&str) -> bool) -> Result<Template, ParseError> {
-        let text = text.as_ref();
-        let known = |name: &str| functions(name) || super::builtins::Builtin::named(name).is_some();
-        Ok(Template { name: name.to_owned(), definitions: parse::parse(name, text, &known)?, text: text.to_vec() })
-    }
-
-    /// The name given when parsing.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Executes the template with `data` as `.` and `$` (nil: `Value::Nil`). Output is returned only when all went well.
-    pub fn execute(&self, data: &Value, functions: &mut dyn Functions, budget: &Budget) -> Result<Vec<u8>, ExecError> {
-        let name = Str::from(self.name.as_str());
-        let mut run = Run {
-            template: self,
-            functions,
-            budget: *budget,
-            steps_left: budget.steps,
-            out: Vec::new(),
-            frames: Vec::new(),
-            variables: Vec::new(),
-            invocation: Invocation { name: name.clone(), base: 0, depth: 0 },
-            at: At::Nothing,
-        };
-        let dot = Bound::from(match data {
-            Value::Nil => None,
-            value => Some(value.clone()),
-        });
-        run.check_depth(dot.value.as_ref())?;
-        run.variables.push(("$", dot.clone()));
-        if let Some(body) = self.definitions.get(&name) {
-            run.enter(body, dot);
-        }
-        run.run()?;
-        Ok(run.out)
-    }
-}
+use super::types::IntKind;
+use super::value::{Str, Value};
 
 /// A place for a value: `None` is Go's invalid value (absent data), `Some(Value::Nil)` a nil interface.
 pub(super) type Slot = Option<Value>;
@@ -150,14 +64,14 @@ impl fmt::Display for At<'_> {
 
 /// The template being executed: its name, where its variables start, how deep it was invoked.
 #[derive(Clone)]
-struct Invocation {
+pub(super) struct Invocation {
     name: Str,
     base: usize,
     depth: usize,
 }
 
 /// What remains to be done, innermost last.
-enum Frame<'t> {
+pub(super) enum Frame<'t> {
     /// The rest of a body.
     Body { nodes: std::slice::Iter<'t, Node>, dot: Bound },
     /// The end of a branch: its variables go.
@@ -174,52 +88,11 @@ enum Frame<'t> {
     Return(Invocation),
 }
 
-/// The rounds of a `range`: index and element.
-enum Items {
-    List(List, usize),
-    /// Entries, and whether the values are of mixed types.
-    Map(vec::IntoIter<(Str, Value)>, bool),
-    Count {
-        next: i64,
-        end: i64,
-        kind: IntKind,
-    },
-}
-
-impl Iterator for Items {
-    type Item = (Slot, Bound);
-
-    fn next(&mut self) -> Option<(Slot, Bound)> {
-        match self {
-            Items::List(list, at) => {
-                let element =
-                    Bound { value: Some(list.get(*at)?.clone()), boxed: list.go_type().element() == Some(Type::Any) };
-                let index = Value::Int(*at as i64);
-                *at += 1;
-                Some((Some(index), element))
-            }
-            Items::Map(entries, boxed) => {
-                let (key, value) = entries.next()?;
-                let element = Bound { value: Some(value), boxed: *boxed };
-                Some((Some(Value::Str(key)), element))
-            }
-            Items::Count { next, end, kind } => {
-                if next >= end {
-                    return None;
-                }
-                let value = integer(*kind, *next);
-                *next += 1;
-                Some((None, Some(value).into()))
-            }
-        }
-    }
-}
-
 /// An integer value of a kind.
 pub(super) fn integer(kind: IntKind, value: i64) -> Value {
     match kind {
         IntKind::Int => Value::Int(value),
-        kind => Value::Integer(kind, value),
+        kind => Value::Integer(kind, kind.wrap(value)),
     }
 }
 
@@ -230,15 +103,42 @@ pub(super) struct Run<'t, 'f> {
     pub budget: Budget,
     steps_left: u64,
     out: Vec<u8>,
-    frames: Vec<Frame<'t>>,
-    variables: Vec<(&'t str, Bound)>,
+    pub frames: Vec<Frame<'t>>,
+    pub variables: Vec<(&'t str, Bound)>,
     invocation: Invocation,
     at: At<'t>,
 }
 
 pub(super) type Exec<T> = Result<T, ExecError>;
 
-impl<'t> Run<'t, '_> {
+impl<'t, 'f> Run<'t, 'f> {
+    pub fn new(template: &'t Template, functions: &'f mut dyn Functions, budget: &Budget) -> Run<'t, 'f> {
+        let name = Str::from(template.name.as_str());
+        Run {
+            template,
+            functions,
+            budget: *budget,
+            steps_left: budget.steps,
+            out: Vec::new(),
+            frames: Vec::new(),
+            variables: Vec::new(),
+            invocation: Invocation { name, base: 0, depth: 0 },
+            at: At::Nothing,
+        }
+    }
+
+    /// Executes the template and returns its output.
+    pub fn execute(mut self, data: &Value) -> Exec<Vec<u8>> {
+        let dot = Bound::from(Some(data.clone()).filter(|value| !matches!(value, Value::Nil)));
+        self.check_depth(dot.value.as_ref())?;
+        self.variables.push(("$", dot.clone()));
+        if let Some(body) = self.template.definitions.get(&self.invocation.name) {
+            self.enter(body, dot);
+        }
+        self.run()?;
+        Ok(self.out)
+    }
+
     // Messages and budget.
 
     pub fn at(&mut self, at: At<'t>) {
@@ -325,7 +225,7 @@ impl<'t> Run<'t, '_> {
 
     // Walking.
 
-    fn enter(&mut self, body: &'t Body, dot: Bound) {
+    pub fn enter(&mut self, body: &'t Body, dot: Bound) {
         self.frames.push(Frame::Body { nodes: body.iter(), dot });
     }
 
@@ -351,6 +251,9 @@ impl<'t> Run<'t, '_> {
 
     fn node(&mut self, node: &'t Node, dot: Bound) -> Exec<()> {
         self.spend(1)?;
+        if self.frames.len() > MAX_OPEN_BLOCKS {
+            return self.exhausted(format!("more than {MAX_OPEN_BLOCKS} blocks and templates are open at once"));
+        }
         match node {
             Node::Text(text) => self.write(text),
             Node::Action(pipe) => {
@@ -422,72 +325,6 @@ impl<'t> Run<'t, '_> {
         if let Some(body) = &branch.otherwise {
             self.enter(body, dot);
         }
-        Ok(())
-    }
-
-    fn range(&mut self, branch: &'t Branch, dot: Bound) -> Exec<()> {
-        let outer = self.variables.len();
-        let pipe = &branch.arms[0].0;
-        let value = self.pipeline(&dot, pipe)?;
-        let items = match value.as_ref().map(Value::basic) {
-            None => None,
-            Some(Value::List(list)) => (!list.is_empty()).then_some(Items::List(list, 0)),
-            Some(Value::Map(map)) => {
-                let entries: Vec<_> = map.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-                self.spend(entries.len() as u64)?;
-                let boxed = *map.element() == Type::Any;
-                (!entries.is_empty()).then(|| Items::Map(entries.into_iter(), boxed))
-            }
-            Some(Value::Int(end)) => self.count(pipe, end, IntKind::Int)?,
-            Some(Value::Integer(kind, end)) => self.count(pipe, end, kind)?,
-            Some(value) => {
-                let shown = sprint(&[value], self.budget.output_bytes).or_else(|_| self.too_long())?;
-                return self.fail(format!("range can't iterate over {}", lossy(&shown)));
-            }
-        };
-        match (items, &branch.otherwise) {
-            (Some(items), _) => {
-                let inner = self.variables.len();
-                self.frames.push(Frame::Range { branch, items, outer, inner });
-            }
-            (None, otherwise) => {
-                self.frames.push(Frame::Leave { mark: outer });
-                if let Some(body) = otherwise {
-                    self.enter(body, dot);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn count(&self, pipe: &Pipe, end: i64, kind: IntKind) -> Exec<Option<Items>> {
-        if pipe.variables.len() > 1 {
-            return self.fail(format!("can't use {end} to iterate over more than one variable"));
-        }
-        // Unsigned ends beyond i64 would run out of steps long before.
-        let end = if kind.signed() || end >= 0 { end } else { i64::MAX };
-        Ok((end > 0).then_some(Items::Count { next: 0, end, kind }))
-    }
-
-    /// One round of a loop, or its end.
-    fn round(&mut self, branch: &'t Branch, mut items: Items, outer: usize, inner: usize) -> Exec<()> {
-        self.variables.truncate(inner);
-        let Some((index, element)) = items.next() else {
-            self.variables.truncate(outer);
-            return Ok(());
-        };
-        self.spend(1)?;
-        let (pipe, body) = &branch.arms[0];
-        match pipe.variables.as_slice() {
-            [] => {}
-            [only] => self.set_variable(only, element.clone())?,
-            [first, second, ..] => {
-                self.set_variable(first, index.into())?;
-                self.set_variable(second, element.clone())?;
-            }
-        }
-        self.frames.push(Frame::Range { branch, items, outer, inner });
-        self.enter(body, element);
         Ok(())
     }
 

@@ -162,7 +162,7 @@ impl Run<'_> {
             Value::Integer(kind, number) if kind.signed() || number >= 0 => Some(number),
             _ => None,
         }
-        .filter(|number| number.abs() <= MAX_NUMBER)
+        .filter(|number| (-MAX_NUMBER..=MAX_NUMBER).contains(number))
     }
 
     /// A decimal number ending before `end`; one that is too large swallows the rest of the format, as in Go.

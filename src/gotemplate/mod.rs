@@ -6,6 +6,7 @@
 
 mod budget;
 mod builtins;
+mod call;
 mod compare;
 mod escape;
 mod eval;
@@ -16,8 +17,13 @@ mod lex;
 mod node;
 mod number;
 mod parse;
+mod parse_pipeline;
 mod printer;
+mod printer_numbers;
+mod range;
+mod template;
 mod text;
+mod token;
 mod types;
 mod value;
 
@@ -26,10 +32,10 @@ mod oracle_tests;
 #[cfg(test)]
 mod tests;
 
-pub use budget::{BYTES_PER_STEP, Budget};
-pub use exec::{ExecError, Functions, NoFunctions, Template};
+pub use budget::{BYTES_PER_STEP, Budget, MAX_OPEN_BLOCKS};
 pub use format::{format_value, sprint, sprintf, sprintln};
 pub use parse::{MAX_BLOCK_DEPTH, MAX_PAREN_DEPTH, ParseError};
 pub use printer::{MAX_VALUE_DEPTH, TooLong};
+pub use template::{ExecError, Functions, NoFunctions, Template};
 pub use types::{IntKind, Signature, StructType, Type};
 pub use value::{List, Map, Object, Str, Struct, Value};

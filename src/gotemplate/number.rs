@@ -1,9 +1,9 @@
 //! Reads numeric and character constants, keeping every kind of value they can stand for.
 
 use super::float::{parse_float, underscores_ok};
-use super::lex::Kind;
 use super::node::Number;
 use super::text::{Unit, lossy, quote, unquote_char};
+use super::token::Kind;
 
 /// Parses the text of a number token. The error is Go's message without position.
 pub(super) fn parse_number(literal: &[u8], kind: Kind) -> Result<Number, String> {

@@ -56,8 +56,11 @@ impl Object for Clock {
             ("Month", _) => month(2),
             ("Fail", _) => return Err("clock stopped".to_owned()),
             ("Add", [Value::Int(hours)]) => clock(self.0 + hours),
+            ("Format", [Value::Str(layout)]) if layout.windows(2).all(|pair| pair != b"15") => {
+                Value::Str(layout.clone())
+            }
             ("Format", [Value::Str(layout)]) => layout.to_lossy().replace("15", &self.0.to_string()).into(),
-            ("Join", [Value::Str(separator), parts @ ..]) => join(parts, &separator.to_lossy()),
+            ("Join", [Value::Str(separator), parts @ ..]) => join(parts, separator),
             _ => self.text().unwrap_or_default().into(),
         })
     }
@@ -93,9 +96,16 @@ impl Object for Month {
     }
 }
 
-fn join(parts: &[Value], separator: &str) -> Value {
-    let parts: Vec<String> = parts.iter().map(text).collect();
-    parts.join(separator).into()
+fn join(parts: &[Value], separator: &[u8]) -> Value {
+    let parts: Vec<&[u8]> = parts.iter().map(bytes).collect();
+    Value::string(parts.join(separator))
+}
+
+fn bytes(value: &Value) -> &[u8] {
+    match value {
+        Value::Str(text) => text,
+        other => panic!("not a string: {other:?}"),
+    }
 }
 
 fn text(value: &Value) -> String {
@@ -160,8 +170,8 @@ impl Functions for Library {
             ("null", _) => Value::Nil,
             ("echo", [value]) => value.clone(),
             ("show", [value]) => Value::string(sprintf(b"%T %v", &[value.clone(), value.clone()], 1000).unwrap()),
-            ("opt", [key, rest @ ..]) => format!("{}/{}", text(key), text(&join(rest, ","))).into(),
-            ("join", [Value::List(list), separator]) => join(list, &text(separator)),
+            ("opt", [key, rest @ ..]) => Value::string([bytes(key), b"/", bytes(&join(rest, b","))].concat()),
+            ("join", [Value::List(list), separator]) => join(list, bytes(separator)),
             ("npairs", [Value::List(list)]) => Value::Int(list.len() as i64),
             ("keys", [Value::Map(map)]) => Value::Int(map.len() as i64),
             ("unsig", [value]) => value.clone(),

@@ -23,6 +23,19 @@ impl IntKind {
         matches!(self, IntKind::Int | IntKind::Int8 | IntKind::Int16 | IntKind::Int32 | IntKind::Int64)
     }
 
+    /// A number cut to the width of the type, as Go's conversions do.
+    pub(super) fn wrap(self, number: i64) -> i64 {
+        match self {
+            IntKind::Int8 => i64::from(number as i8),
+            IntKind::Int16 => i64::from(number as i16),
+            IntKind::Int32 => i64::from(number as i32),
+            IntKind::Uint8 => i64::from(number as u8),
+            IntKind::Uint16 => i64::from(number as u16),
+            IntKind::Uint32 => i64::from(number as u32),
+            IntKind::Int | IntKind::Int64 | IntKind::Uint | IntKind::Uint64 => number,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             IntKind::Int => "int",
