@@ -1,0 +1,167 @@
+//! One task for each unit: keeps the link to its shim, so that a slow or dead shim delays nobody else.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::link::Link;
+use super::output::now;
+use super::processes;
+use super::protocol::{Order, Push, Report, loaded};
+use super::store::UnitDir;
+
+/// What the executor wants of a unit's shim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    Start,
+    Stop,
+    /// Tell when the journal grows, or do not any more.
+    Follow(bool),
+    /// The unit is forgotten: the shim ends, whatever processes are left.
+    Leave,
+}
+
+/// Whom the keeper tells.
+pub trait Listener: Send + Sync + 'static {
+    fn reported(&self, name: &str, report: Report);
+    fn journal_grew(&self, name: &str);
+}
+
+/// A unit's keeper.
+pub struct Keeper<L> {
+    pub name: String,
+    pub dir: UnitDir,
+    pub shim: Arc<[PathBuf]>,
+    pub listener: Arc<L>,
+    pub last: Report,
+    pub follow: bool,
+}
+
+impl<L: Listener> Keeper<L> {
+    /// Serves wishes until the executor drops their sender. The shim lives on.
+    pub async fn run(mut self, mut wishes: mpsc::Receiver<Wish>, mut link: Option<Link>) {
+        loop {
+            let wish = match &mut link {
+                None => wishes.recv().await.map(Heard::Wish),
+                Some(link) => tokio::select! {
+                    wish = wishes.recv() => wish.map(Heard::Wish),
+                    push = link.hear() => Some(Heard::Push(push)),
+                },
+            };
+            match wish {
+                None => return,
+                Some(Heard::Wish(wish)) => link = self.grant(wish, link).await,
+                Some(Heard::Push(Some(push))) => self.heard(push),
+                Some(Heard::Push(None)) => link = self.lost(link).await,
+            }
+        }
+    }
+
+    async fn grant(&mut self, wish: Wish, link: Option<Link>) -> Option<Link> {
+        match (wish, link) {
+            (Wish::Start, link) => self.start(link).await,
+            (Wish::Stop, Some(mut link)) => {
+                // Where this fails the shim is gone, which is noticed at the next reading.
+                let _ = link.order(|id| Order::Stop { id }).await;
+                Some(link)
+            }
+            (Wish::Stop, None) => {
+                // No shim, nothing that runs: told again, for whoever waits for it.
+                self.listener.reported(&self.name, self.last.clone());
+                None
+            }
+            (Wish::Follow(on), mut link) => {
+                self.follow = on;
+                if let Some(link) = &mut link {
+                    let _ = link.send(&Order::Follow { on }).await;
+                }
+                link
+            }
+            (Wish::Leave, mut link) => {
+                if let Some(link) = &mut link {
+                    let _ = link.send(&Order::Leave).await;
+                }
+                link
+            }
+        }
+    }
+
+    async fn start(&mut self, link: Option<Link>) -> Option<Link> {
+        let opened = match link {
+            Some(link) => Ok(link),
+            None => Link::open(&self.dir, &self.shim).await,
+        };
+        match opened {
+            Ok(mut link) => {
+                if self.follow {
+                    let _ = link.send(&Order::Follow { on: true }).await;
+                }
+                let _ = link.order(|id| Order::Start { id }).await;
+                Some(link)
+            }
+            Err(error) => {
+                tracing::error!(unit = self.name, %error, "cannot start the shim of a unit");
+                self.down(&format!("Its shim cannot be started: {error}"));
+                None
+            }
+        }
+    }
+
+    fn heard(&mut self, push: Push) {
+        match push {
+            Push::Report(report) => {
+                self.last = (*report).clone();
+                self.listener.reported(&self.name, *report);
+            }
+            Push::Output => self.listener.journal_grew(&self.name),
+            Push::Taken { .. } => {}
+        }
+    }
+
+    /// The shim has ended. An order to start that it did not take goes to a new one.
+    async fn lost(&mut self, link: Option<Link>) -> Option<Link> {
+        let again = link.is_some_and(|link| link.unanswered().any(|order| matches!(order, Order::Start { .. })));
+        // What it last wrote may be newer than what it could still say.
+        if let Some(report) = self.dir.read_report().filter(|kept| kept.run >= self.last.run) {
+            self.last = report;
+        }
+        self.listener.journal_grew(&self.name);
+        if !self.last.settled() {
+            tracing::error!(unit = self.name, "the shim of a unit was killed");
+            bury(&mut self.last);
+            let _ = self.dir.write_report(&self.last);
+        }
+        self.listener.reported(&self.name, self.last.clone());
+        if again { self.start(None).await } else { None }
+    }
+
+    /// The unit could not even be tried.
+    fn down(&mut self, why: &str) {
+        self.last.state = loaded("failed", "failed");
+        self.last.result = "resources".to_owned();
+        self.last.status_text = why.to_owned();
+        self.last.since = now();
+        self.last.run += 1;
+        let _ = self.dir.write_report(&self.last);
+        self.listener.reported(&self.name, self.last.clone());
+    }
+}
+
+enum Heard {
+    Wish(Wish),
+    Push(Option<Push>),
+}
+
+/// What is to be done for a unit whose shim was killed: nobody watches over its processes any more, so they end,
+/// and the unit has failed.
+pub fn bury(report: &mut Report) {
+    for pid in processes::of_invocation(&report.invocation) {
+        processes::signal(pid, 9);
+    }
+    report.state = loaded("failed", "failed");
+    report.result = "resources".to_owned();
+    report.status_text = "Its shim was killed".to_owned();
+    report.main_pid = None;
+    report.since = now();
+}

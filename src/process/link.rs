@@ -1,0 +1,151 @@
+//! The executor's side of a unit's shim: starts it where there is none, hands it orders, hears its reports, and notices its end.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::Command;
+
+use super::protocol::{Order, Push};
+use super::shim::READY;
+use super::store::UnitDir;
+use crate::base::limits::{SHIM_ANSWER_MS_MAX, SHIM_ATTEMPTS_MAX, SHIM_MESSAGE_BYTES_MAX};
+
+/// A connection to a shim.
+pub struct Link {
+    reading: BufReader<OwnedReadHalf>,
+    writing: OwnedWriteHalf,
+    /// What was read of a line so far: reading may be given up in the middle and gone on with.
+    line: Vec<u8>,
+    /// Orders that were not yet answered, by their numbers.
+    unanswered: BTreeMap<u64, Order>,
+    last_id: u64,
+}
+
+impl Link {
+    /// Connects to the shim that is there.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn connect(dir: &UnitDir) -> io::Result<Self> {
+        let (reading, writing) = UnixStream::from_std(dir.connect()?)?.into_split();
+        Ok(Self {
+            reading: BufReader::new(reading),
+            writing,
+            line: Vec::new(),
+            unanswered: BTreeMap::new(),
+            last_id: 0,
+        })
+    }
+
+    /// Connects to the unit's shim, starting one where there is none.
+    ///
+    /// # Errors
+    /// None comes up within its bound.
+    pub async fn open(dir: &UnitDir, command: &[PathBuf]) -> io::Result<Self> {
+        let mut last = io::Error::other("no attempt was made");
+        for _ in 0..SHIM_ATTEMPTS_MAX {
+            if let Ok(link) = Self::connect(dir) {
+                return Ok(link);
+            }
+            match start_shim(dir, command).await {
+                Ok(()) => {}
+                // One that was started by an earlier node may hold the lock and come up meanwhile.
+                Err(error) => last = error,
+            }
+        }
+        Self::connect(dir).map_err(|_| last)
+    }
+
+    /// Sends an order that is answered.
+    ///
+    /// # Errors
+    /// The shim is gone: [`Link::unanswered`] still has the order.
+    pub async fn order(&mut self, make: impl FnOnce(u64) -> Order) -> io::Result<()> {
+        self.last_id += 1;
+        let order = make(self.last_id);
+        self.unanswered.insert(self.last_id, order.clone());
+        self.send(&order).await
+    }
+
+    /// Sends an order that is not answered.
+    ///
+    /// # Errors
+    /// The shim is gone.
+    pub async fn send(&mut self, order: &Order) -> io::Result<()> {
+        let mut line = serde_json::to_vec(order)?;
+        line.push(b'\n');
+        let limit = Duration::from_millis(SHIM_ANSWER_MS_MAX);
+        tokio::time::timeout(limit, self.writing.write_all(&line)).await?
+    }
+
+    /// What the shim never said to have taken.
+    pub fn unanswered(self) -> impl Iterator<Item = Order> {
+        self.unanswered.into_values()
+    }
+
+    /// The next thing that the shim says; `None`: it is gone. May be given up at any await and called again.
+    pub async fn hear(&mut self) -> Option<Push> {
+        loop {
+            let room = (SHIM_MESSAGE_BYTES_MAX - self.line.len().min(SHIM_MESSAGE_BYTES_MAX)) as u64;
+            let mut limited = (&mut self.reading).take(room);
+            match limited.read_until(b'\n', &mut self.line).await {
+                Ok(_) if self.line.ends_with(b"\n") => {}
+                _ => return None,
+            }
+            let line = std::mem::take(&mut self.line);
+            match serde_json::from_slice(&line) {
+                Ok(Push::Taken { id }) => drop(self.unanswered.remove(&id)),
+                Ok(push) => return Some(push),
+                // Of a newer version; passed over.
+                Err(error) => tracing::debug!(%error, "a shim says what is not understood"),
+            }
+        }
+    }
+}
+
+/// Starts a shim and waits until it listens.
+async fn start_shim(dir: &UnitDir, command: &[PathBuf]) -> io::Result<()> {
+    let (program, arguments) =
+        command.split_first().ok_or_else(|| io::Error::other("no program for the shim is configured"))?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .arg(dir.path())
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
+    let mut said = Vec::new();
+    let stdout = child.stdout.take();
+    let ready = async {
+        match stdout {
+            Some(stdout) => stdout.take(READY.len() as u64).read_to_end(&mut said).await,
+            None => Ok(0),
+        }
+    };
+    // A short bound: it may wait for the lock of one that is about to listen, and that one is as good.
+    let limit = Duration::from_millis(SHIM_ANSWER_MS_MAX / SHIM_ATTEMPTS_MAX as u64);
+    let waited = tokio::time::timeout(limit, ready).await;
+    if said == READY {
+        // Reaped when it ends; it is not waited for otherwise.
+        tokio::spawn(async move { child.wait().await });
+        return Ok(());
+    }
+    match waited {
+        Err(_) => {
+            child.kill().await?;
+            Err(io::Error::other(format!("the shim was not ready within {limit:?}")))
+        }
+        Ok(_) => {
+            let status = child.wait().await?;
+            Err(io::Error::other(format!("the shim ended at once: {status}")))
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! The shim: one small process for each unit that runs, detached from the node, so that the node may die and come back
+//! without touching the unit. It owns the unit's processes, decides by [`Machine`], keeps the journal and serves the socket.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use rustix::process::WaitOptions;
+
+use super::doors::{Asked, Doors, serve};
+use super::journal::Journal;
+use super::launch::{self, Circumstances};
+use super::machine::{Action, Ended, Event, Machine, Phase, Rules};
+use super::notify::{self, Access, Note, NotifySocket};
+use super::output::{Log, Output, now};
+use super::pid_file;
+use super::processes;
+use super::protocol::{MainExit, Order, Push, Report, loaded};
+use super::spawn::{self, EXIT_EXEC, SpawnError};
+use super::spec::Spec;
+use super::store::{StoredUnit, UnitDir};
+use crate::base::limits::{SHIM_FAREWELL_MS_MAX, SHIM_IDLE_MS_MAX};
+use crate::unit::Specifiers;
+
+/// Written to standard output once the shim listens.
+pub const READY: &[u8] = b"ready\n";
+
+/// The whole life of a shim: what `node __shim DIR` runs, before it has any thread. Returns the exit code.
+///
+/// It waits for the lock of the unit's directory, so that no unit ever has two; it ends by itself when the unit is down.
+pub fn shim_main(dir: &Path) -> i32 {
+    // Fails only where it leads a session already.
+    let _ = rustix::process::setsid();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.and_then(|runtime| runtime.block_on(live(UnitDir::new(dir))));
+    match outcome {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("shim of {}: {error}", dir.display());
+            1
+        }
+    }
+}
+
+async fn live(dir: UnitDir) -> io::Result<()> {
+    let _lock = dir.lock()?;
+    let stored = dir.read_unit()?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let children = signal(SignalKind::child())?;
+    let terminate = signal(SignalKind::terminate())?;
+    // A terminal that goes away, or a key pressed on it, is meant for the node.
+    let ignored = [signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?];
+    let log = Log::new(Journal::open(dir.path())?);
+    let mut shim = Shim::new(dir, &stored, log)?;
+    let listener = UnixListener::from_std(shim.dir.listen()?)?;
+    say_ready();
+    let result = shim.run(listener, children, terminate).await;
+    drop(ignored);
+    result
+}
+
+/// Tells whoever started this that it listens. Nothing else is ever written there.
+fn say_ready() {
+    use std::io::Write;
+    let mut stdout = io::stdout();
+    // Where nobody listens any more there is nobody to be told.
+    let _ = stdout.write_all(READY).and_then(|()| stdout.flush());
+}
+
+struct Shim {
+    dir: UnitDir,
+    log: Log,
+    machine: Machine,
+    spec: Arc<Spec>,
+    /// Hash and host of the text that runs.
+    hash: String,
+    boot_id: String,
+    invocation: String,
+    started: Instant,
+    /// Runs of the unit before this shim.
+    runs_before: u64,
+    report: watch::Sender<Report>,
+    status_text: String,
+    notify: Option<NotifySocket>,
+    outputs: Vec<Arc<Output>>,
+    readers: JoinSet<()>,
+    pid_file: Option<Pin<Box<dyn Future<Output = u32> + Send>>>,
+    /// An order was given: from then on the shim ends when the unit is down.
+    ordered: bool,
+    leave: bool,
+}
+
+impl Shim {
+    fn new(dir: UnitDir, stored: &StoredUnit, log: Log) -> io::Result<Self> {
+        let before = dir.read_report().unwrap_or_default();
+        if before.boot_id == stored.host.boot_id && !before.settled() {
+            // The shim before was killed: nobody watches over what it ran.
+            for pid in processes::of_invocation(&before.invocation) {
+                processes::signal(pid, 9);
+            }
+        }
+        let report = Report {
+            state: loaded("inactive", "dead"),
+            shim_pid: std::process::id(),
+            hash: stored.unit.hash.clone(),
+            boot_id: stored.host.boot_id.clone(),
+            since: now(),
+            run: before.run,
+            ..Report::default()
+        };
+        Ok(Self {
+            dir,
+            log,
+            machine: Machine::new(Rules::default()),
+            spec: Arc::default(),
+            hash: stored.unit.hash.clone(),
+            boot_id: stored.host.boot_id.clone(),
+            invocation: String::new(),
+            started: Instant::now(),
+            runs_before: before.run,
+            report: watch::Sender::new(report),
+            status_text: String::new(),
+            notify: None,
+            outputs: Vec::new(),
+            readers: JoinSet::new(),
+            pid_file: None,
+            ordered: false,
+            leave: false,
+        })
+    }
+
+    async fn run(&mut self, listener: UnixListener, mut children: Signal, mut terminate: Signal) -> io::Result<()> {
+        let (orders_in, mut orders) = mpsc::channel(64);
+        let open = watch::Sender::new(true);
+        let guests = watch::Sender::new(0);
+        let mut guests_seen = guests.subscribe();
+        let doors = Doors {
+            orders: orders_in,
+            report: self.report.subscribe(),
+            grown: self.log.grown(),
+            open: open.subscribe(),
+            guests,
+        };
+        let serving = tokio::spawn(serve(listener, doors));
+        let idle = tokio::time::sleep(Duration::from_millis(SHIM_IDLE_MS_MAX));
+        tokio::pin!(idle);
+        while !self.done() {
+            let deadline = self.machine.deadline();
+            tokio::select! {
+                Some(asked) = orders.recv() => self.take(asked).await,
+                Some(()) = children.recv() => self.reap(),
+                Some(()) = terminate.recv() => self.terminated(),
+                () = sleep_until(self.started, deadline), if deadline.is_some() => self.drive(Event::Deadline),
+                Some((pid, text)) = heard(self.notify.as_ref()) => self.heard(pid, &text),
+                Some(pid) = found(self.pid_file.as_mut()) => {
+                    self.pid_file = None;
+                    self.drive(Event::MainFound(Some(pid)));
+                }
+                Some(_) = self.readers.join_next() => {
+                    self.outputs.retain(|output| Arc::strong_count(output) > 1);
+                }
+                () = &mut idle, if !self.ordered => {
+                    if *guests_seen.borrow_and_update() == 0 {
+                        break;
+                    }
+                    // Somebody is connected and may still decide: asked again when the time is over once more.
+                    idle.as_mut().reset(Instant::now() + Duration::from_millis(SHIM_IDLE_MS_MAX));
+                }
+            }
+            self.publish();
+        }
+        self.end(open, serving, orders).await;
+        Ok(())
+    }
+
+    /// Down, with nobody left to watch over.
+    fn done(&self) -> bool {
+        let down = self.machine.state().settled();
+        self.ordered && down && (self.leave || !self.machine.group_alive())
+    }
+
+    /// Lets the last lines in and the last words out, then closes the doors.
+    async fn end(
+        &mut self,
+        open: watch::Sender<bool>,
+        serving: tokio::task::JoinHandle<()>,
+        orders: mpsc::Receiver<Asked>,
+    ) {
+        let limit = Duration::from_millis(SHIM_FAREWELL_MS_MAX);
+        let readers = std::mem::take(&mut self.readers);
+        if !self.leave {
+            let _ = tokio::time::timeout(limit, readers.join_all()).await;
+        }
+        self.publish();
+        // Orders that came too late are not taken: whoever gave them asks a new shim.
+        drop(orders);
+        open.send_replace(false);
+        let _ = tokio::time::timeout(limit, serving).await;
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    // ---- orders
+
+    async fn take(&mut self, asked: Asked) {
+        let id = match asked.order {
+            Order::Start { id } => {
+                self.ordered = true;
+                self.drive(Event::Start);
+                id
+            }
+            Order::Stop { id } => {
+                self.ordered = true;
+                self.drive(Event::Stop);
+                id
+            }
+            Order::Leave => {
+                self.ordered = true;
+                self.leave = true;
+                return;
+            }
+            Order::Follow { .. } => return,
+        };
+        // The report goes first, so that who hears "taken" has seen what came of it.
+        self.publish();
+        // Where the other side is gone there is nobody to be told.
+        let _ = asked.taken.send(Push::Taken { id }).await;
+    }
+
+    /// The machine goes down, most likely: the unit stops in order.
+    fn terminated(&mut self) {
+        self.ordered = true;
+        self.drive(Event::Stop);
+    }
+
+    // ---- the machine's turn
+
+    fn drive(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = self.now();
+            for action in self.machine.step(event, now) {
+                if let Some(answer) = self.act(action) {
+                    events.push_back(answer);
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Begin => {
+                self.begin();
+                Some(Event::Begun(Box::new(self.spec.rules.clone())))
+            }
+            Action::Spawn { phase, index } => Some(self.spawn(phase, index)),
+            Action::Signal { number, pids, group } => {
+                for pid in pids {
+                    processes::signal_and_wake(pid, number);
+                }
+                if group {
+                    processes::signal_descendants(std::process::id(), number);
+                }
+                None
+            }
+            Action::FindMain => Some(Event::MainFound(self.find_main())),
+            Action::Say(line) => {
+                self.log.say(&line);
+                None
+            }
+        }
+    }
+
+    /// A new start: the text as it is now, a new invocation.
+    fn begin(&mut self) {
+        self.invocation = invocation_id();
+        self.status_text.clear();
+        self.notify = None;
+        self.pid_file = None;
+        match self.dir.read_unit().map_err(|error| error.to_string()).and_then(|stored| {
+            let spec = Spec::read(&stored.unit, &specifiers(&stored)).map_err(|e| e.to_string())?;
+            Ok((stored, spec))
+        }) {
+            Ok((stored, spec)) => {
+                self.hash = stored.unit.hash;
+                self.boot_id = stored.host.boot_id;
+                self.spec = Arc::new(spec);
+            }
+            Err(error) => self.log.say(&format!("The unit cannot be read, the text before is used: {error}")),
+        }
+        if self.spec.notify_access() != Access::None {
+            match NotifySocket::bind(&self.invocation) {
+                Ok(socket) => self.notify = Some(socket),
+                Err(error) => self.log.say(&format!("No NOTIFY_SOCKET: {error}")),
+            }
+        }
+        self.log.say(&format!("Starting {}", self.spec.description));
+        if let Some(said) = self.spec.said() {
+            self.log.say(&said);
+        }
+    }
+
+    fn spawn(&mut self, phase: Phase, index: usize) -> Event {
+        match self.try_spawn(phase, index) {
+            Ok(pid) => Event::Spawned(pid),
+            Err(error) => {
+                self.log.say(&format!("{}: {error}", name_of(phase)));
+                Event::SpawnFailed(error.code)
+            }
+        }
+    }
+
+    fn try_spawn(&mut self, phase: Phase, index: usize) -> Result<u32, SpawnError> {
+        let missing = || SpawnError { code: EXIT_EXEC, reason: "no such command".to_owned() };
+        let spec = Arc::clone(&self.spec);
+        let command = spec.commands(phase).get(index).ok_or_else(missing)?;
+        let circumstances = Circumstances {
+            invocation: self.invocation.clone(),
+            notify_address: self.notify.as_ref().map(NotifySocket::address),
+            main_pid: self.machine.main_pid(),
+            main_ended: self.machine.main_ended().map(|(_, ended)| ended),
+            result: self.machine.result(),
+        };
+        let launch = launch::prepare(&spec, phase, command, &circumstances)?;
+        let running = spawn::spawn(&launch)?;
+        if let Some(pipe) = running.output {
+            let identifier = launch::identifier(&spec, command);
+            match Output::new(pipe, identifier, running.pid, self.log.clone()) {
+                Ok(output) => {
+                    self.readers.spawn(Arc::clone(&output).run());
+                    self.outputs.push(output);
+                }
+                Err(error) => self.log.say(&format!("Its output is lost: {error}")),
+            }
+        }
+        Ok(running.pid)
+    }
+
+    /// The main process of a forking service: from its PID file, which is waited for; else the one process that there is.
+    fn find_main(&mut self) -> Option<u32> {
+        match self.spec.pid_file.clone() {
+            Some(path) => {
+                let found = pid_file::read(&path).filter(|pid| processes::alive(*pid));
+                if found.is_none() && self.machine.group_alive() {
+                    self.pid_file = Some(Box::pin(pid_file::wait(path)));
+                }
+                found
+            }
+            None => {
+                let all = processes::descendants(std::process::id());
+                let mut alive = all.into_iter().filter(|pid| processes::alive(*pid));
+                alive.next().filter(|_| alive.next().is_none())
+            }
+        }
+    }
+
+    // ---- what comes from the unit
+
+    fn reap(&mut self) {
+        let mut ended = Vec::new();
+        let empty = loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    let Ok(pid) = u32::try_from(pid.as_raw_pid()) else {
+                        continue;
+                    };
+                    match (status.exit_status(), status.terminating_signal()) {
+                        (Some(code), _) => ended.push((pid, Ended::Code(code))),
+                        (None, Some(number)) => {
+                            let dumped = status.as_raw() & 0x80 != 0;
+                            ended.push((pid, Ended::Signal { number, dumped }));
+                        }
+                        (None, None) => {}
+                    }
+                }
+                Ok(None) => break false,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => break true,
+            }
+        };
+        if ended.is_empty() && empty != self.machine.group_alive() {
+            return;
+        }
+        // What a process said before its end counts before it.
+        for output in &self.outputs {
+            output.drain();
+        }
+        while let Some((pid, text)) = self.notify.as_ref().and_then(NotifySocket::try_receive) {
+            self.heard(pid, &text);
+        }
+        self.drive(Event::Reaped { ended, empty });
+    }
+
+    fn heard(&mut self, sender: u32, text: &str) {
+        if !self.listens_to(sender) {
+            self.log.say(&format!("A message from process {sender} does not count: NotifyAccess="));
+            return;
+        }
+        for note in notify::parse(text) {
+            match note {
+                Note::Ready => self.drive(Event::Ready),
+                Note::Stopping => self.drive(Event::Stopping),
+                Note::MainPid(pid) if processes::descends(pid, std::process::id()) => {
+                    self.drive(Event::MainPid(pid));
+                }
+                Note::MainPid(pid) => {
+                    self.log.say(&format!("MAINPID={pid} is no process of this unit"));
+                }
+                Note::Status(text) => self.status_text = text,
+                Note::ExtendTimeoutMs(ms) => self.drive(Event::ExtendTimeout(ms)),
+            }
+        }
+    }
+
+    fn listens_to(&self, sender: u32) -> bool {
+        let main = self.machine.main_pid() == Some(sender);
+        match self.spec.notify_access() {
+            Access::None => false,
+            Access::Main => main,
+            Access::Exec => main || self.machine.control_pid() == Some(sender),
+            // One that is gone by now can only have been the unit's: nobody else knows the socket's name.
+            Access::All => processes::descends(sender, std::process::id()) || !processes::alive(sender),
+        }
+    }
+
+    // ---- telling
+
+    fn publish(&mut self) {
+        let old = self.report.borrow().clone();
+        let state = self.machine.state();
+        let main_pid = self.machine.main_pid();
+        let mut new = Report {
+            state: loaded(state.active(), state.sub()),
+            hash: self.hash.clone(),
+            result: self.machine.result().name().to_owned(),
+            shim_pid: old.shim_pid,
+            main_pid,
+            main_name: old.main_name.clone(),
+            since: old.since,
+            main_exit: self.machine.main_ended().map(main_exit),
+            status_text: self.status_text.clone(),
+            restarts: self.machine.restarts(),
+            boot_id: self.boot_id.clone(),
+            invocation: self.invocation.clone(),
+            run: self.runs_before + self.machine.runs(),
+        };
+        if new.state.active != old.state.active {
+            new.since = now();
+        }
+        if new == old {
+            return;
+        }
+        if let Some(pid) = main_pid {
+            new.main_name = processes::name(pid).unwrap_or_default();
+        }
+        if let Err(error) = self.dir.write_report(&new) {
+            self.log.say(&format!("The unit's report cannot be written: {error}"));
+        }
+        self.report.send_replace(new);
+    }
+}
+
+fn main_exit((pid, ended): (u32, Ended)) -> MainExit {
+    let (code, status) = match ended {
+        Ended::Code(code) => ("exited", code),
+        Ended::Signal { number, dumped: false } => ("killed", number),
+        Ended::Signal { number, dumped: true } => ("dumped", number),
+    };
+    MainExit { pid, code: code.to_owned(), status }
+}
+
+/// What specifiers stand for in this unit on this machine.
+pub fn specifiers(stored: &StoredUnit) -> Specifiers {
+    Specifiers {
+        hostname: stored.host.hostname.clone(),
+        machine_id: stored.host.machine_id.clone(),
+        boot_id: stored.host.boot_id.clone(),
+        kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
+        architecture: std::env::consts::ARCH.replace('_', "-"),
+        ..Specifiers::system(&stored.unit.name)
+    }
+}
+
+/// 128 random bits as the kernel gives them, 32 hex digits.
+fn invocation_id() -> String {
+    let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
+    let id: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
+    if id.is_empty() {
+        // Without that file: unique on this machine, which is all that is asked of it.
+        return format!("{:016x}{:016x}", now().0, std::process::id());
+    }
+    id
+}
+
+fn name_of(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Condition => "ExecCondition=",
+        Phase::StartPre => "ExecStartPre=",
+        Phase::Start => "ExecStart=",
+        Phase::StartPost => "ExecStartPost=",
+        Phase::Stop => "ExecStop=",
+        Phase::StopPost => "ExecStopPost=",
+    }
+}
+
+async fn sleep_until(started: Instant, deadline: Option<u64>) {
+    if let Some(ms) = deadline {
+        match started.checked_add(Duration::from_millis(ms)) {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn heard(socket: Option<&NotifySocket>) -> Option<(u32, String)> {
+    match socket {
+        Some(socket) => socket.receive().await.ok(),
+        None => None,
+    }
+}
+
+async fn found(waiting: Option<&mut Pin<Box<dyn Future<Output = u32> + Send>>>) -> Option<u32> {
+    match waiting {
+        Some(waiting) => Some(waiting.await),
+        None => None,
+    }
+}
