@@ -1,5 +1,79 @@
 //! corenode: one binary that replaces etcd, fleet and confd on every machine of a cluster.
+//!
+//! The crate is a house: a room imports only from floors below its own. `integration/tidy.rs` holds this.
 
+// 0 · what every room shares
+/// Ids, traits for time and chance, limits, Go's glob.
 pub mod base;
-pub mod fleet;
+
+// 1 · brains: values in, values out
+/// Go's text/template language.
+pub mod gotemplate;
+/// The state machine of the store: revisions, transactions, leases, watches, the v2 view; the traits `Store` and `Tables`.
 pub mod kv;
+/// Unit text: parse, print, hash, specifiers, `[X-Fleet]`.
+pub mod unit;
+
+// 2 · brains that build on them
+/// Template resources: what to render from which keys, when to replace and reload; the function library.
+#[cfg(feature = "template")]
+pub mod confd;
+/// Machines, units, states; `plan` and `diff`; the trait `Executor`.
+pub mod fleet;
+
+// 3 · hands
+/// The state's tables on disk, and snapshots.
+pub mod disk;
+/// Staged files: written beside their place, checked, put there in one step; commands with time-outs.
+#[cfg(feature = "template")]
+pub mod files;
+/// Connections, name resolution, frames.
+pub mod net;
+/// The executor for machines without systemd: a small supervisor.
+#[cfg(feature = "scheduler")]
+pub mod process;
+/// The executor that drives systemd.
+#[cfg(feature = "systemd")]
+pub mod systemd;
+/// The append-only log on disk.
+pub mod wal;
+/// Protobuf and JSON types.
+#[cfg(feature = "api")]
+pub mod wire;
+
+// 4 · the store, here and elsewhere
+/// Replication; implements `kv::Store`.
+pub mod raft;
+/// The same `kv::Store` over any etcd v3 endpoint.
+#[cfg(feature = "api")]
+pub mod remote;
+
+// 5 · loops
+/// Engine, agent, presence, templates: the background jobs.
+pub mod jobs;
+
+// 6 · doors
+/// etcd v2 and v3, fleet, health.
+#[cfg(feature = "api")]
+pub mod api;
+
+// 7 · lives and faces
+/// One node's life as a recipe.
+pub mod app;
+/// `node ctl`, `fleetctl`, `etcdctl`, `confd`, `node dev`.
+#[cfg(feature = "api")]
+pub mod ctl;
+
+pub use app::{Node, Settings, StartError, Teardown};
+
+/// What is compiled in, for `--version`.
+pub const FEATURES: &[&str] = &[
+    #[cfg(feature = "scheduler")]
+    "scheduler",
+    #[cfg(feature = "systemd")]
+    "systemd",
+    #[cfg(feature = "template")]
+    "template",
+    #[cfg(feature = "api")]
+    "api",
+];

@@ -1,1 +1,92 @@
-fn main(){}
+//! The roof: argv[0] and the first argument choose a face; the face's answer is the exit code.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use corenode::app;
+
+// musl's own allocator is several times slower across threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const HELP: &str = "\
+node turns a set of Linux machines into one: store, scheduler, executor and templates in one process.
+
+  node run [--config FILE] [--KEY VALUE …]   run this machine's node
+  node dev [--nodes 3] [--env FILE]          a cluster on loopback to try things on; Ctrl-C removes it
+  node config check [--config FILE] [--KEY VALUE …]
+                                             the effective settings, and where each comes from
+  node ctl …                                 ask and steer the cluster
+  node fleetctl …, node etcdctl …, node confd …
+                                             the tools of old; links of those names to this file work too
+  node --version                             the version and what is compiled in
+
+Try it:
+  $ node dev --env /tmp/cluster.env &
+  $ . /tmp/cluster.env
+  $ node etcdctl put greeting hello
+  $ node fleetctl list-machines
+";
+
+fn main() -> ExitCode {
+    abort_on_panic();
+    let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let called = arguments.first().map(|path| Path::new(path).file_name().unwrap_or_default().to_string_lossy());
+    let rest = arguments.get(1..).unwrap_or_default();
+    let code = match called.as_deref() {
+        Some(face @ ("fleetctl" | "etcdctl" | "confd")) => tool(face, rest),
+        _ => first_argument(rest),
+    };
+    ExitCode::from(code)
+}
+
+fn first_argument(arguments: &[String]) -> u8 {
+    let (first, rest) = match arguments.split_first() {
+        Some((first, rest)) => (first.as_str(), rest),
+        None => ("help", arguments),
+    };
+    match first {
+        "run" => app::run(rest),
+        "config" => app::config(rest),
+        #[cfg(feature = "scheduler")]
+        corenode::process::SHIM_ARGUMENT => corenode::process::shim_main(rest),
+        "help" | "--help" | "-h" => say(HELP),
+        "version" | "--version" | "-V" => say(&version()),
+        other => tool(other, rest),
+    }
+}
+
+#[cfg(feature = "api")]
+fn tool(face: &str, arguments: &[String]) -> u8 {
+    corenode::ctl::run(face, arguments).unwrap_or_else(|| unknown(face))
+}
+
+#[cfg(not(feature = "api"))]
+fn tool(face: &str, _arguments: &[String]) -> u8 {
+    unknown(face)
+}
+
+fn unknown(face: &str) -> u8 {
+    eprintln!("node: `{face}` is not something this binary does; `node help` lists what is, `node --version` what is compiled in");
+    2
+}
+
+fn say(text: &str) -> u8 {
+    print!("{text}");
+    0
+}
+
+fn version() -> String {
+    format!("node {}\nfeatures: {}\n", env!("CARGO_PKG_VERSION"), corenode::FEATURES.join(" "))
+}
+
+/// A node that lost a thread is worse than one that is started again: say where, and end.
+fn abort_on_panic() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        default(panic);
+        eprintln!("node {} stops here; whoever supervises it starts it again", env!("CARGO_PKG_VERSION"));
+        std::process::abort();
+    }));
+}

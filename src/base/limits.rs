@@ -150,3 +150,5 @@ pub const UNIT_DIR_NAME_BYTES_MAX: usize = 250;
 pub const UNIT_WISHES_MAX: usize = 64;
 /// How long another machine may take to begin to answer a question about its units.
 pub const INSPECT_MS_MAX: u64 = 10_000;
+/// Pause of the agent after a task of the executor's or a write of states failed.
+pub const AGENT_RETRY_MS: u64 = 1_000;

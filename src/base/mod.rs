@@ -13,3 +13,6 @@ use std::pin::Pin;
 
 /// A boxed future, so that traits with async methods can be trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a node tells whoever started it, beside systemd's `READY=1`, once it has a leader and is in the list of machines.
+pub const SERVES_NOTICE: &str = "X_NODE_SERVES=1";

@@ -7,11 +7,15 @@ use tokio::task::JoinHandle;
 
 use crate::base::BoxFuture;
 use crate::base::limits::{JOB_BACKOFF_MS_MAX, JOB_BACKOFF_MS_MIN};
+use crate::kv::{Applied, Reply, StoreError};
 
 #[cfg(feature = "scheduler")]
 pub mod agent;
 #[cfg(feature = "scheduler")]
 pub mod engine;
+#[cfg(feature = "scheduler")]
+mod follow;
+pub mod member;
 #[cfg(feature = "scheduler")]
 pub mod presence;
 #[cfg(feature = "template")]
@@ -102,4 +106,10 @@ async fn keep_running(mut job: impl Job, mut stop: Stop) {
         }
         pause = (pause * 2).min(Duration::from_millis(JOB_BACKOFF_MS_MAX));
     }
+}
+
+/// The reply of a write that was carried out.
+pub fn accepted(written: Result<Applied, StoreError>, doing: &str) -> Result<Reply, JobError> {
+    let applied = written.map_err(|error| JobError::new(doing, error))?;
+    applied.result.map_err(|error| JobError::new(doing, error))
 }

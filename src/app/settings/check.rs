@@ -83,7 +83,7 @@ fn check_url(url: &str) -> Result<(), String> {
         .ok_or_else(|| format!("`{url}` is no URL; write http://host:port"))?;
     let port = rest.rsplit_once(':').map(|(_, port)| port.trim_end_matches('/'));
     match port.and_then(|port| port.parse::<u16>().ok()) {
-        Some(port) if port > 0 => Ok(()),
+        Some(_) => Ok(()),
         _ => Err(format!("`{url}` has no port; write http://host:port")),
     }
 }

@@ -108,6 +108,18 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
     })
 }
 
+/// Settings given by a program.
+pub fn from_pairs(pairs: &[(&str, &str)]) -> Fragment {
+    let mut fragment = Fragment::default();
+    for (path, value) in pairs {
+        match keys::find(path) {
+            Some(key) => fragment.set(key.path, (*value).to_owned(), "the program".to_owned()),
+            None => fragment.mistakes.push(format!("unknown key `{path}`")),
+        }
+    }
+    fragment
+}
+
 /// The environment's settings. Variables that are not ours (Node.js has `NODE_ENV`, for one) are left alone.
 pub fn from_env(variables: impl Iterator<Item = (String, String)>) -> Fragment {
     let mut fragment = Fragment::default();

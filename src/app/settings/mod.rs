@@ -86,6 +86,18 @@ fn list(mistakes: &[String]) -> String {
     format!("the configuration has {count}:\n  {}", mistakes.join("\n  "))
 }
 
+impl Settings {
+    /// Settings from keys and values as a file would have them, over the defaults; nothing else is read.
+    ///
+    /// # Errors
+    /// [`Mistakes`]: all of them.
+    pub fn from_pairs(pairs: &[(&str, &str)]) -> Result<Self, Mistakes> {
+        let mut input = fragment::defaults();
+        input.overlay(fragment::from_pairs(pairs));
+        settle(&input, "localhost")
+    }
+}
+
 /// Reads flags, variables and files, and lays them over the defaults: the last of defaults < files < variables < flags wins.
 pub fn gather(arguments: &[String], variables: impl Iterator<Item = (String, String)>) -> Fragment {
     let (flags, mut files) = fragment::from_flags(arguments);

@@ -184,8 +184,6 @@ fn announce(options: &Options, plans: &[Plan], folder: &Path) -> anyhow::Result<
     for plan in plans {
         let _ = writeln!(text, "  {}  http://{}  machine {}", plan.name, plan.client, plan.machine_id);
     }
-    print!("{text}{exports}");
-    std::io::stdout().flush().context("printing the endpoints")?;
     if let Some(env) = &options.env {
         // Renamed into place: whoever waits for the file never reads half of it.
         let staged = env.with_extension("new");
@@ -193,6 +191,8 @@ fn announce(options: &Options, plans: &[Plan], folder: &Path) -> anyhow::Result<
             .and_then(|()| std::fs::rename(&staged, env))
             .with_context(|| format!("writing {}", env.display()))?;
     }
+    print!("{text}{exports}");
+    std::io::stdout().flush().context("printing the endpoints")?;
     Ok(())
 }
 

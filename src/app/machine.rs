@@ -1,0 +1,148 @@
+//! This node as a machine: its executor, and the jobs and doors that make units run on it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::inspect::{Answering, Inspection};
+use super::node::owner;
+use super::settings::{ExecutorChoice, Settings};
+use super::{StartError, host};
+use crate::base::{LeaseId, MachineId};
+use crate::fleet::executor::Executor;
+use crate::fleet::types::Machine as Record;
+use crate::jobs::Jobs;
+use crate::jobs::agent::Agent;
+use crate::jobs::engine::Engine;
+use crate::jobs::presence::Presence;
+use crate::process::{Host, ProcessExecutor, ProcessOptions};
+use crate::raft::{PeerHandler, RaftStore};
+
+/// An executor that is ready, before the store is there to tell it what to run.
+pub struct Ready {
+    id: MachineId,
+    owner: String,
+    executor: Arc<dyn Executor>,
+    /// The same, where it is ours to empty.
+    process: Option<Arc<ProcessExecutor>>,
+}
+
+/// A machine that takes part in the cluster.
+pub struct Machine {
+    id: MachineId,
+    executor: Arc<dyn Executor>,
+    process: Option<Arc<ProcessExecutor>>,
+    lease: watch::Receiver<Option<LeaseId>>,
+}
+
+/// Makes the executor that the settings choose.
+pub async fn executor(settings: &Settings) -> Result<Ready, StartError> {
+    let id = match &settings.fleet.machine_id {
+        Some(id) => id.clone(),
+        None => host::machine_id().map_err(StartError::Host)?,
+    };
+    let owner = owner(&settings.data_dir)?;
+    let systemd = match settings.fleet.executor {
+        ExecutorChoice::Systemd => true,
+        ExecutorChoice::Process => false,
+        ExecutorChoice::Auto => host::systemd_is_pid_1(),
+    };
+    if systemd {
+        let executor = systemd_executor(settings).await?;
+        return Ok(Ready { id, owner, executor, process: None });
+    }
+    let host = Host { machine_id: id.0.clone(), hostname: host::hostname(), boot_id: host::boot_id() };
+    let failed = |error: std::io::Error| StartError::Executor(error.to_string());
+    let options = ProcessOptions::new(settings.data_dir.join("units"), host).map_err(failed)?;
+    let process = Arc::new(ProcessExecutor::new(options).map_err(failed)?);
+    Ok(Ready { id, owner, executor: process.clone(), process: Some(process) })
+}
+
+#[cfg(feature = "systemd")]
+async fn systemd_executor(settings: &Settings) -> Result<Arc<dyn Executor>, StartError> {
+    use crate::systemd::{SystemdExecutor, SystemdOptions};
+    let options = SystemdOptions { units_dir: settings.fleet.units_dir.clone() };
+    let executor = SystemdExecutor::connect(options).await.map_err(|error| StartError::Executor(error.to_string()))?;
+    Ok(Arc::new(executor))
+}
+
+#[cfg(not(feature = "systemd"))]
+async fn systemd_executor(_settings: &Settings) -> Result<Arc<dyn Executor>, StartError> {
+    Err(StartError::NotCompiledIn { setting: "fleet.executor = systemd", feature: "systemd" })
+}
+
+impl Ready {
+    /// Answers other nodes' questions about the units here.
+    pub fn answering(&self) -> Arc<dyn PeerHandler> {
+        Arc::new(Answering(self.executor.clone()))
+    }
+
+    /// Starts presence, agent and engine.
+    pub fn start_jobs(
+        self,
+        settings: &Settings,
+        store: &Arc<RaftStore>,
+        jobs: &mut Jobs,
+        fatal: watch::Sender<Option<String>>,
+    ) -> Machine {
+        let (lease_tx, lease) = watch::channel(None);
+        let record = self.record(settings);
+        jobs.start(Presence {
+            store: store.clone(),
+            random: Arc::new(host::SystemRandom),
+            machine: record.clone(),
+            ttl_ms: settings.fleet.presence_ms,
+            lease: lease_tx,
+            fatal,
+        });
+        jobs.start(Agent {
+            store: store.clone(),
+            executor: self.executor.clone(),
+            machine: record,
+            lease: lease.clone(),
+        });
+        jobs.start(Engine { store: store.clone(), member: settings.member });
+        Machine { id: self.id, executor: self.executor, process: self.process, lease }
+    }
+
+    fn record(&self, settings: &Settings) -> Record {
+        let ip = match settings.fleet.public_ip.as_str() {
+            "" => host::default_route_ip(),
+            ip => ip.to_owned(),
+        };
+        Record {
+            id: self.id.clone(),
+            primary_ip: ip,
+            metadata: settings.fleet.metadata.iter().cloned().collect::<BTreeMap<_, _>>(),
+            member: settings.member,
+            owner: self.owner.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            executor: self.executor.name().to_owned(),
+        }
+    }
+}
+
+impl Machine {
+    /// Completes once this machine is in the list of machines.
+    pub async fn announced(&self) {
+        // An error means that the job is gone, and with it the node.
+        let _ = self.lease.clone().wait_for(Option::is_some).await;
+    }
+
+    /// fleet's doors.
+    #[cfg(feature = "api")]
+    pub fn routes(&self, store: &Arc<RaftStore>) -> crate::api::Routes {
+        let inspection = Inspection { store: store.clone(), machine: self.id.clone(), executor: self.executor.clone() };
+        crate::api::fleet::router(store.clone(), Arc::new(inspection))
+    }
+
+    /// Stops and forgets every unit of the `process` executor.
+    pub async fn remove_units(&self) {
+        if let Some(process) = &self.process
+            && let Err(error) = process.remove_all().await
+        {
+            tracing::warn!("removing this machine's units: {error}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! One node's life as a recipe: settings → build → run → close in reverse.
+
+mod host;
+#[cfg(feature = "scheduler")]
+mod inspect;
+#[cfg(feature = "scheduler")]
+mod machine;
+mod node;
+mod run;
+pub mod settings;
+#[cfg(feature = "api")]
+mod sockets;
+
+pub use node::{Node, StartError, Teardown};
+pub use run::{config, run};
+pub use settings::Settings;

@@ -1,0 +1,246 @@
+//! A node, from the ground up: listeners, store, executor, jobs, doors; closed in reverse. Units outlive it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::host;
+use super::settings::Settings;
+use crate::base::Random as _;
+use crate::jobs::Jobs;
+use crate::jobs::member::Announce;
+use crate::kv::{Member, Store};
+use crate::raft::{self, RaftStore};
+
+/// How long jobs may take to end.
+const JOBS_END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a node did not come up. Nothing of it is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{key} {address} cannot be listened on: {source}{}", listen_remedy(.source, .key))]
+    Listen { key: &'static str, address: String, source: io::Error },
+    #[error("{0}")]
+    Host(String),
+    #[error("{path}: {source}; it must be a folder that this user may write to, see data_dir")]
+    DataDir { path: String, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] raft::StartError),
+    #[error("{setting} is on, but this binary was built without `{feature}`; turn it off, or use a build that has it")]
+    NotCompiledIn { setting: &'static str, feature: &'static str },
+    #[error("the executor cannot start: {0}")]
+    Executor(String),
+}
+
+fn listen_remedy(source: &io::Error, key: &str) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => format!("; another node or etcd holds it: stop that one, or set {key}"),
+        io::ErrorKind::PermissionDenied => format!("; run as root, or set {key}"),
+        io::ErrorKind::AddrNotAvailable => format!("; this machine has no such address: set {key}"),
+        _ => String::new(),
+    }
+}
+
+/// What becomes of this machine's units when the node stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Teardown {
+    /// They go on; the next start adopts them.
+    KeepUnits,
+    /// They are stopped and forgotten: for clusters that are thrown away. Only the `process` executor's.
+    RemoveUnits,
+}
+
+/// A running node. Dropping it without [`Node::stop`] is what a crash is: nothing is lost, nothing is told.
+pub struct Node {
+    store: Arc<RaftStore>,
+    jobs: Jobs,
+    fatal: watch::Receiver<Option<String>>,
+    #[cfg(feature = "scheduler")]
+    machine: Option<super::machine::Machine>,
+    #[cfg(feature = "api")]
+    doors: crate::api::Doors,
+    #[cfg(feature = "api")]
+    client_addresses: Vec<SocketAddr>,
+}
+
+impl Node {
+    /// Brings a node up. It returns once the doors are open; the cluster may still lack a leader.
+    ///
+    /// # Errors
+    /// [`StartError`], naming the setting or the file and the remedy.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        refuse_what_is_not_compiled_in(&settings)?;
+        let peer_listener = bind_peers(settings.peer_listen).await?;
+        #[cfg(feature = "api")]
+        let (listeners, client_addresses) = bind_clients(&settings).await?;
+        std::fs::create_dir_all(&settings.data_dir)
+            .map_err(|source| StartError::DataDir { path: settings.data_dir.display().to_string(), source })?;
+        #[cfg(feature = "scheduler")]
+        let executor = match settings.fleet.enabled {
+            true => Some(super::machine::executor(&settings).await?),
+            false => None,
+        };
+        let (fatal_tx, fatal) = watch::channel(None);
+        let options = raft::Options {
+            #[cfg(feature = "scheduler")]
+            handler: executor.as_ref().map_or_else(|| Arc::new(raft::NoCalls) as _, |executor| executor.answering()),
+            #[cfg(not(feature = "scheduler"))]
+            handler: Arc::new(raft::NoCalls),
+            ..store_options(&settings, peer_listener)
+        };
+        let store = RaftStore::start(options).await?;
+        let mut jobs = Jobs::default();
+        jobs.start(Announce { store: store.clone(), member: own_member(&settings) });
+        #[cfg(feature = "scheduler")]
+        let machine = executor.map(|executor| executor.start_jobs(&settings, &store, &mut jobs, fatal_tx.clone()));
+        #[cfg(feature = "template")]
+        if settings.template.enabled {
+            super::templates::start(&settings, &store, &mut jobs);
+        }
+        #[cfg(feature = "api")]
+        let doors = crate::api::serve(
+            listeners,
+            crate::api::Services {
+                store: store.clone(),
+                clock: Arc::new(host::SystemClock),
+                random: Arc::new(host::SystemRandom),
+                #[cfg(feature = "scheduler")]
+                routes: machine.as_ref().map(|machine| machine.routes(&store)).unwrap_or_default(),
+                #[cfg(not(feature = "scheduler"))]
+                routes: Default::default(),
+            },
+        );
+        drop(fatal_tx);
+        tracing::info!(name = settings.name, member = %settings.member, cluster = %settings.cluster, "this node is up");
+        Ok(Self {
+            store,
+            jobs,
+            fatal,
+            #[cfg(feature = "scheduler")]
+            machine,
+            #[cfg(feature = "api")]
+            doors,
+            #[cfg(feature = "api")]
+            client_addresses,
+        })
+    }
+
+    /// The cluster's store, as seen from this node.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    /// Where clients reach this node, with the ports that 0 became.
+    #[cfg(feature = "api")]
+    pub fn client_addresses(&self) -> &[SocketAddr] {
+        &self.client_addresses
+    }
+
+    /// Completes once the cluster has a leader and this machine, if it is one, is in the list of machines.
+    pub async fn serves(&self) {
+        while self.store.status().leader.is_none() {
+            self.store.leader_changed(None).await;
+        }
+        #[cfg(feature = "scheduler")]
+        if let Some(machine) = &self.machine {
+            machine.announced().await;
+        }
+    }
+
+    /// Completes when the node cannot go on, with the reason.
+    pub async fn broken(&mut self) -> String {
+        let told = async {
+            match self.fatal.wait_for(Option::is_some).await {
+                Ok(reason) => reason.clone().unwrap_or_default(),
+                // Nobody is left who could tell: nothing of that kind can go wrong any more.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            reason = told => reason,
+            reason = self.store.failed() => reason,
+        }
+    }
+
+    /// Closes in reverse order.
+    pub async fn stop(self, teardown: Teardown) {
+        #[cfg(feature = "api")]
+        self.doors.stop().await;
+        self.jobs.stop(JOBS_END_WITHIN).await;
+        #[cfg(feature = "scheduler")]
+        if let (Some(machine), Teardown::RemoveUnits) = (self.machine, teardown) {
+            machine.remove_units().await;
+        }
+        #[cfg(not(feature = "scheduler"))]
+        let _ = teardown;
+        self.store.stop().await;
+    }
+}
+
+fn refuse_what_is_not_compiled_in(settings: &Settings) -> Result<(), StartError> {
+    if settings.fleet.enabled && cfg!(not(feature = "scheduler")) {
+        return Err(StartError::NotCompiledIn { setting: "fleet.enabled", feature: "scheduler" });
+    }
+    if settings.template.enabled && cfg!(not(feature = "template")) {
+        return Err(StartError::NotCompiledIn { setting: "template.enabled", feature: "template" });
+    }
+    Ok(())
+}
+
+async fn bind_peers(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |source| StartError::Listen { key: "peer.listen", address: address.to_string(), source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    if !address.ip().is_loopback() {
+        tracing::warn!("peer.listen {address} is open to other machines in plain text; keep it on a network that you trust");
+    }
+    Ok(listener)
+}
+
+#[cfg(feature = "api")]
+async fn bind_clients(settings: &Settings) -> Result<(Vec<crate::api::Listener>, Vec<SocketAddr>), StartError> {
+    let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+    for address in &settings.client_listen {
+        let (listener, bound) = super::sockets::tcp("client.listen", *address).await?;
+        listeners.push(crate::api::Listener::Tcp(listener));
+        addresses.push(bound);
+    }
+    let fleet_socket = settings.fleet.socket.as_ref().filter(|_| settings.fleet.enabled);
+    for (key, path) in [("client.socket", settings.client_socket.as_ref()), ("fleet.socket", fleet_socket)] {
+        if let Some(path) = path {
+            listeners.push(super::sockets::unix(key, path).await?);
+        }
+    }
+    Ok((listeners, addresses))
+}
+
+fn own_member(settings: &Settings) -> Member {
+    let own = settings.peers.iter().find(|peer| peer.id == settings.member);
+    Member {
+        id: settings.member,
+        name: settings.name.clone(),
+        peer_urls: own.map(|peer| peer.urls.clone()).unwrap_or_default(),
+        client_urls: settings.client_advertise.clone(),
+        learner: false,
+    }
+}
+
+/// Tells data directories apart: made once, kept with the data.
+pub(super) fn owner(data_dir: &Path) -> Result<String, StartError> {
+    let file = data_dir.join("owner");
+    let failed = |source| StartError::DataDir { path: file.display().to_string(), source };
+    match std::fs::read_to_string(&file) {
+        Ok(owner) if !owner.trim().is_empty() => Ok(owner.trim().to_owned()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        _ => {
+            let owner = format!("{:016x}", host::SystemRandom.next_u64());
+            let staged = data_dir.join("owner.new");
+            std::fs::write(&staged, &owner).and_then(|()| std::fs::rename(&staged, &file)).map_err(failed)?;
+            Ok(owner)
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The agent: one machine's loop. Woken by the cluster, the executor or its own tasks, it works out what the machine has to
+//! do, hands it to the executor, and publishes what has become of it.
+//!
+//! Every task runs by itself, so that a unit that fails or hangs delays no other. Without a quorum nothing is taken away:
+//! the machine goes on with what it knows.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::follow::Follower;
+use super::{Job, JobError, Stop, accepted};
+use crate::base::limits::{AGENT_RETRY_MS, TXN_OPS_MAX};
+use crate::base::{BoxFuture, LeaseId};
+use crate::fleet::executor::{Executor, ExecutorError, UnitFile};
+use crate::fleet::types::Machine;
+use crate::fleet::{Cluster, Memory, Task, diff, wanted};
+use crate::kv::{Op, Reply, Store, TxnOp, TxnRequest};
+
+/// Makes this machine do what the cluster wants of it.
+pub struct Agent {
+    pub store: Arc<dyn Store>,
+    pub executor: Arc<dyn Executor>,
+    /// As this machine announces itself.
+    pub machine: Machine,
+    /// The lease that this machine's keys hang on.
+    pub lease: watch::Receiver<Option<LeaseId>>,
+}
+
+/// What a task of the agent's came to.
+enum Done {
+    Loaded(Vec<(UnitFile, Result<(), ExecutorError>)>),
+    Answered(Task, Result<(), ExecutorError>),
+    /// The revision of the system space that holds what was published.
+    Published(Result<i64, JobError>),
+}
+
+/// What the loop works with between two waits.
+struct Desk<'a> {
+    agent: &'a Agent,
+    memory: Memory,
+    tasks: JoinSet<Done>,
+    /// Set after a failure: nothing is tried again before.
+    retry_at: Option<Instant>,
+    publishing: bool,
+    /// Own writes up to here are not in the followed cluster yet; until they are, nothing is compared with it.
+    published_at: i64,
+    /// There is a new lease, and all states must be attached to it.
+    publish_all: bool,
+}
+
+impl Job for Agent {
+    fn name(&self) -> &'static str {
+        "agent"
+    }
+
+    fn run(&mut self, mut stop: Stop) -> BoxFuture<'_, Result<(), JobError>> {
+        Box::pin(async move {
+            tokio::select! {
+                () = stop.wait() => Ok(()),
+                ended = self.work() => match ended {
+                    Ok(never) => match never {},
+                    Err(error) => Err(error),
+                }
+            }
+        })
+    }
+}
+
+impl Agent {
+    async fn work(&self) -> Result<Infallible, JobError> {
+        let held = self.executor.adopt().await.map_err(|error| JobError::new("adopting units", error))?;
+        let mut follower = Follower::open(&self.store).await?;
+        let mut lease = self.lease.clone();
+        let mut desk = Desk {
+            agent: self,
+            memory: Memory::adopt(held, &follower.cluster, &self.machine.id),
+            tasks: JoinSet::new(),
+            retry_at: None,
+            publishing: false,
+            published_at: 0,
+            publish_all: true,
+        };
+        loop {
+            desk.hand_out(&follower.cluster);
+            desk.publish(&follower.cluster, *lease.borrow_and_update());
+            tokio::select! {
+                followed = follower.next() => { followed?; }
+                changes = self.executor.changes() => {
+                    for change in &changes {
+                        desk.memory.changed(change);
+                    }
+                }
+                Some(done) = desk.tasks.join_next() => desk.take_in(done),
+                Ok(()) = lease.changed() => desk.publish_all = true,
+                () = pause(desk.retry_at) => desk.retry_at = None,
+            }
+        }
+    }
+}
+
+/// Waits until `at`; for ever without it.
+async fn pause(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Desk<'_> {
+    /// Works out what is to be done now and hands it to the executor, each task by itself.
+    fn hand_out(&mut self, cluster: &Cluster) {
+        if self.retry_at.is_some() {
+            return;
+        }
+        let wanted = wanted(cluster, &self.agent.machine);
+        let generation = cluster.head.generation;
+        let tasks = match diff(&wanted, &self.memory, generation) {
+            Ok(tasks) => tasks,
+            Err(older) => {
+                tracing::warn!("{older}; it is left alone");
+                return;
+            }
+        };
+        let loading: BTreeSet<String> = tasks
+            .iter()
+            .filter_map(|task| if let Task::Load { units } = task { Some(units) } else { None })
+            .flatten()
+            .map(|unit| unit.name.clone())
+            .collect();
+        for task in tasks {
+            // Asked for again once the load has come to an end.
+            if matches!(&task, Task::Start { name, .. } if loading.contains(name)) {
+                continue;
+            }
+            self.memory.issued(&task);
+            self.start(task);
+        }
+        self.memory.acted_on(generation);
+        let names: BTreeSet<&str> = wanted.iter().map(|unit| unit.file.name.as_str()).collect();
+        self.memory.retain_wanted(|name| names.contains(name));
+    }
+
+    fn start(&mut self, task: Task) {
+        let executor = self.agent.executor.clone();
+        match task {
+            Task::Adopt { name, .. } => tracing::info!(unit = name, "runs already and is adopted"),
+            Task::Load { units } => {
+                self.tasks.spawn(async move {
+                    let results = executor.load(units.clone()).await;
+                    Done::Loaded(units.into_iter().zip(results).collect())
+                });
+            }
+            task => {
+                self.tasks.spawn(async move {
+                    let result = match &task {
+                        Task::Unload { name, .. } => executor.unload(name).await,
+                        Task::Stop { name, .. } => executor.stop(name).await,
+                        Task::Start { name, .. } => executor.start(name).await,
+                        Task::Adopt { .. } | Task::Load { .. } => Ok(()),
+                    };
+                    Done::Answered(task, result)
+                });
+            }
+        }
+    }
+
+    fn take_in(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        match done {
+            Ok(Done::Loaded(results)) => {
+                for (unit, result) in results {
+                    self.report(&unit.name, &result);
+                    self.memory.loaded(&unit.name, &unit.hash, result.as_ref().copied());
+                }
+            }
+            Ok(Done::Answered(task, result)) => {
+                self.report(task.name().unwrap_or_default(), &result);
+                if result.is_err() {
+                    self.try_later();
+                }
+                self.memory.answered(&task, result.as_ref().copied());
+            }
+            Ok(Done::Published(Ok(revision))) => {
+                self.publishing = false;
+                self.published_at = revision;
+            }
+            Ok(Done::Published(Err(error))) => {
+                self.publishing = false;
+                self.publish_all = true;
+                tracing::warn!("{error}");
+                self.try_later();
+            }
+            Err(error) => {
+                tracing::error!("a task of the agent's ended by itself: {error}");
+                self.try_later();
+            }
+        }
+    }
+
+    fn report(&self, unit: &str, result: &Result<(), ExecutorError>) {
+        if let Err(error) = result {
+            tracing::warn!(unit, "{error}");
+        }
+    }
+
+    fn try_later(&mut self) {
+        self.retry_at = Some(Instant::now() + Duration::from_millis(AGENT_RETRY_MS));
+    }
+
+    /// Writes the states that the cluster does not have yet. One write at a time: they must not overtake each other.
+    fn publish(&mut self, cluster: &Cluster, lease: Option<LeaseId>) {
+        let Some(lease) = lease else { return };
+        if self.publishing || cluster.revision < self.published_at || (self.publish_all && self.retry_at.is_some()) {
+            return;
+        }
+        let operations = self.memory.publish(cluster, &self.agent.machine.id, lease, self.publish_all);
+        self.publish_all = false;
+        if operations.is_empty() {
+            return;
+        }
+        self.publishing = true;
+        let store = self.agent.store.clone();
+        self.tasks.spawn(async move { Done::Published(write(&store, operations).await) });
+    }
+}
+
+async fn write(store: &Arc<dyn Store>, operations: Vec<TxnOp>) -> Result<i64, JobError> {
+    let doing = "publishing the states of this machine's units";
+    let mut revision = 0;
+    for chunk in operations.chunks(TXN_OPS_MAX) {
+        let txn = TxnRequest { success: chunk.to_vec(), ..TxnRequest::default() };
+        let written = store.write(Op::Txn(txn)).await;
+        revision = written.as_ref().map_or(revision, |applied| applied.position.system_revision);
+        let Reply::Txn(_) = accepted(written, doing)? else {
+            return Err(JobError::new(doing, "the answer is another request's"));
+        };
+    }
+    Ok(revision)
+}

@@ -1,0 +1,83 @@
+//! The engine: the leader's planning loop. Woken by changes, it plans the whole cluster and writes what differs.
+//!
+//! Every node runs the job; only the leader plans. A plan is written on the condition that its parent is still the newest,
+//! so a deposed leader that does not know it yet changes nothing.
+
+use std::sync::Arc;
+
+use super::follow::Follower;
+use super::{Job, JobError, Stop, accepted};
+use crate::base::limits::TXN_OPS_MAX;
+use crate::base::{BoxFuture, MemberId};
+use crate::fleet::{Plan, plan, transactions};
+use crate::kv::{Op, Reply, Store};
+
+/// Plans while this node leads.
+pub struct Engine {
+    pub store: Arc<dyn Store>,
+    pub member: MemberId,
+}
+
+impl Job for Engine {
+    fn name(&self) -> &'static str {
+        "engine"
+    }
+
+    fn run(&mut self, mut stop: Stop) -> BoxFuture<'_, Result<(), JobError>> {
+        Box::pin(async move {
+            tokio::select! {
+                () = stop.wait() => Ok(()),
+                error = self.take_turns() => Err(error),
+            }
+        })
+    }
+}
+
+impl Engine {
+    /// Leads whenever this node does; ends only with an error.
+    async fn take_turns(&self) -> JobError {
+        let mut leader = self.store.status().leader;
+        loop {
+            if leader == Some(self.member) {
+                tokio::select! {
+                    error = self.lead() => return error,
+                    changed = self.store.leader_changed(leader) => leader = changed,
+                }
+            } else {
+                leader = self.store.leader_changed(leader).await;
+            }
+        }
+    }
+
+    async fn lead(&self) -> JobError {
+        match self.plan_for_ever().await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    async fn plan_for_ever(&self) -> Result<std::convert::Infallible, JobError> {
+        let mut follower = Follower::open(&self.store).await?;
+        loop {
+            let plan = plan(&follower.cluster);
+            if !self.write(&plan).await? {
+                tracing::debug!("the cluster changed while it was planned; planning again");
+            }
+            follower.next().await?;
+        }
+    }
+
+    /// Whether all of it was written. Where it was not, something has changed, which the watch tells next.
+    async fn write(&self, plan: &Plan) -> Result<bool, JobError> {
+        for decision in &plan.decisions {
+            tracing::info!("{decision}");
+        }
+        for txn in transactions(plan, TXN_OPS_MAX) {
+            match accepted(self.store.write(Op::Txn(txn)).await, "writing a plan")? {
+                Reply::Txn(reply) if reply.succeeded => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,138 @@
+//! A machine's presence: a lease that this node keeps alive, and the machine's record that hangs on it.
+//!
+//! Keep-alives are answered from the leader's memory, so an idle machine writes nothing. When the lease is lost after all —
+//! a stall longer than it, a quorum away too long — the machine announces itself anew and its units are adopted, not touched.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Job, JobError, Stop, accepted};
+use crate::base::{BoxFuture, LeaseId, Random};
+use crate::fleet::layout::{self, Key};
+use crate::fleet::types::Machine;
+use crate::kv::{Consistency, Op, RangeRequest, Reply, Space, Store, TxnRequest, WatchRequest, WatchStart};
+
+/// Keeps this machine in the list of machines.
+pub struct Presence {
+    pub store: Arc<dyn Store>,
+    pub random: Arc<dyn Random>,
+    pub machine: Machine,
+    pub ttl_ms: i64,
+    /// Told the lease that the machine's keys hang on, each time that there is a new one.
+    pub lease: watch::Sender<Option<LeaseId>>,
+    /// Told why this node must not go on, if another one has the same machine-id.
+    pub fatal: watch::Sender<Option<String>>,
+}
+
+impl Job for Presence {
+    fn name(&self) -> &'static str {
+        "presence"
+    }
+
+    fn run(&mut self, mut stop: Stop) -> BoxFuture<'_, Result<(), JobError>> {
+        Box::pin(async move {
+            let ended = tokio::select! {
+                () = stop.wait() => None,
+                error = self.announce_for_ever() => Some(error),
+            };
+            match ended {
+                Some(error) => Err(error),
+                None => {
+                    self.withdraw().await;
+                    Ok(())
+                }
+            }
+        })
+    }
+}
+
+impl Presence {
+    /// Ends only with an error.
+    async fn announce_for_ever(&mut self) -> JobError {
+        loop {
+            if let Err(error) = self.announce().await {
+                return error;
+            }
+            self.keep_alive().await;
+            tracing::warn!("this machine's lease has ended; announcing it anew");
+        }
+    }
+
+    /// Grants a lease and writes the machine's record on it, unless another node holds the record.
+    async fn announce(&mut self) -> Result<(), JobError> {
+        let key = Key::Machine(self.machine.id.clone());
+        let seen = self.wait_until_ours(&key).await?;
+        let id = LeaseId(i64::from_be_bytes((self.random.next_u64() >> 1).to_be_bytes()).max(1));
+        let granted = self.store.write(Op::LeaseGrant { id, ttl_ms: self.ttl_ms }).await;
+        accepted(granted, "granting this machine's lease")?;
+        let txn = TxnRequest {
+            compare: vec![key.unchanged(seen)],
+            success: vec![key.put(layout::encode(&self.machine), id)],
+            failure: Vec::new(),
+        };
+        match accepted(self.store.write(Op::Txn(txn)).await, "announcing this machine")? {
+            Reply::Txn(reply) if reply.succeeded => {
+                self.lease.send_replace(Some(id));
+                Ok(())
+            }
+            _ => Err(JobError::new("announcing this machine", "its record changed at the same moment")),
+        }
+    }
+
+    /// The revision at which the machine's record is free or this node's own (0: there is none). A record of another
+    /// node that stays for longer than a lease lasts means that two machines have one id.
+    async fn wait_until_ours(&self, key: &Key) -> Result<i64, JobError> {
+        let doing = "reading this machine's record";
+        let request = RangeRequest { space: Space::System, key: key.bytes(), ..RangeRequest::default() };
+        let read = self.store.range(request, Consistency::Linearizable).await;
+        let (position, reply) = read.map_err(|error| JobError::new(doing, error))?;
+        let Some(kv) = reply.kvs.first() else { return Ok(0) };
+        let holder: Machine = layout::decode(key, &kv.value).map_err(|error| JobError::new(doing, error))?;
+        if holder.owner == self.machine.owner {
+            return Ok(kv.mod_revision);
+        }
+        let start = WatchStart::Revision(position.system_revision + 1);
+        let request = WatchRequest { space: Space::System, key: key.bytes(), start, ..WatchRequest::default() };
+        let mut watch = self.store.watch(request).await.map_err(|error| JobError::new(doing, error))?;
+        // Twice its lease: the holder may be gone already, and a leader may have changed meanwhile.
+        let patience = Duration::from_millis(self.ttl_ms.unsigned_abs() * 2 + 1_000);
+        match tokio::time::timeout(patience, watch.next()).await {
+            Ok(Ok(_)) => Err(JobError::new("announcing this machine", "its record was another node's until now")),
+            Ok(Err(end)) => Err(JobError::new(doing, end)),
+            Err(_) => {
+                let reason = format!(
+                    "machine-id {} is in use by another node of this cluster ({}, version {}); give each machine its own: \
+                     remove /etc/machine-id and run `systemd-machine-id-setup`, or set fleet.machine_id",
+                    self.machine.id, holder.primary_ip, holder.version
+                );
+                self.fatal.send_replace(Some(reason.clone()));
+                Err(JobError::new("announcing this machine", reason))
+            }
+        }
+    }
+
+    /// Returns when the lease is gone. A store that does not answer is asked again: it may be back before the lease ends.
+    async fn keep_alive(&self) {
+        let Some(lease) = *self.lease.borrow() else { return };
+        let mut ticks = tokio::time::interval(Duration::from_millis(self.ttl_ms.unsigned_abs() / 3));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.store.keep_alive(lease).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => tracing::warn!("keeping this machine's lease alive: {error}"),
+            }
+        }
+    }
+
+    /// Nothing is taken back when the node stops: its units go on running, and it may be back before the lease ends.
+    async fn withdraw(&self) {
+        if let Some(lease) = *self.lease.borrow() {
+            // A last sign of life: the whole lease is there for the restart. Without an answer the lease is shorter.
+            let _ = tokio::time::timeout(Duration::from_millis(500), self.store.keep_alive(lease)).await;
+        }
+    }
+}
