@@ -1,6 +1,7 @@
 //! Listeners and connections: accepting, HTTP/1.1 or HTTP/2 by the first bytes, time limits, closing.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Listener;
+use super::authority::Cleaner;
 use super::http::Entry;
 use crate::base::limits::{
     CLIENT_CONNECTIONS_MAX, CLIENT_SILENT_SECONDS_MAX, HEADER_BYTES_MAX, HEADER_WAIT_MS_MAX, STREAMS_PER_CONNECTION_MAX,
@@ -24,6 +26,8 @@ use crate::base::limits::{
 
 /// A client's preface of HTTP/2, which tells it from HTTP/1.1, has this many bytes.
 const PREFACE_BYTES: usize = 24;
+/// What is read of a connection at once.
+const READ_BYTES: usize = 8 * 1024;
 /// Window of one stream and of a connection: room for a few requests of the largest size.
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
@@ -141,31 +145,54 @@ struct Opening {
     stream: Stream,
     received: usize,
     deadline: Option<Pin<Box<Sleep>>>,
+    cleaner: Cleaner,
 }
 
 impl Opening {
     fn new(stream: Stream) -> Self {
         let at = Instant::now() + Duration::from_millis(HEADER_WAIT_MS_MAX);
-        Self { stream, received: 0, deadline: Some(Box::pin(tokio::time::sleep_until(at))) }
+        Self { stream, received: 0, deadline: Some(Box::pin(tokio::time::sleep_until(at))), cleaner: Cleaner::new() }
+    }
+}
+
+impl Opening {
+    /// Reads what the client sends, as long as it does so in time.
+    fn receive(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = self.stream.as_mut().poll_read(cx, buf);
+        if let Some(deadline) = &mut self.deadline {
+            if read.is_pending() {
+                ready!(deadline.as_mut().poll(cx));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.received += buf.filled().len() - before;
+            if self.received >= PREFACE_BYTES {
+                self.deadline = None;
+            }
+        }
+        read
     }
 }
 
 impl AsyncRead for Opening {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let this = &mut *self;
-        let read = this.stream.as_mut().poll_read(cx, buf);
-        if let Some(deadline) = &mut this.deadline {
-            if read.is_pending() {
-                ready!(deadline.as_mut().poll(cx));
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        loop {
+            if self.cleaner.is_done() {
+                return self.receive(cx, buf);
             }
-            this.received += buf.filled().len() - before;
-            if this.received >= PREFACE_BYTES {
-                this.deadline = None;
+            if self.cleaner.take(buf) > 0 || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
             }
+            let mut space = [MaybeUninit::uninit(); READ_BYTES];
+            let mut read = ReadBuf::uninit(&mut space);
+            ready!(self.receive(cx, &mut read))?;
+            if read.filled().is_empty() {
+                self.cleaner.finish();
+                self.cleaner.take(buf);
+                return Poll::Ready(Ok(()));
+            }
+            self.cleaner.feed(read.filled());
         }
-        read
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything is answered from one [`Store`]. HTTP/1.1 and HTTP/2 (prior knowledge) come in on the same listener and are
 //! told apart by their first bytes; gRPC is told apart by its content type. Status codes are decided in `status.rs`.
 
+mod authority;
 mod body;
 mod connection;
 mod http;
