@@ -8,7 +8,9 @@ pub mod executor;
 pub mod inspect;
 pub mod layout;
 pub mod memory;
+pub mod operations;
 pub mod plan;
+pub mod presence;
 pub mod reason;
 pub mod table;
 #[cfg(test)]
@@ -16,11 +18,13 @@ mod testkit;
 pub mod transactions;
 pub mod types;
 pub mod wanted;
+pub mod wire;
 
 pub use cluster::Cluster;
 pub use diff::{OlderPlan, Task, TaskKind, TaskReason, diff};
 pub use layout::Key;
 pub use memory::{Launched, Local, Memory};
+pub use operations::{Operation, Outcome, PutUnit, Refusal, RefusalKind};
 pub use plan::{Plan, Waiting, explain, plan};
 pub use reason::{Decision, Reason};
 pub use transactions::transactions;

@@ -1,0 +1,196 @@
+//! What users may do, as checks and transactions: the doors translate refusals into their own words and send the rest.
+//!
+//! Each transaction compares what it was built on, so that no change is lost: where it does not succeed, the caller
+//! builds it anew on a newer cluster.
+
+use super::cluster::Cluster;
+use super::layout::{Key, UnitRecord, encode};
+use super::types::{DesiredState, Unit, UnknownState};
+use crate::base::LeaseId;
+use crate::kv::TxnRequest;
+use crate::unit::name::{self, NameError, UnitName};
+use crate::unit::requirements::RequirementsError;
+use crate::unit::{ParseError, Requirements, UnitOption, UnitText};
+
+/// A unit as a user hands it in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PutUnit {
+    pub name: String,
+    /// Empty: the text is to stay as it is.
+    pub options: Vec<UnitOption>,
+    /// `None` or empty: inactive for a new text, not enough to change a state.
+    pub desired: Option<String>,
+}
+
+/// What a request comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    pub outcome: Outcome,
+    /// `None`: everything is as asked for already.
+    pub transaction: Option<TxnRequest>,
+}
+
+/// What the user is told once the transaction has succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new unit, or a new text for one (201 in fleet's API).
+    Created,
+    /// A state changed, was changed already, or the unit is gone (204).
+    Done,
+}
+
+/// Why a request cannot be. The texts are those of fleet's API, where it has one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Text(#[from] ParseError),
+    #[error(transparent)]
+    Requirements(#[from] RequirementsError),
+    #[error(transparent)]
+    State(#[from] UnknownState),
+    #[error("cannot activate template {0:?}")]
+    Template(String),
+    #[error("unit does not exist and options field empty")]
+    NoOptions,
+    #[error("must provide DesiredState to update existing unit")]
+    NoState,
+    #[error("unit does not exist")]
+    NoSuchUnit,
+}
+
+/// Refusals by what the user can do about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// The request is wrong in itself (400).
+    Invalid,
+    /// It does not go with what is there (409).
+    Conflict,
+    /// What it is about does not exist (404).
+    Missing,
+}
+
+impl Refusal {
+    /// Which kind this is.
+    pub fn kind(&self) -> RefusalKind {
+        match self {
+            Self::NoOptions | Self::NoState => RefusalKind::Conflict,
+            Self::NoSuchUnit => RefusalKind::Missing,
+            _ => RefusalKind::Invalid,
+        }
+    }
+}
+
+/// Creates a unit, gives it another text, or changes its desired state.
+///
+/// A text that differs replaces the old one where the unit runs (the schedule stays); without a desired state the unit
+/// becomes inactive, as in fleet.
+///
+/// # Errors
+/// The first rule that the request breaks.
+pub fn put_unit(cluster: &Cluster, put: &PutUnit) -> Result<Operation, Refusal> {
+    name::validate(&put.name)?;
+    let existing = cluster.units.get(&put.name).map(AsRef::as_ref);
+    let asked = put.desired.as_deref().filter(|d| !d.is_empty());
+    let asked: Option<DesiredState> = asked.map(str::parse).transpose()?;
+    let new_text = match (existing, put.options.as_slice()) {
+        (None, []) => return Err(Refusal::NoOptions),
+        (Some(_), []) => None,
+        (_, options) => {
+            let text = checked(options)?;
+            let differs = existing.is_none_or(|unit| unit.hash != text.hash());
+            differs.then_some(text)
+        }
+    };
+    let desired = match (asked, &new_text) {
+        (Some(desired), _) => desired,
+        (None, Some(_)) => DesiredState::Inactive,
+        (None, None) => return Err(Refusal::NoState),
+    };
+    if UnitName::new(&put.name).is_template() && desired != DesiredState::Inactive {
+        return Err(Refusal::Template(put.name.clone()));
+    }
+    let outcome = match new_text {
+        Some(_) => Outcome::Created,
+        None => Outcome::Done,
+    };
+    let unchanged = new_text.is_none() && existing.is_some_and(|u| u.desired == desired);
+    let text = new_text.map(|t| t.to_string());
+    let text = text.or_else(|| existing.map(|u| u.text.to_string()));
+    let write = || write(cluster, &put.name, existing, text.unwrap_or_default(), desired);
+    Ok(Operation { outcome, transaction: (!unchanged).then(write) })
+}
+
+/// Asks for a new start of a unit that is to be launched: its machine stops and starts it.
+///
+/// # Errors
+/// [`Refusal::NoSuchUnit`]; [`Refusal::Template`].
+pub fn restart_unit(cluster: &Cluster, name: &str) -> Result<Operation, Refusal> {
+    let unit = cluster.units.get(name).ok_or(Refusal::NoSuchUnit)?;
+    if UnitName::new(name).is_template() {
+        return Err(Refusal::Template(name.to_owned()));
+    }
+    let text = unit.text.to_string();
+    let launched = DesiredState::Launched;
+    Ok(Operation { outcome: Outcome::Done, transaction: Some(write(cluster, name, Some(unit), text, launched)) })
+}
+
+/// Removes a unit. Its machine stops and forgets it, the engine drops its schedule.
+///
+/// # Errors
+/// [`Refusal::NoSuchUnit`].
+pub fn destroy_unit(cluster: &Cluster, name: &str) -> Result<Operation, Refusal> {
+    let key = Key::Unit(name.to_owned());
+    // A unit whose record cannot be read can still be destroyed.
+    let revision = cluster.mod_revision(&key);
+    if revision == 0 {
+        return Err(Refusal::NoSuchUnit);
+    }
+    Ok(Operation {
+        outcome: Outcome::Done,
+        transaction: Some(TxnRequest {
+            compare: vec![key.unchanged(revision)],
+            success: vec![key.delete()],
+            failure: Vec::new(),
+        }),
+    })
+}
+
+/// A unit's text from options, refused where it could not be read back or asks for what excludes itself.
+///
+/// # Errors
+/// The first mistake.
+pub fn checked(options: &[UnitOption]) -> Result<UnitText, Refusal> {
+    let text = UnitText::from_options(options.to_vec())?;
+    Requirements::as_written(&text).validate()?;
+    Ok(text)
+}
+
+/// The transaction that writes a unit's record, if the unit is as it was.
+fn write(
+    cluster: &Cluster,
+    name: &str,
+    existing: Option<&Unit>,
+    text: String,
+    desired_state: DesiredState,
+) -> TxnRequest {
+    let key = Key::Unit(name.to_owned());
+    // Larger than whatever a unit of this name had before it was destroyed.
+    let revision = u64::try_from(cluster.revision).unwrap_or(0);
+    let generation = revision.max(existing.map_or(0, |u| u.generation)) + 1;
+    let launch = match desired_state {
+        DesiredState::Launched => generation,
+        _ => existing.map_or(0, |u| u.launch),
+    };
+    let record = UnitRecord { text, desired_state, generation, launch };
+    TxnRequest {
+        compare: vec![key.unchanged(cluster.mod_revision(&key))],
+        success: vec![key.put(encode(&record), LeaseId::NONE)],
+        failure: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+#[path = "operations_tests.rs"]
+mod tests;
