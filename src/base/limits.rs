@@ -152,3 +152,11 @@ pub const UNIT_WISHES_MAX: usize = 64;
 pub const INSPECT_MS_MAX: u64 = 10_000;
 /// Pause of the agent after a task of the executor's or a write of states failed.
 pub const AGENT_RETRY_MS: u64 = 1_000;
+/// Items on one page of a list of fleet's API, as fleetd's `token_limit`.
+pub const FLEET_PAGE_ITEMS: u16 = 100;
+/// Times that a change of a unit is built anew because somebody else was quicker.
+pub const FLEET_WRITE_ATTEMPTS_MAX: usize = 16;
+/// How long a request may wait for this node's view of the cluster to come as far as the store; then it reads the store.
+pub const FLEET_VIEW_WAIT_MS_MAX: u64 = 1_000;
+/// Batches of changes that a reader of the watch may have waiting before its stream ends.
+pub const FLEET_FEED_BATCHES_MAX: usize = 4_096;

@@ -1,0 +1,218 @@
+//! How long each lease still has, in the leader's memory.
+//!
+//! Keep-alives are answered here and leave no trace in the log. A new leader gives every lease its full time again, as it
+//! cannot know what its predecessor promised. Leases of v2 writes are different: their end is part of the write.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::base::limits::LEASE_EXPIRE_BATCH_MAX;
+use crate::base::{Clock, LeaseId};
+use crate::kv::{LeaseRecord, State};
+
+/// A lease that ran out and is still there is proposed again after this time.
+const EXPIRE_AGAIN: Duration = Duration::from_secs(5);
+/// Longest time that is reckoned with; longer leases are looked at again then.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The times of all leases, while this member leads.
+pub struct Leases {
+    clock: Arc<dyn Clock>,
+    table: Mutex<Times>,
+    /// The earliest end has changed.
+    woken: Notify,
+}
+
+#[derive(Default)]
+struct Times {
+    /// The term in which this member leads; `None`: it does not, and nothing is kept.
+    term: Option<u64>,
+    by_id: HashMap<LeaseId, Time>,
+    by_end: BTreeSet<(Instant, LeaseId)>,
+}
+
+#[derive(Clone, Copy)]
+struct Time {
+    ttl_ms: i64,
+    end: Instant,
+    /// The end is part of a v2 write; keep-alives do not move it.
+    fixed: bool,
+    /// It ran out, and its end is proposed.
+    ended: bool,
+}
+
+impl Leases {
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { clock, table: Mutex::default(), woken: Notify::new() })
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This member leads in `term` and its state is up to date: every lease has its full time from now on.
+    pub fn lead(&self, term: u64, state: &State) {
+        let mut times = self.times();
+        if times.term == Some(term) {
+            return;
+        }
+        *times = Times { term: Some(term), ..Times::default() };
+        self.fill(&mut times, state);
+    }
+
+    /// The term in which this member leads and keeps the times.
+    pub fn term(&self) -> Option<u64> {
+        self.times().term
+    }
+
+    /// This member does not lead.
+    pub fn retire(&self) {
+        *self.times() = Times::default();
+    }
+
+    /// The state was replaced as a whole.
+    pub fn reset(&self, state: &State) {
+        let mut times = self.times();
+        if let Some(term) = times.term {
+            *times = Times { term: Some(term), ..Times::default() };
+            self.fill(&mut times, state);
+        }
+    }
+
+    fn fill(&self, times: &mut Times, state: &State) {
+        for record in state.leases() {
+            times.put(record.lease.id, self.full(record));
+        }
+        self.woken.notify_one();
+    }
+
+    /// Commands were applied that may have made, changed or ended the leases `touched`.
+    pub fn changed(&self, state: &State, touched: &[LeaseId]) {
+        if touched.is_empty() {
+            return;
+        }
+        let mut times = self.times();
+        if times.term.is_none() {
+            return;
+        }
+        for id in touched {
+            match state.lease(*id) {
+                None => times.remove(*id),
+                // A key was attached to a lease that is known: its time goes on.
+                Some(record) if times.by_id.contains_key(id) && record.ends.is_none() => {}
+                Some(record) => times.put(*id, self.full(record)),
+            }
+        }
+        self.woken.notify_one();
+    }
+
+    fn full(&self, record: &LeaseRecord) -> Time {
+        let left = match record.ends {
+            Some(ends) => ends.0.saturating_sub(self.clock.now().0),
+            None => record.lease.ttl_ms,
+        };
+        Time {
+            ttl_ms: record.lease.ttl_ms,
+            end: Instant::now() + duration(left),
+            fixed: record.ends.is_some(),
+            ended: false,
+        }
+    }
+
+    /// Gives a lease its full time again. `Ok`: its time to live in milliseconds, 0 if there is no such lease. `Err`: this member does not lead.
+    pub fn keep_alive(&self, id: LeaseId) -> Result<i64, NotLeading> {
+        let mut times = self.times();
+        if times.term.is_none() {
+            return Err(NotLeading);
+        }
+        let Some(time) = times.by_id.get(&id).copied().filter(|time| !time.ended) else {
+            return Ok(0);
+        };
+        if !time.fixed {
+            let end = Instant::now() + duration(time.ttl_ms);
+            times.put(id, Time { end, ..time });
+        }
+        Ok(time.ttl_ms)
+    }
+
+    /// The milliseconds that a lease still has; `Ok(None)`: there is no such lease.
+    pub fn remaining_ms(&self, id: LeaseId) -> Result<Option<i64>, NotLeading> {
+        let times = self.times();
+        if times.term.is_none() {
+            return Err(NotLeading);
+        }
+        Ok(times.by_id.get(&id).map(|time| {
+            let left = time.end.saturating_duration_since(Instant::now());
+            i64::try_from(left.as_millis()).unwrap_or(i64::MAX)
+        }))
+    }
+
+    /// Waits until leases have run out and returns them, at most `LEASE_EXPIRE_BATCH_MAX`, with the term in which they did.
+    pub async fn expired(&self) -> (u64, Vec<LeaseId>) {
+        loop {
+            let next = {
+                let mut times = self.times();
+                let due = times.take_due();
+                if let Some(term) = times.term.filter(|_| !due.is_empty()) {
+                    return (term, due);
+                }
+                times.by_end.first().map(|(end, _)| *end)
+            };
+            let woken = self.woken.notified();
+            match next {
+                Some(end) => {
+                    tokio::select! {
+                        () = woken => {}
+                        () = tokio::time::sleep_until(end) => {}
+                    }
+                }
+                None => woken.await,
+            }
+        }
+    }
+}
+
+/// This member does not lead, so it knows no lease's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotLeading;
+
+impl Times {
+    fn put(&mut self, id: LeaseId, time: Time) {
+        self.remove(id);
+        self.by_end.insert((time.end, id));
+        self.by_id.insert(id, time);
+    }
+
+    fn remove(&mut self, id: LeaseId) {
+        if let Some(old) = self.by_id.remove(&id) {
+            self.by_end.remove(&(old.end, id));
+        }
+    }
+
+    /// The leases whose time is over. They stay known, as ended, and come up again should they not go away.
+    fn take_due(&mut self) -> Vec<LeaseId> {
+        let now = Instant::now();
+        let due: Vec<LeaseId> = self
+            .by_end
+            .iter()
+            .take_while(|(end, _)| *end <= now)
+            .take(LEASE_EXPIRE_BATCH_MAX)
+            .map(|(_, id)| *id)
+            .collect();
+        for id in &due {
+            if let Some(time) = self.by_id.get(id).copied() {
+                let end = now + EXPIRE_AGAIN;
+                self.put(*id, Time { end, ended: true, ..time });
+            }
+        }
+        due
+    }
+}
+
+fn duration(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(FAR)
+}

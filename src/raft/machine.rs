@@ -1,0 +1,430 @@
+//! openraft's state machine: `kv/` applies, `disk/` keeps.
+//!
+//! What is applied together is one transaction, and with it goes the record of the last applied log id and the
+//! membership. Transactions are not durable by themselves: the log holds what a crash loses of them. A flush follows a
+//! second after the first change, or at once when much has changed, and before every snapshot, which is what lets the log go.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::hub::Hub;
+use super::leases::Leases;
+use super::snapshot::SnapshotData;
+use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::base::LeaseId;
+use crate::base::limits::{STATE_FLUSH_BYTES, STATE_FLUSH_MS};
+use crate::disk::{Database, WriteTxn};
+use crate::kv::{self, Applied, Event, LogPosition, Op, Position, Reply, Space, State, Table, Tables, TablesMut};
+
+/// Key of the raft record in the table of marks.
+const META_RAFT: &[u8] = b"raft";
+/// First byte of the raft record.
+const RECORD_VERSION: u8 = 1;
+/// Entries that one transaction applies.
+const ENTRIES_PER_TXN_MAX: usize = 64;
+/// Changes that compaction looks at while applying waits.
+const COMPACT_STEP_CHANGES: usize = 1_000;
+
+/// What raft wants kept with the state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Record {
+    applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+/// How far the state has come, for those who wait for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub applied: Option<LogId>,
+    pub position: Position,
+}
+
+/// The state machine's core, shared by openraft's worker, readers and background tasks.
+pub struct Core {
+    pub database: Database,
+    inner: Mutex<Inner>,
+    progress: watch::Sender<Progress>,
+    pub hub: Arc<Hub>,
+    pub leases: Arc<Leases>,
+    flush: Wake,
+    compact: Notify,
+}
+
+#[derive(Default)]
+struct Wake {
+    changed: Notify,
+    urgent: Notify,
+}
+
+struct Inner {
+    state: State,
+    record: Record,
+    /// Up to where the state is known to be durable: what a snapshot may stand for.
+    snapshot: Option<SnapshotMeta>,
+    unflushed_bytes: usize,
+}
+
+/// What a transaction changed, to be told once it is committed.
+#[derive(Default)]
+struct Changes {
+    events: Vec<Event>,
+    leases: Vec<LeaseId>,
+    compacted: bool,
+    bytes: usize,
+}
+
+impl Core {
+    /// Takes up the state that `database` holds.
+    pub fn load(database: Database, hub: Arc<Hub>, leases: Arc<Leases>) -> Result<Arc<Self>, String> {
+        let (state, record) = load(&database)?;
+        let snapshot = meta(&record);
+        let progress = Progress { applied: record.applied, position: state.position() };
+        hub.restart(progress.position);
+        Ok(Arc::new(Self {
+            database,
+            inner: Mutex::new(Inner { state, record, snapshot, unflushed_bytes: 0 }),
+            progress: watch::Sender::new(progress),
+            hub,
+            leases,
+            flush: Wake::default(),
+            compact: Notify::new(),
+        }))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far the state has come; changes with every transaction.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Whether anything was ever applied.
+    pub fn is_pristine(&self) -> bool {
+        self.progress.borrow().applied.is_none()
+    }
+
+    /// The membership as applied.
+    pub fn membership(&self) -> StoredMembership {
+        self.inner().record.membership.clone()
+    }
+
+    /// Looks at the state while nothing is applied.
+    pub fn with_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.inner().state)
+    }
+
+    /// Applies entries in one transaction. Blocks.
+    fn apply(&self, entries: &[Entry]) -> Result<Vec<Vec<Applied>>, String> {
+        let mut inner = self.inner();
+        let mut txn = self.database.begin().map_err(|error| error.to_string())?;
+        let mut changes = Changes::default();
+        let mut replies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            replies.push(inner.apply_entry(&mut txn, entry, &mut changes)?);
+        }
+        save(&mut txn, &inner.record)?;
+        txn.commit(false).map_err(|error| error.to_string())?;
+        self.tell(&mut inner, changes);
+        Ok(replies)
+    }
+
+    /// Tells readers, watchers, the lease keeper and the background tasks. The lock keeps the order of transactions.
+    fn tell(&self, inner: &mut Inner, changes: Changes) {
+        inner.unflushed_bytes += changes.bytes;
+        self.flush.changed.notify_one();
+        if inner.unflushed_bytes >= STATE_FLUSH_BYTES {
+            self.flush.urgent.notify_one();
+        }
+        self.leases.changed(&inner.state, &changes.leases);
+        let position = inner.state.position();
+        self.hub.publish(&changes.events, position);
+        self.progress.send_replace(Progress { applied: inner.record.applied, position });
+        if changes.compacted {
+            self.compact.notify_one();
+        }
+    }
+
+    /// Makes the state durable. Blocks. What was applied before the call is durable after it.
+    pub fn flush(&self) -> Result<SnapshotMeta, String> {
+        let flushed = {
+            let mut inner = self.inner();
+            inner.unflushed_bytes = 0;
+            meta(&inner.record).unwrap_or_default()
+        };
+        self.database.flush().map_err(|error| error.to_string())?;
+        Ok(flushed)
+    }
+
+    /// Replaces the state by the snapshot in `source`. Blocks.
+    fn install(&self, expected: &SnapshotMeta, source: &mut dyn io::Read) -> Result<(), String> {
+        let mut inner = self.inner();
+        self.database.import(source).map_err(|error| error.to_string())?;
+        let (state, record) = load(&self.database)?;
+        if record.applied != expected.last_log_id {
+            return Err(format!(
+                "a snapshot says that it stands at {:?} and stands at {:?}",
+                expected.last_log_id, record.applied
+            ));
+        }
+        *inner = Inner { state, snapshot: meta(&record), record, unflushed_bytes: 0 };
+        let position = inner.state.position();
+        self.leases.reset(&inner.state);
+        self.hub.restart(position);
+        self.progress.send_replace(Progress { applied: inner.record.applied, position });
+        Ok(())
+    }
+
+    /// Writes the present state to `out`. Returns what it stands for. Blocks.
+    pub fn export(&self, out: &mut dyn io::Write) -> Result<SnapshotMeta, String> {
+        let snapshot = self.database.reader().map_err(|error| error.to_string())?;
+        let record = read_record(&snapshot)?;
+        self.database.export(&snapshot, out).map_err(|error| error.to_string())?;
+        meta(&record).ok_or_else(|| "there is no state yet".to_owned())
+    }
+
+    /// Flushes some time after each change, until told to stop. Idle, it does nothing.
+    pub async fn keep_flushed(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.flush.changed.notified() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.flush.urgent.notified() => {}
+                () = tokio::time::sleep(Duration::from_millis(STATE_FLUSH_MS)) => {}
+            }
+            let core = self.clone();
+            let flushed = tokio::task::spawn_blocking(move || core.flush()).await;
+            if let Ok(Err(error)) = flushed {
+                // Nothing is lost yet: the log has it all, and a snapshot flushes again and fails loudly.
+                tracing::error!("the state could not be made durable: {error}");
+            }
+        }
+    }
+
+    /// Removes what compaction let go, a little at a time, until told to stop.
+    pub async fn keep_compacted(self: Arc<Self>, stop: CancellationToken) {
+        // What an earlier run left undone.
+        self.compact.notify_one();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.compact.notified() => {}
+            }
+            let core = self.clone();
+            match tokio::task::spawn_blocking(move || core.compact_step()).await {
+                Ok(Ok(true)) => self.compact.notify_one(),
+                Ok(Ok(false)) | Err(_) => {}
+                Ok(Err(error)) => tracing::error!("compaction: {error}"),
+            }
+        }
+    }
+
+    /// Whether there is more to do.
+    fn compact_step(&self) -> Result<bool, String> {
+        let _inner = self.inner();
+        let mut txn = self.database.begin().map_err(|error| error.to_string())?;
+        let mut more = false;
+        let mut removed = 0;
+        for space in [Space::User, Space::System] {
+            let step = kv::compact_step(&mut txn, space, COMPACT_STEP_CHANGES).map_err(|error| error.to_string())?;
+            more |= step.more;
+            removed += step.seen + step.removed;
+        }
+        if removed > 0 {
+            txn.commit(false).map_err(|error| error.to_string())?;
+            self.flush.changed.notify_one();
+        }
+        Ok(more)
+    }
+}
+
+impl Inner {
+    fn apply_entry(
+        &mut self,
+        txn: &mut WriteTxn,
+        entry: &Entry,
+        changes: &mut Changes,
+    ) -> Result<Vec<Applied>, String> {
+        let at = LogPosition { index: entry.log_id.index, term: entry.log_id.leader_id.term };
+        let mut replies = Vec::new();
+        match &entry.payload {
+            EntryPayload::Normal(batch) => {
+                let commands = batch.commands().map_err(|error| error.to_string())?;
+                changes.bytes += batch.len();
+                for command in &commands {
+                    let (applied, events) =
+                        kv::apply(&mut self.state, txn, command, at).map_err(|error| error.to_string())?;
+                    changes.note(&command.op, &applied, &events);
+                    changes.events.extend(events);
+                    replies.push(applied);
+                }
+                if commands.is_empty() {
+                    self.advance(txn, at)?;
+                }
+            }
+            EntryPayload::Blank => self.advance(txn, at)?,
+            EntryPayload::Membership(membership) => {
+                let voters = membership.voter_ids().count();
+                kv::bootstrap(&mut self.state, txn, voters).map_err(|error| error.to_string())?;
+                self.advance(txn, at)?;
+                self.record.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+            }
+        }
+        self.record.applied = Some(entry.log_id);
+        Ok(replies)
+    }
+
+    fn advance(&mut self, txn: &mut WriteTxn, at: LogPosition) -> Result<(), String> {
+        kv::advance(&mut self.state, txn, at).map_err(|error| error.to_string())
+    }
+}
+
+impl Changes {
+    /// Notes the leases that the command may have made, changed or ended, and whether it let history go.
+    fn note(&mut self, op: &Op, applied: &Applied, events: &[Event]) {
+        match op {
+            Op::LeaseRevoke { id } => self.leases.push(*id),
+            Op::LeaseExpire { ids } => self.leases.extend(ids),
+            Op::Compact { .. } => self.compacted = true,
+            _ => {}
+        }
+        if let Ok(Reply::LeaseGrant { id, .. }) = &applied.result {
+            self.leases.push(*id);
+        }
+        for event in events {
+            let before = event.prev.as_ref().map(|kv| kv.lease);
+            let both = [Some(event.kv.lease), before];
+            let named = both.into_iter().flatten().filter(|id| *id != LeaseId::NONE);
+            self.leases.extend(named);
+        }
+    }
+}
+
+fn meta(record: &Record) -> Option<SnapshotMeta> {
+    record
+        .applied
+        .map(|applied| SnapshotMeta { last_log_id: Some(applied), last_membership: record.membership.clone() })
+}
+
+fn load(database: &Database) -> Result<(State, Record), String> {
+    let snapshot = database.reader().map_err(|error| error.to_string())?;
+    let state = State::load(&snapshot).map_err(|error| error.to_string())?;
+    Ok((state, read_record(&snapshot)?))
+}
+
+fn read_record(tables: &dyn Tables) -> Result<Record, String> {
+    let bytes = tables.get(Table::Meta, META_RAFT).map_err(|error| error.to_string())?;
+    match bytes.as_deref().map(<[u8]>::split_first) {
+        None => Ok(Record::default()),
+        Some(Some((&RECORD_VERSION, body))) => {
+            postcard::from_bytes(body).map_err(|error| format!("the state's raft record cannot be read: {error}"))
+        }
+        Some(_) => Err("the state's raft record is of an unknown version; use the program that wrote it".to_owned()),
+    }
+}
+
+fn save(txn: &mut WriteTxn, record: &Record) -> Result<(), String> {
+    let bytes = postcard::to_extend(record, vec![RECORD_VERSION])
+        .map_err(|error| format!("the state's raft record cannot be written: {error}"))?;
+    txn.put(Table::Meta, META_RAFT, &bytes).map_err(|error| error.to_string())
+}
+
+/// openraft's handle on the core.
+#[derive(Clone)]
+pub struct StateMachine {
+    pub core: Arc<Core>,
+}
+
+impl StateMachine {
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Core) -> Result<T, String> + Send + 'static,
+    ) -> io::Result<T> {
+        let core = self.core.clone();
+        tokio::task::spawn_blocking(move || work(&core)).await.map_err(io::Error::other)?.map_err(io::Error::other)
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let inner = self.core.inner();
+        Ok((inner.record.applied, inner.record.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut chunks = entries.ready_chunks(ENTRIES_PER_TXN_MAX);
+        while let Some(chunk) = chunks.next().await {
+            let mut entries = Vec::with_capacity(chunk.len());
+            let mut responders = Vec::with_capacity(chunk.len());
+            for item in chunk {
+                let (entry, responder) = item?;
+                entries.push(entry);
+                responders.push(responder);
+            }
+            let replies = self.blocking(move |core| core.apply(&entries)).await?;
+            for (responder, reply) in responders.into_iter().zip(replies) {
+                if let Some(responder) = responder {
+                    responder.send(reply);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+        let meta = meta.clone();
+        self.blocking(move |core| {
+            let mut source = snapshot.read()?;
+            core.install(&meta, &mut source)
+        })
+        .await
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<
+        Option<openraft::storage::Snapshot<super::types::CommittedLeader, u64, super::types::Node, SnapshotData>>,
+        io::Error,
+    > {
+        let meta = self.core.inner().snapshot.clone();
+        Ok(meta.map(|meta| openraft::storage::Snapshot { meta, snapshot: SnapshotData::Own(self.core.clone()) }))
+    }
+}
+
+/// A snapshot is the durable state itself: to build one is to flush. It becomes a file when a peer needs it.
+impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(
+        &mut self,
+    ) -> Result<
+        openraft::storage::Snapshot<super::types::CommittedLeader, u64, super::types::Node, SnapshotData>,
+        io::Error,
+    > {
+        let meta = self.blocking(Core::flush).await?;
+        self.core.inner().snapshot = Some(meta.clone());
+        Ok(openraft::storage::Snapshot { meta, snapshot: SnapshotData::Own(self.core.clone()) })
+    }
+}

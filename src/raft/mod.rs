@@ -1,0 +1,31 @@
+//! Replication: a proposal batcher, openraft over our log and state, and the transport between members.
+//!
+//! `start` brings a node up · `store` is what the floors above use of it · `proposer`, `reads`, `lease_keeper` and `hub` carry
+//! writes, reads, leases and watches · `log_store`, `machine` and `snapshot` are openraft's storage, `network` its way to
+//! `peer`s · `service` answers them · `types` is what openraft is set up with.
+
+mod hub;
+mod leader;
+mod lease_keeper;
+mod leases;
+mod log_store;
+mod machine;
+mod network;
+mod node;
+mod options;
+mod peer;
+mod proposer;
+mod reads;
+mod service;
+mod snapshot;
+mod start;
+mod store;
+mod types;
+
+#[cfg(test)]
+mod cluster_tests;
+
+pub use options::{ELECTION_MS_DEFAULT, HEARTBEAT_MS_DEFAULT, Options, Peer, SnapshotThresholds, StartError};
+pub use peer::session::PeerError;
+pub use peer::stream::{CallStream, NoCalls, PeerHandler, PeerStream};
+pub use store::RaftStore;

@@ -1,0 +1,234 @@
+//! openraft's way to the peers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::storage::Snapshot;
+use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+
+use super::machine::Core;
+use super::peer::Peers;
+use super::peer::message::{Lane, Request, Response};
+use super::peer::session::PeerError;
+use super::snapshot::{SnapshotData, Transfers};
+use super::types::{CommittedLeader, LogId, Node, TypeConfig, Vote};
+use crate::base::MemberId;
+use crate::base::limits::SNAPSHOT_INSTALL_MS_MAX;
+
+/// Messages with log entries that may be under way to one peer.
+const APPENDS_IN_FLIGHT_MAX: usize = 8;
+/// Pause after a peer could not be reached. The link has a growing pause of its own and fails at once during it.
+const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
+
+type BoxFuture<'a, T> = openraft::base::BoxFuture<'a, T>;
+type BoxStream<'a, T> = openraft::base::BoxStream<'a, T>;
+type Rpc<T> = Result<T, RPCError<TypeConfig>>;
+
+/// Makes the ways to peers.
+#[derive(Clone)]
+pub struct Network {
+    pub peers: Arc<Peers>,
+    pub core: Arc<Core>,
+    pub transfers: Arc<Transfers>,
+    /// How long an answer may take.
+    pub patience: Duration,
+}
+
+/// The way to one peer.
+pub struct Way {
+    network: Network,
+    to: MemberId,
+    lane: Lane,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Way;
+
+    async fn new_client(&mut self, target: u64, _node: &Node) -> Way {
+        self.way(target, Lane::Log)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, _node: &Node) -> Way {
+        self.way(target, Lane::Control)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, _node: &Node) -> Way {
+        self.way(target, Lane::Bulk)
+    }
+}
+
+impl Network {
+    fn way(&self, target: u64, lane: Lane) -> Way {
+        Way { network: self.clone(), to: MemberId(target), lane }
+    }
+}
+
+impl Way {
+    async fn ask(&self, lane: Lane, request: Request) -> Rpc<Response> {
+        let asked = self.network.peers.ask(self.to, lane, &request, self.network.patience);
+        asked.await.map_err(|error| rpc_error(&error))
+    }
+
+    async fn send_snapshot(&self, vote: Vote) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let failed = |error: String| StreamingError::Network(NetworkError::from_string(error));
+        let (transfers, core) = (self.network.transfers.clone(), self.network.core.clone());
+        let mut outgoing = blocking(move || transfers.export(&core)).await.map_err(failed)?;
+        let begin = Request::SnapshotBegin { vote, meta: outgoing.meta.clone(), bytes: outgoing.bytes };
+        let Response::SnapshotBegun { transfer } = self.ask(Lane::Bulk, begin).await? else {
+            return Err(failed("an answer of another kind".to_owned()));
+        };
+        let mut offset = 0;
+        loop {
+            let (back, data) = blocking(move || {
+                let data = outgoing.next()?;
+                Ok((outgoing, data))
+            })
+            .await
+            .map_err(failed)?;
+            outgoing = back;
+            if data.is_empty() {
+                break;
+            }
+            let sent = data.len() as u64;
+            let chunk = Request::SnapshotChunk { transfer, offset, data };
+            self.ask(Lane::Bulk, chunk).await?;
+            offset += sent;
+        }
+        let end = Request::SnapshotEnd { transfer, crc: outgoing.crc() };
+        let wait = Duration::from_millis(SNAPSHOT_INSTALL_MS_MAX);
+        let answer = self.network.peers.ask(self.to, Lane::Bulk, &end, wait).await;
+        match answer.map_err(|error| rpc_error(&error))? {
+            Response::SnapshotInstalled(response) => {
+                tracing::info!(peer = %self.to, bytes = offset, "sent a snapshot");
+                Ok(response)
+            }
+            _ => Err(failed("an answer of another kind".to_owned())),
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
+
+fn rpc_error(error: &PeerError) -> RPCError<TypeConfig> {
+    match error {
+        PeerError::NotSent(_) => RPCError::Unreachable(Unreachable::from_string(error)),
+        _ => RPCError::Network(NetworkError::from_string(error)),
+    }
+}
+
+fn odd<T>() -> Rpc<T> {
+    Err(RPCError::Network(NetworkError::from_string("an answer of another kind")))
+}
+
+/// What an answer to entries says, in the terms of a stream; and whether further entries may follow it.
+fn stream_result(
+    response: AppendEntriesResponse<TypeConfig>,
+    prev: Option<LogId>,
+    last: Option<LogId>,
+) -> (Rpc<StreamAppendResult<TypeConfig>>, bool) {
+    let go_on = match &response {
+        AppendEntriesResponse::Success => true,
+        AppendEntriesResponse::PartialSuccess(matching) => *matching == last,
+        AppendEntriesResponse::Conflict if prev.is_none() => return (odd(), false),
+        _ => false,
+    };
+    (Ok(response.into_stream_result(prev, last)), go_on)
+}
+
+impl RaftNetworkV2<TypeConfig> for Way {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
+        match self.ask(self.lane, Request::Append(rpc)).await? {
+            Response::Append(response) => Ok(response),
+            _ => odd(),
+        }
+    }
+
+    /// Sends entries as they come, several messages under way, and yields the answers in order until one is not a success.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let this: &'s Self = self;
+        let answers = input
+            .map(move |request| async move {
+                let prev = request.prev_log_id;
+                let last = request.entries.last().map(|entry| entry.log_id).or(prev);
+                match this.ask(this.lane, Request::Append(request)).await {
+                    Ok(Response::Append(response)) => stream_result(response, prev, last),
+                    Ok(_) => (odd(), false),
+                    Err(error) => (Err(error), false),
+                }
+            })
+            .buffered(APPENDS_IN_FLIGHT_MAX);
+        let until_failure = answers.scan(true, |going, (result, go_on)| {
+            let item = going.then_some(result);
+            *going &= go_on;
+            std::future::ready(item)
+        });
+        Box::pin(async move {
+            let stream: BoxStream<'s, _> = Box::pin(until_failure);
+            Ok(stream)
+        })
+    }
+
+    async fn vote(&mut self, rpc: VoteRequest<TypeConfig>, _option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+        match self.ask(Lane::Control, Request::Vote(rpc)).await? {
+            Response::Vote(response) => Ok(response),
+            _ => odd(),
+        }
+    }
+
+    async fn pre_vote(&mut self, rpc: VoteRequest<TypeConfig>, _option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+        match self.ask(Lane::Control, Request::PreVote(rpc)).await? {
+            Response::Vote(response) => Ok(response),
+            _ => odd(),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        _snapshot: Snapshot<CommittedLeader, u64, Node, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.send_snapshot(vote) => sent,
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
+        match self.ask(Lane::Control, Request::TransferLeader(req)).await? {
+            Response::TransferLeader(response) => Ok(response),
+            _ => odd(),
+        }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(UNREACHABLE_PAUSE)))
+    }
+}

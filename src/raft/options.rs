@@ -1,0 +1,91 @@
+//! What a node is started with, and what can be wrong then.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::peer::stream::PeerHandler;
+use crate::base::{Clock, ClusterId, MemberId, Random};
+use crate::disk::DiskError;
+use crate::net::AddressError;
+use crate::wal::WalError;
+
+/// Time between heartbeats, as etcd's default.
+pub const HEARTBEAT_MS_DEFAULT: u64 = 100;
+/// Time without a leader after which an election begins, as etcd's default.
+pub const ELECTION_MS_DEFAULT: u64 = 1_000;
+
+/// One of the cluster's first members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub id: MemberId,
+    pub name: String,
+    /// `host:port` of its peer listener.
+    pub address: String,
+}
+
+/// When the log is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotThresholds {
+    /// Log entries after which a snapshot is made.
+    pub entries: u64,
+    /// Log entries that are kept behind it for members that are a little late.
+    pub keep: u64,
+}
+
+impl Default for SnapshotThresholds {
+    fn default() -> Self {
+        Self { entries: 10_000, keep: 5_000 }
+    }
+}
+
+/// What a node is started with.
+pub struct Options {
+    pub cluster: ClusterId,
+    pub member: MemberId,
+    pub name: String,
+    /// The first members, this one included. The same on all of them.
+    pub peers: Vec<Peer>,
+    /// A folder for the log and the state alone; made if it is missing.
+    pub data_dir: PathBuf,
+    /// The peer listener, already bound.
+    pub listener: tokio::net::TcpListener,
+    pub heartbeat_ms: u64,
+    pub election_ms: u64,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub snapshot: SnapshotThresholds,
+    /// Size of a segment of the log; two exist at any time.
+    pub wal_segment_bytes: u64,
+    /// Serves the calls of other members.
+    pub handler: Arc<dyn PeerHandler>,
+}
+
+/// Why a node did not start. Nothing was changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("member {member} ({name}) is not among the initial members; add it to the initial cluster")]
+    NotAMember { member: MemberId, name: String },
+    #[error("member {0} is listed twice in the initial cluster; each needs a name and an address of its own")]
+    ListedTwice(MemberId),
+    #[error("peer {name}: {source}")]
+    Address { name: String, source: AddressError },
+    #[error(
+        "heartbeat {heartbeat_ms} ms, election {election_ms} ms: the election timeout must be at least five heartbeats"
+    )]
+    Timing { heartbeat_ms: u64, election_ms: u64 },
+    #[error(
+        "data directory {}: it belongs to {found}, this node is {wanted}; point the node to its own directory, or start with an empty one",
+        dir.display()
+    )]
+    Identity { dir: PathBuf, found: String, wanted: String },
+    #[error("data directory {}: {why}; restore it from a backup, or remove it and let the member join anew", dir.display())]
+    Incomplete { dir: PathBuf, why: String },
+    #[error("data directory {}: {why}", dir.display())]
+    Directory { dir: PathBuf, why: String },
+    #[error(transparent)]
+    Log(#[from] WalError),
+    #[error(transparent)]
+    State(#[from] DiskError),
+    #[error("replication could not be started: {0}")]
+    Raft(String),
+}

@@ -1,0 +1,220 @@
+//! The first two frames of a connection: who speaks, for which cluster, and to whom it believes to speak.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::message::{Lane, decode, encode};
+use crate::base::limits::{PEER_HANDSHAKE_BYTES_MAX, PEER_HANDSHAKE_MS_MAX};
+use crate::base::{ClusterId, MemberId};
+use crate::net::{FrameReader, FrameWriter};
+
+/// Begins every hello, so that a stray client is told apart from a peer of another version.
+const MAGIC: [u8; 8] = *b"corenode";
+
+/// The protocol between peers that this program speaks.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// What the connecting side says first. Fields are only ever appended, so that any version can read `version`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    magic: [u8; 8],
+    pub version: u16,
+    pub cluster: ClusterId,
+    pub from: MemberId,
+    pub to: MemberId,
+    pub lane: Lane,
+}
+
+/// What the accepting side answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Answer {
+    Welcome,
+    /// The reason, for the log of the one who asked.
+    Refused(String),
+}
+
+/// Who this member is, and whom it knows.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub cluster: ClusterId,
+    pub member: MemberId,
+    pub peers: Vec<MemberId>,
+}
+
+/// Why a connection did not come about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    #[error("refused by the peer: {0}")]
+    Refused(String),
+    #[error("not a peer: {0}")]
+    NotAPeer(String),
+    /// The accepting side's own finding, and who the other claims to be.
+    #[error("{reason}")]
+    Rejected { from: MemberId, reason: String },
+}
+
+/// Says hello and waits to be let in.
+pub async fn greet<R, W>(
+    me: &Identity,
+    to: MemberId,
+    lane: Lane,
+    reader: &mut FrameReader<R>,
+    writer: &mut FrameWriter<W>,
+) -> Result<(), HandshakeError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let hello = Hello { magic: MAGIC, version: PROTOCOL_VERSION, cluster: me.cluster, from: me.member, to, lane };
+    bounded(async {
+        send(writer, encode(&hello)).await?;
+        let answer = receive(reader).await?;
+        match decode(&answer).map_err(HandshakeError::NotAPeer)? {
+            Answer::Welcome => Ok(()),
+            Answer::Refused(reason) => Err(HandshakeError::Refused(reason)),
+        }
+    })
+    .await
+}
+
+/// Reads the hello of whoever connected and answers it.
+pub async fn admit<R, W>(
+    me: &Identity,
+    reader: &mut FrameReader<R>,
+    writer: &mut FrameWriter<W>,
+) -> Result<Hello, HandshakeError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    bounded(async {
+        let bytes = receive(reader).await?;
+        let hello: Hello = decode(&bytes).map_err(HandshakeError::NotAPeer)?;
+        if hello.magic != MAGIC {
+            return Err(HandshakeError::NotAPeer("it does not say hello".to_owned()));
+        }
+        if let Err(reason) = judge(me, &hello) {
+            send(writer, encode(&Answer::Refused(reason.clone()))).await?;
+            return Err(HandshakeError::Rejected { from: hello.from, reason });
+        }
+        send(writer, encode(&Answer::Welcome)).await?;
+        Ok(hello)
+    })
+    .await
+}
+
+/// Whether `hello` is for this member and from one of its peers.
+fn judge(me: &Identity, hello: &Hello) -> Result<(), String> {
+    if hello.version != PROTOCOL_VERSION {
+        return Err(format!(
+            "member {} speaks version {} of the peer protocol, member {} speaks {PROTOCOL_VERSION}: run the same release on both",
+            hello.from, hello.version, me.member
+        ));
+    }
+    if hello.cluster != me.cluster {
+        return Err(format!(
+            "member {} belongs to cluster {}, member {} to cluster {}: check the initial cluster and its token on both",
+            hello.from, hello.cluster, me.member, me.cluster
+        ));
+    }
+    if hello.to != me.member {
+        return Err(format!(
+            "member {} looks for member {}, this is member {}: check the addresses in the initial cluster",
+            hello.from, hello.to, me.member
+        ));
+    }
+    if !me.peers.contains(&hello.from) {
+        return Err(format!(
+            "member {} is not known to member {}: check the initial cluster on both",
+            hello.from, me.member
+        ));
+    }
+    Ok(())
+}
+
+async fn bounded<T>(steps: impl Future<Output = Result<T, HandshakeError>>) -> Result<T, HandshakeError> {
+    let wait = Duration::from_millis(PEER_HANDSHAKE_MS_MAX);
+    tokio::time::timeout(wait, steps)
+        .await
+        .unwrap_or_else(|_| Err(HandshakeError::NotAPeer(format!("no handshake within {wait:?}"))))
+}
+
+async fn send<W: AsyncWrite + Unpin>(
+    writer: &mut FrameWriter<W>,
+    bytes: Result<Bytes, String>,
+) -> Result<(), HandshakeError> {
+    let bytes = bytes.map_err(HandshakeError::NotAPeer)?;
+    let io = |error: crate::net::FrameError| HandshakeError::NotAPeer(error.to_string());
+    writer.write(&[&bytes]).await.map_err(io)?;
+    writer.flush().await.map_err(io)
+}
+
+async fn receive<R: AsyncRead + Unpin>(reader: &mut FrameReader<R>) -> Result<Bytes, HandshakeError> {
+    reader.set_limit(PEER_HANDSHAKE_BYTES_MAX);
+    match reader.next().await {
+        Ok(Some(frame)) => Ok(frame),
+        Ok(None) => Err(HandshakeError::NotAPeer("it closed the connection without a word".to_owned())),
+        Err(error) => Err(HandshakeError::NotAPeer(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn identity(cluster: u64, member: u64, peers: &[u64]) -> Identity {
+        Identity {
+            cluster: ClusterId(cluster),
+            member: MemberId(member),
+            peers: peers.iter().copied().map(MemberId).collect(),
+        }
+    }
+
+    async fn meet(
+        client: Identity,
+        to: u64,
+        server: Identity,
+    ) -> (Result<(), HandshakeError>, Result<Hello, HandshakeError>) {
+        let (near, far) = tokio::io::duplex(4096);
+        let (near_read, near_write) = tokio::io::split(near);
+        let (far_read, far_write) = tokio::io::split(far);
+        let (mut r1, mut w1) = (FrameReader::new(near_read, 0), FrameWriter::new(near_write));
+        let (mut r2, mut w2) = (FrameReader::new(far_read, 0), FrameWriter::new(far_write));
+        tokio::join!(greet(&client, MemberId(to), Lane::Log, &mut r1, &mut w1), admit(&server, &mut r2, &mut w2))
+    }
+
+    #[tokio::test]
+    async fn peers_of_one_cluster_meet() {
+        let (near, far) = meet(identity(1, 10, &[11]), 11, identity(1, 11, &[10])).await;
+        near.unwrap();
+        assert_eq!((far.clone().unwrap().from, far.unwrap().lane), (MemberId(10), Lane::Log));
+    }
+
+    #[tokio::test]
+    async fn others_are_told_why_not() {
+        let cases = [
+            (identity(2, 10, &[11]), 11, "cluster 2"),
+            (identity(1, 10, &[11]), 12, "looks for member c"),
+            (identity(1, 99, &[11]), 11, "not known"),
+        ];
+        for (client, to, word) in cases {
+            let (near, far) = meet(client, to, identity(1, 11, &[10])).await;
+            let (near, far) = (near.unwrap_err().to_string(), far.unwrap_err().to_string());
+            assert!(near.contains(word) && far.contains(word), "{near} / {far}");
+        }
+    }
+
+    #[tokio::test]
+    async fn strangers_are_not_peers() {
+        for noise in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 0, 0, 2, 1, 2], &[]] {
+            let mut reader = FrameReader::new(noise, 0);
+            let mut writer = FrameWriter::new(Vec::new());
+            let result = admit(&identity(1, 11, &[10]), &mut reader, &mut writer).await;
+            assert!(matches!(result, Err(HandshakeError::NotAPeer(_))), "{result:?}");
+        }
+    }
+}

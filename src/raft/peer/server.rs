@@ -1,0 +1,225 @@
+//! The peer listener: admits peers, answers their questions, runs their streams.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{FuturesOrdered, FuturesUnordered};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::handshake::{HandshakeError, Hello, Identity, admit};
+use super::health::Health;
+use super::message::{Frame, Kind, Lane, Request, Response, decode, encode};
+use super::session::write_frames;
+use super::stream::{PeerHandler, Running};
+use crate::base::limits::{
+    PEER_CONNECTIONS_MAX, PEER_FRAME_BYTES_MAX, PEER_HANDSHAKE_BYTES_MAX, PEER_REQUESTS_MAX, PEER_STREAMS_MAX,
+};
+use crate::base::{BoxFuture, MemberId};
+use crate::net::{FrameReader, FrameWriter};
+
+/// Pause after a failure to accept, which is mostly for want of file descriptors.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+/// Answers that may wait to be written before further questions wait.
+const OUT_FRAMES_MAX: usize = 256;
+
+/// Answers the questions of peers.
+pub trait PeerService: Send + Sync + 'static {
+    fn answer(&self, from: MemberId, request: Request) -> BoxFuture<'static, Response>;
+}
+
+/// What a connection needs.
+#[derive(Clone)]
+pub struct Server {
+    pub me: Arc<Identity>,
+    pub health: Arc<Health>,
+    pub service: Arc<dyn PeerService>,
+    pub handler: Arc<dyn PeerHandler>,
+    pub stop: CancellationToken,
+    pub tasks: TaskTracker,
+}
+
+impl Server {
+    /// Accepts connections until told to stop.
+    pub async fn run(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(PEER_CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, remote)) => {
+                    let Ok(place) = places.clone().try_acquire_owned() else {
+                        tracing::warn!(%remote, "peer connection refused: {PEER_CONNECTIONS_MAX} are open already");
+                        continue;
+                    };
+                    let server = self.clone();
+                    self.tasks.spawn(async move {
+                        server.connection(stream, remote).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!("peer listener: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream, remote: SocketAddr) {
+        // Answers must not wait for each other; a failure to set it costs only time.
+        let _ = stream.set_nodelay(true);
+        let (read, write) = stream.into_split();
+        let mut reader = FrameReader::new(read, PEER_HANDSHAKE_BYTES_MAX);
+        let mut writer = FrameWriter::new(write);
+        let admitted = tokio::select! {
+            () = self.stop.cancelled() => return,
+            admitted = admit(&self.me, &mut reader, &mut writer) => admitted,
+        };
+        match admitted {
+            Ok(hello) => {
+                reader.set_limit(PEER_FRAME_BYTES_MAX);
+                self.health.heard(hello.from);
+                if let Err(reason) = self.converse(&hello, reader, writer).await {
+                    tracing::warn!(peer = %hello.from, %remote, "peer connection closed: {reason}");
+                }
+            }
+            Err(HandshakeError::Rejected { from, reason }) => {
+                self.health.failed(from, &reason);
+                tracing::warn!(%remote, "peer connection refused: {reason}");
+            }
+            Err(error) => tracing::warn!(%remote, "peer connection refused: {error}"),
+        }
+    }
+
+    /// Serves an admitted connection until it ends. `Err`: the peer broke the rules.
+    async fn converse<R, W>(
+        &self,
+        hello: &Hello,
+        mut reader: FrameReader<R>,
+        writer: FrameWriter<W>,
+    ) -> Result<(), String>
+    where
+        R: AsyncRead + Unpin + Send,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let over = self.stop.child_token();
+        let _end = over.clone().drop_guard();
+        let (out, frames) = mpsc::channel(OUT_FRAMES_MAX);
+        let writing = over.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = writing.cancelled() => {}
+                // An error means that the peer has gone; the reading side sees it too.
+                _ = write_frames(writer, frames) => writing.cancel(),
+            }
+        });
+        let mut work = Work::new(hello.lane);
+        let mut streams: HashMap<u64, Running> = HashMap::new();
+        loop {
+            let frame = tokio::select! {
+                () = over.cancelled() => return Ok(()),
+                Some(answer) = work.next() => {
+                    if out.send(answer).await.is_err() {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                frame = reader.next(), if work.len() < PEER_REQUESTS_MAX => frame,
+            };
+            let bytes = match frame {
+                Ok(Some(bytes)) => bytes,
+                // How a connection is lost is no news; that a peer is silent is told by its health.
+                Ok(None) | Err(crate::net::FrameError::Io(_) | crate::net::FrameError::CutOff) => return Ok(()),
+                Err(error) => return Err(error.to_string()),
+            };
+            self.health.heard(hello.from);
+            let frame = Frame::parse(bytes).ok_or("a frame of no known kind")?;
+            match frame.kind {
+                Kind::Request => {
+                    let request = decode(&frame.body)?;
+                    work.push(self.answer(hello.from, frame.id, request));
+                }
+                Kind::Ping => {
+                    let pong = Frame::new(Kind::Pong, frame.id, Bytes::new());
+                    if out.send(pong).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Kind::Open => {
+                    streams.retain(|_, running| !running.finished());
+                    if streams.len() >= PEER_STREAMS_MAX {
+                        let why = format!("{PEER_STREAMS_MAX} streams are open already");
+                        let fail = Frame::new(Kind::Fail, frame.id, why.into());
+                        // A failure to send means that the connection has ended, which the next read shows.
+                        let _ = out.send(fail).await;
+                        continue;
+                    }
+                    let id = frame.id;
+                    let running = Running::start(self.handler.clone(), hello.from, frame, out.clone(), &over);
+                    streams.insert(id, running);
+                }
+                Kind::Credit => {
+                    if let Some(running) = streams.get(&frame.id) {
+                        running.credit();
+                    }
+                }
+                Kind::Cancel => drop(streams.remove(&frame.id)),
+                other => return Err(format!("a frame of kind {other:?}, which only answers may have")),
+            }
+        }
+    }
+
+    fn answer(&self, from: MemberId, id: u64, request: Request) -> BoxFuture<'static, Frame> {
+        let answering = self.service.answer(from, request);
+        Box::pin(async move {
+            let response = answering.await;
+            let body = encode(&response).or_else(|error| encode(&Response::Failed(error)));
+            Frame::new(Kind::Response, id, body.unwrap_or_default())
+        })
+    }
+}
+
+/// Questions that are being answered: log entries in their order, others as they come.
+enum Work {
+    Ordered(FuturesOrdered<BoxFuture<'static, Frame>>),
+    Unordered(FuturesUnordered<BoxFuture<'static, Frame>>),
+}
+
+impl Work {
+    fn new(lane: Lane) -> Self {
+        match lane {
+            Lane::Log => Self::Ordered(FuturesOrdered::new()),
+            _ => Self::Unordered(FuturesUnordered::new()),
+        }
+    }
+
+    fn push(&mut self, answer: BoxFuture<'static, Frame>) {
+        match self {
+            Self::Ordered(work) => work.push_back(answer),
+            Self::Unordered(work) => work.push(answer),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Ordered(work) => work.len(),
+            Self::Unordered(work) => work.len(),
+        }
+    }
+
+    async fn next(&mut self) -> Option<Frame> {
+        match self {
+            Self::Ordered(work) => work.next().await,
+            Self::Unordered(work) => work.next().await,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What this member answers when another one asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::storage::Snapshot;
+use tokio::time::Instant;
+
+use super::lease_keeper;
+use super::node::Node;
+use super::peer::message::{Request, Response, WriteOutcome};
+use super::peer::server::PeerService;
+use super::snapshot::SnapshotData;
+use super::types::{EncodedOp, SnapshotMeta, Vote};
+use crate::base::limits::{BATCH_COMMANDS_MAX, QUORUM_WAIT_MS_MAX};
+use crate::base::{BoxFuture, MemberId};
+use crate::kv::StoreError;
+
+/// Answers for a node.
+pub struct Service(pub Arc<Node>);
+
+impl PeerService for Service {
+    fn answer(&self, from: MemberId, request: Request) -> BoxFuture<'static, Response> {
+        let node = self.0.clone();
+        Box::pin(async move { answer(&node, from, request).await.unwrap_or_else(Response::Failed) })
+    }
+}
+
+async fn answer(node: &Arc<Node>, from: MemberId, request: Request) -> Result<Response, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    Ok(match request {
+        Request::Append(rpc) => {
+            let response = node.raft.append_entries(rpc).await;
+            Response::Append(response.map_err(|error| text(&error))?)
+        }
+        Request::Vote(rpc) => Response::Vote(node.raft.vote(rpc).await.map_err(|error| text(&error))?),
+        Request::PreVote(rpc) => Response::Vote(node.raft.pre_vote(rpc).await.map_err(|error| text(&error))?),
+        Request::TransferLeader(rpc) => {
+            let response = node.raft.handle_transfer_leader(rpc).await;
+            Response::TransferLeader(response.map_err(|error| text(&error))?)
+        }
+        Request::SnapshotBegin { vote, meta, bytes } => {
+            let transfer = snapshot_begin(node, from, vote, meta, bytes).await?;
+            Response::SnapshotBegun { transfer }
+        }
+        Request::SnapshotChunk { transfer, offset, data } => {
+            let transfers = node.transfers.clone();
+            blocking(move || transfers.chunk(from, transfer, offset, &data)).await?;
+            Response::SnapshotChunk
+        }
+        Request::SnapshotEnd { transfer, crc } => snapshot_end(node, from, transfer, crc).await?,
+        Request::Write(ops) => write(node, ops).await?,
+        Request::ReadIndex => read_index(node).await,
+        request @ (Request::KeepAlive(_) | Request::LeaseTimeToLive { .. }) => {
+            let answered = lease_keeper::answer_here(node, &request).await?;
+            answered.unwrap_or(Response::NotLeader)
+        }
+    })
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
+
+async fn snapshot_begin(
+    node: &Node,
+    from: MemberId,
+    vote: Vote,
+    meta: SnapshotMeta,
+    bytes: u64,
+) -> Result<u64, String> {
+    tracing::info!(peer = %from, bytes, "receiving a snapshot");
+    let transfers = node.transfers.clone();
+    blocking(move || transfers.begin(from, vote, meta, bytes)).await
+}
+
+async fn snapshot_end(node: &Node, from: MemberId, transfer: u64, crc: u32) -> Result<Response, String> {
+    let arrived = node.transfers.end(from, transfer, crc)?;
+    let snapshot = Snapshot { meta: arrived.meta, snapshot: SnapshotData::File(arrived.file) };
+    let installed = node.raft.install_full_snapshot(arrived.vote, snapshot).await;
+    let response = installed.map_err(|error| error.to_string())?;
+    Ok(Response::SnapshotInstalled(response))
+}
+
+/// Proposes forwarded operations together with this member's own.
+async fn write(node: &Node, ops: Vec<EncodedOp>) -> Result<Response, String> {
+    if !node.lead.borrow().here {
+        return Ok(Response::NotLeader);
+    }
+    if ops.len() > BATCH_COMMANDS_MAX {
+        return Err(format!("{} operations in one message are too many", ops.len()));
+    }
+    for op in &ops {
+        op.check().map_err(|error| error.to_string())?;
+    }
+    let submitted: Vec<_> = ops.into_iter().map(|op| node.proposer.submit(op)).collect();
+    let deadline = Instant::now() + Duration::from_millis(QUORUM_WAIT_MS_MAX);
+    let mut outcomes = Vec::with_capacity(submitted.len());
+    for fate in submitted {
+        let fate = match fate {
+            Ok(fate) => tokio::time::timeout_at(deadline, fate).await,
+            Err(error) => Ok(Ok(Err(error))),
+        };
+        outcomes.push(match fate {
+            Ok(Ok(Ok(applied))) => WriteOutcome::Applied(Box::new(applied)),
+            Ok(Ok(Err(StoreError::Overloaded(why)))) => WriteOutcome::Overloaded(why),
+            Ok(Ok(Err(error))) => WriteOutcome::Unknown(error.to_string()),
+            Ok(Err(_)) => WriteOutcome::Unknown("the leader is stopping".to_owned()),
+            Err(_) => WriteOutcome::Unknown(node.unavailable("writing").to_string()),
+        });
+    }
+    Ok(Response::Write(outcomes))
+}
+
+async fn read_index(node: &Node) -> Response {
+    if !node.lead.borrow().here {
+        return Response::NotLeader;
+    }
+    let deadline = Instant::now() + Duration::from_millis(QUORUM_WAIT_MS_MAX);
+    match node.reads.index(node, deadline).await {
+        Ok(index) => Response::ReadIndex(index),
+        Err(error) => Response::Failed(error.to_string()),
+    }
+}

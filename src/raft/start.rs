@@ -1,0 +1,292 @@
+//! Starting a node: identity, files, openraft, peers; and the one way in which a cluster comes into being.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::{Config, SnapshotPolicy};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::hub::Hub;
+use super::leader::{self, Lead};
+use super::lease_keeper;
+use super::leases::Leases;
+use super::log_store::LogStore;
+use super::machine::{Core, StateMachine};
+use super::network::Network;
+use super::node::Node;
+use super::options::{Options, StartError};
+use super::peer::Peers;
+use super::peer::handshake::Identity;
+use super::peer::health::Health;
+use super::peer::server::Server;
+use super::proposer::{self, Proposer};
+use super::reads::{self, Reads};
+use super::service::Service;
+use super::snapshot::Transfers;
+use super::store::RaftStore;
+use super::types::{self, Raft};
+use crate::base::MemberId;
+use crate::base::limits::PEER_APPEND_BYTES_MAX;
+use crate::disk::Database;
+use crate::net::Address;
+use crate::wal::{self, Wal};
+
+/// What lies in the data directory.
+const IDENTITY_FILE: &str = "identity";
+const LOG_FOLDER: &str = "wal";
+const STATE_FILE: &str = "state.redb";
+const TRANSFER_FOLDER: &str = "transfer";
+
+impl RaftStore {
+    /// Starts a member of a cluster whose first members are `options.peers`. A fresh one forms the cluster together
+    /// with the others; one with a past goes on where it was.
+    ///
+    /// # Errors
+    /// [`StartError`], with nothing changed but folders made.
+    pub async fn start(options: Options) -> Result<Arc<Self>, StartError> {
+        let addresses = check(&options)?;
+        let me = Arc::new(Identity {
+            cluster: options.cluster,
+            member: options.member,
+            peers: addresses.iter().map(|(id, _)| *id).collect(),
+        });
+        let hub = Hub::new();
+        let leases = Leases::new(options.clock.clone());
+        let files = open_files(&options, &me, hub, leases).await?;
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let names = options.peers.iter().filter(|peer| peer.id != options.member);
+        let health = Arc::new(Health::new(names.map(|peer| (peer.id, peer.name.clone()))));
+        let peers = Peers::start(&me, &addresses, &health, &stop, &tasks);
+        let raft = build_raft(&options, &files, &peers).await.inspect_err(|_| stop.cancel())?;
+        let (proposer, proposals) = Proposer::new();
+        let (reads, readers) = Reads::new();
+        let node = Arc::new(Node {
+            me: me.clone(),
+            name: options.name.clone(),
+            clock: options.clock.clone(),
+            raft: raft.clone(),
+            core: files.core,
+            peers: peers.clone(),
+            transfers: files.transfers,
+            proposer,
+            reads,
+            lead: watch::Sender::new(Lead::default()),
+            lease: Duration::from_millis(options.election_ms),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        });
+        let server = Server {
+            me,
+            health,
+            service: Arc::new(Service(node.clone())),
+            handler: options.handler.clone(),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(leader::follow(raft.clone(), node.lead.clone()));
+        tasks.spawn(node.core.clone().keep_flushed(stop.clone()));
+        tasks.spawn(node.core.clone().keep_compacted(stop.clone()));
+        tasks.spawn(proposer::run(node.clone(), proposals));
+        tasks.spawn(reads::run(node.clone(), readers));
+        tasks.spawn(lease_keeper::take_up(node.clone()));
+        tasks.spawn(lease_keeper::expire(node.clone()));
+        tasks.spawn(greet_arrivals(node.clone()));
+        raft.run();
+        tasks.spawn(server.run(options.listener));
+        tasks.spawn(form_cluster(node.clone(), options.peers, options.election_ms));
+        Ok(Arc::new(Self { node, handler: options.handler, log: files.log, stopped: tokio::sync::Mutex::new(false) }))
+    }
+}
+
+/// Whether the options make sense; returns the addresses of the other members.
+fn check(options: &Options) -> Result<Vec<(MemberId, Address)>, StartError> {
+    let Options { heartbeat_ms, election_ms, .. } = *options;
+    if heartbeat_ms == 0 || election_ms < heartbeat_ms.saturating_mul(5) {
+        return Err(StartError::Timing { heartbeat_ms, election_ms });
+    }
+    let mut seen = BTreeMap::new();
+    for peer in &options.peers {
+        let address = peer
+            .address
+            .parse::<Address>()
+            .map_err(|source| StartError::Address { name: peer.name.clone(), source })?;
+        if seen.insert(peer.id, address).is_some() {
+            return Err(StartError::ListedTwice(peer.id));
+        }
+    }
+    if seen.remove(&options.member).is_none() {
+        return Err(StartError::NotAMember { member: options.member, name: options.name.clone() });
+    }
+    Ok(seen.into_iter().collect())
+}
+
+/// What is open of the data directory.
+struct Files {
+    core: Arc<Core>,
+    log: LogStore,
+    transfers: Arc<Transfers>,
+}
+
+async fn open_files(options: &Options, me: &Identity, hub: Arc<Hub>, leases: Arc<Leases>) -> Result<Files, StartError> {
+    let dir = options.data_dir.clone();
+    let identity = format!("cluster {} member {}", me.cluster, me.member);
+    let segment_bytes = options.wal_segment_bytes;
+    let opening = move || open_blocking(&dir, &identity, segment_bytes, hub, leases);
+    match tokio::task::spawn_blocking(opening).await {
+        Ok(result) => result,
+        Err(error) => Err(StartError::Raft(error.to_string())),
+    }
+}
+
+fn open_blocking(
+    dir: &Path,
+    identity: &str,
+    segment_bytes: u64,
+    hub: Arc<Hub>,
+    leases: Arc<Leases>,
+) -> Result<Files, StartError> {
+    let io = |error: io::Error| StartError::Directory { dir: dir.to_owned(), why: error.to_string() };
+    let incomplete = |why: String| StartError::Incomplete { dir: dir.to_owned(), why };
+    std::fs::create_dir_all(dir).map_err(io)?;
+    let (log_dir, state_path) = (dir.join(LOG_FOLDER), dir.join(STATE_FILE));
+    claim(dir, identity, log_dir.exists() || state_path.exists())?;
+    let (wal, recovered) = Wal::open(&log_dir, wal::Options { identity: identity.to_owned().into(), segment_bytes })?;
+    let (fresh, purged) = (recovered.fresh, recovered.purged.is_some());
+    if purged && !state_path.exists() {
+        return Err(incomplete(format!("{STATE_FILE} is missing and the log no longer holds all of it")));
+    }
+    let database = Database::open(&state_path, true)?;
+    let core = Core::load(database, hub, leases).map_err(&incomplete)?;
+    if fresh && !core.is_pristine() {
+        return Err(incomplete(format!("{STATE_FILE} is there but the log in {LOG_FOLDER} is not")));
+    }
+    let log = LogStore::new(wal, recovered).map_err(|error| incomplete(error.to_string()))?;
+    let transfers = Arc::new(Transfers::open(&dir.join(TRANSFER_FOLDER)).map_err(io)?);
+    Ok(Files { core, log, transfers })
+}
+
+/// Makes sure that the directory is this node's, or becomes so.
+fn claim(dir: &Path, identity: &str, in_use: bool) -> Result<(), StartError> {
+    let io = |error: io::Error| StartError::Directory { dir: dir.to_owned(), why: error.to_string() };
+    let path = dir.join(IDENTITY_FILE);
+    let wanted = format!("{identity}\n");
+    match std::fs::read_to_string(&path) {
+        Ok(found) if found == wanted => Ok(()),
+        Ok(found) => Err(StartError::Identity {
+            dir: dir.to_owned(),
+            found: found.trim().chars().take(200).collect(),
+            wanted: identity.to_owned(),
+        }),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io(error)),
+        Err(_) if in_use => Err(StartError::Incomplete {
+            dir: dir.to_owned(),
+            why: format!("it holds data but no file `{IDENTITY_FILE}` that says whose"),
+        }),
+        Err(_) => {
+            let draft = dir.join(format!("{IDENTITY_FILE}.new"));
+            let mut file = File::create(&draft).map_err(io)?;
+            file.write_all(wanted.as_bytes()).map_err(io)?;
+            file.sync_all().map_err(io)?;
+            std::fs::rename(&draft, &path).map_err(io)?;
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)
+        }
+    }
+}
+
+async fn build_raft(options: &Options, files: &Files, peers: &Arc<Peers>) -> Result<Raft, StartError> {
+    let config = Config {
+        cluster_name: options.cluster.to_string(),
+        heartbeat_interval: options.heartbeat_ms,
+        // A follower waits for the leader's lease and then for a random time between these two, which makes one to
+        // one and a half election timeouts in all when they are half of it and all of it.
+        election_timeout_min: options.election_ms / 2,
+        election_timeout_max: options.election_ms,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot.entries),
+        max_in_snapshot_log_to_keep: options.snapshot.keep,
+        replication_lag_threshold: options.snapshot.entries + options.snapshot.keep,
+        snapshot_max_chunk_size: PEER_APPEND_BYTES_MAX as u64,
+        enable_pre_vote: Some(true),
+        // The state is not durable with every entry, so a leader that comes back must be elected.
+        enable_leader_restore: Some(false),
+        // A member whose disk was emptied must not bring the leader down.
+        allow_log_reversion: Some(true),
+        ..Config::default()
+    };
+    let config = config.validate().map_err(|error| StartError::Raft(error.to_string()))?;
+    let network = Network {
+        peers: peers.clone(),
+        core: files.core.clone(),
+        transfers: files.transfers.clone(),
+        patience: Duration::from_millis(options.election_ms),
+    };
+    let machine = StateMachine { core: files.core.clone() };
+    Raft::build(options.member.0, Arc::new(config), network, files.log.clone(), machine)
+        .await
+        .map_err(|error| StartError::Raft(error.to_string()))
+}
+
+/// A peer that has come back is sent entries at once, not after openraft's pause.
+async fn greet_arrivals(node: Arc<Node>) {
+    let mut arrivals = node.peers.arrivals();
+    let greeting = async {
+        while arrivals.changed().await.is_ok() {
+            let reachable = node.me.peers.iter().filter(|id| node.peers.health.reachable(**id));
+            let ids: Vec<u64> = reachable.map(|id| id.0).collect();
+            if node.raft.trigger().reset_backoff(ids).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = node.stop.cancelled() => {}
+        () = greeting => {}
+    }
+}
+
+/// Forms the cluster if this member is fresh: the first of the members does so as soon as a quorum is reachable, the others
+/// only if they hear nothing from it for long. All write the same first entry, so it does no harm if several do.
+async fn form_cluster(node: Arc<Node>, members: Vec<super::options::Peer>, election_ms: u64) {
+    let forming = async {
+        let ids: Vec<MemberId> = {
+            let mut ids: Vec<_> = members.iter().map(|member| member.id).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let rank = ids.iter().position(|id| *id == node.me.member).unwrap_or(0);
+        match rank {
+            0 => quorum_reachable(&node, Duration::from_millis(election_ms)).await,
+            rank => tokio::time::sleep(Duration::from_millis(3 * election_ms * rank as u64)).await,
+        }
+        match node.raft.is_initialized().await {
+            Ok(true) | Err(_) => return,
+            Ok(false) => {}
+        }
+        let membership: BTreeMap<u64, types::Node> =
+            members.into_iter().map(|member| (member.id.0, types::Node { address: member.address })).collect();
+        match node.raft.initialize(membership).await {
+            Ok(()) => tracing::info!("formed the cluster {}", node.me.cluster),
+            // The others were quicker.
+            Err(error) => tracing::debug!("the cluster is formed already: {error}"),
+        }
+    };
+    tokio::select! {
+        () = node.stop.cancelled() => {}
+        () = forming => {}
+    }
+}
+
+/// Waits until so many peers have been heard of that a leader can be elected, but not longer than `wait`.
+async fn quorum_reachable(node: &Node, wait: Duration) {
+    let needed = node.me.peers.len().div_ceil(2);
+    let mut arrivals = node.peers.arrivals();
+    let arrived = arrivals.wait_for(|count| *count as usize >= needed);
+    // Should they not come in time, the election goes on by itself until they do.
+    let _ = tokio::time::timeout(wait, arrived).await;
+}

@@ -1,0 +1,279 @@
+//! The replicated store as the floors above see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::hub;
+use super::lease_keeper;
+use super::node::Node;
+use super::peer::session::PeerError;
+use super::peer::stream::{CallStream, PeerHandler};
+use super::types::EncodedOp;
+use crate::base::limits::QUORUM_WAIT_MS_MAX;
+use crate::base::{BoxFuture, LeaseId, MemberId};
+use crate::disk::Snapshot;
+use crate::kv::{
+    self, Applied, Consistency, Lease, Member, Op, Position, RangeReply, RangeRequest, Status, Store, StoreError,
+    TablesError, WatchRequest, WatchStream, v2,
+};
+
+/// A member of the cluster with its own copy of the state.
+pub struct RaftStore {
+    pub(super) node: Arc<Node>,
+    pub(super) handler: Arc<dyn PeerHandler>,
+    pub(super) log: super::log_store::LogStore,
+    pub(super) stopped: tokio::sync::Mutex<bool>,
+}
+
+impl RaftStore {
+    /// Calls the [`PeerHandler`] of a member, this one included, and returns its answer as a stream.
+    ///
+    /// # Errors
+    /// That the member is unknown or cannot be reached. What the handler refuses comes as the stream's first item.
+    pub async fn call(&self, member: MemberId, payload: Bytes) -> Result<CallStream, PeerError> {
+        let node = &self.node;
+        if member == node.me.member {
+            let handled = self.handler.handle(member, payload).await;
+            return handled.map(CallStream::local).map_err(PeerError::Failed);
+        }
+        node.peers.call(member, payload, wait()).await
+    }
+
+    /// Completes when this node can do nothing any more, with the reason; the process should then end.
+    pub async fn broken(&self) -> String {
+        let mut lead = self.node.lead.subscribe();
+        loop {
+            if let Some(error) = self.node.broken() {
+                return error.to_string();
+            }
+            // The view of the leader ends when openraft ends.
+            if lead.changed().await.is_err() {
+                return "replication has ended".to_owned();
+            }
+        }
+    }
+
+    /// Reads the state as of now, where blocking is allowed.
+    async fn read<T: Send + 'static>(
+        &self,
+        quick: bool,
+        read: impl FnOnce(&Snapshot) -> Result<T, TablesError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let database = self.node.core.database.clone();
+        let work = move || {
+            let snapshot = database.reader().map_err(|error| error.to_string())?;
+            read(&snapshot).map_err(|error| error.to_string())
+        };
+        let result = match quick {
+            true => work(),
+            false => match tokio::task::spawn_blocking(work).await {
+                Ok(result) => result,
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        result.map_err(StoreError::Broken)
+    }
+
+    async fn consistent(&self, consistency: Consistency) -> Result<(), StoreError> {
+        match consistency {
+            Consistency::Serializable => Ok(()),
+            Consistency::Linearizable => self.node.reads.linearize(&self.node).await,
+        }
+    }
+
+    async fn write_op(&self, op: &Op) -> Result<Applied, StoreError> {
+        let encoded = EncodedOp::new(op).map_err(|error| StoreError::Broken(error.to_string()))?;
+        let fate = self.node.proposer.submit(encoded)?;
+        match tokio::time::timeout(wait(), fate).await {
+            Ok(Ok(fate)) => fate,
+            Ok(Err(_)) => Err(self.node.broken().unwrap_or(StoreError::Stopping)),
+            Err(_) => Err(self.node.unavailable("writing")),
+        }
+    }
+
+    /// The members that raft knows, with what they said of themselves.
+    async fn all_members(&self) -> Result<Vec<Member>, StoreError> {
+        let known = self.read(true, |snapshot| kv::members(snapshot)).await?;
+        let membership = self.node.core.membership();
+        let membership = membership.membership();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let member = |(id, node): (&u64, &super::types::Node)| {
+            let mut member = known.iter().find(|member| member.id.0 == *id).cloned().unwrap_or_else(|| Member {
+                id: MemberId(*id),
+                peer_urls: vec![format!("http://{}", node.address)],
+                ..Member::default()
+            });
+            member.learner = !voters.contains(id);
+            member
+        };
+        Ok(membership.nodes().map(member).collect())
+    }
+}
+
+fn wait() -> Duration {
+    Duration::from_millis(QUORUM_WAIT_MS_MAX)
+}
+
+impl Store for RaftStore {
+    fn write(&self, op: Op) -> BoxFuture<'_, Result<Applied, StoreError>> {
+        Box::pin(async move { self.write_op(&op).await })
+    }
+
+    fn range(
+        &self,
+        request: RangeRequest,
+        consistency: Consistency,
+    ) -> BoxFuture<'_, Result<(Position, RangeReply), StoreError>> {
+        Box::pin(async move {
+            self.consistent(consistency).await?;
+            let quick = request.range_end.is_empty();
+            let read = self.read(quick, move |snapshot| kv::range(snapshot, &request)).await?;
+            Ok(read?)
+        })
+    }
+
+    fn v2_get(
+        &self,
+        request: v2::GetRequest,
+        consistency: Consistency,
+    ) -> BoxFuture<'_, Result<(Position, v2::Outcome), StoreError>> {
+        Box::pin(async move {
+            self.consistent(consistency).await?;
+            self.read(false, move |snapshot| v2::get(snapshot, &request)).await
+        })
+    }
+
+    fn watch(&self, request: WatchRequest) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>> {
+        Box::pin(async move { hub::watch(&self.node.core, request) })
+    }
+
+    fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<i64, StoreError>> {
+        Box::pin(lease_keeper::keep_alive(&self.node, lease))
+    }
+
+    fn lease_time_to_live(
+        &self,
+        lease: LeaseId,
+        keys: bool,
+    ) -> BoxFuture<'_, Result<Option<(Lease, i64, Vec<Bytes>)>, StoreError>> {
+        Box::pin(lease_keeper::time_to_live(&self.node, lease, keys))
+    }
+
+    fn leases(&self) -> BoxFuture<'_, Result<Vec<LeaseId>, StoreError>> {
+        Box::pin(async move {
+            self.consistent(Consistency::Linearizable).await?;
+            let ids = |state: &kv::State| state.leases().map(|record| record.lease.id).collect();
+            Ok(self.node.core.with_state(ids))
+        })
+    }
+
+    fn members(&self) -> BoxFuture<'_, Result<Vec<Member>, StoreError>> {
+        Box::pin(self.all_members())
+    }
+
+    fn status(&self) -> Status {
+        let node = &self.node;
+        let progress = *node.core.progress().borrow();
+        let usage = node.core.database.usage().unwrap_or_default();
+        let membership = node.core.membership();
+        Status {
+            cluster: node.me.cluster,
+            member: node.me.member,
+            name: node.name.clone(),
+            leader: node.lead.borrow().leader,
+            learner: membership.membership().learner_ids().any(|id| id == node.me.member.0),
+            position: progress.position,
+            raft_applied: progress.applied.map_or(0, |id| id.index),
+            db_bytes: usage.on_disk,
+            db_bytes_in_use: usage.in_use,
+            peers: node.peers.health.peers(),
+        }
+    }
+
+    fn leader_changed(&self, known: Option<MemberId>) -> BoxFuture<'_, Option<MemberId>> {
+        Box::pin(async move {
+            let mut lead: watch::Receiver<_> = self.node.lead.subscribe();
+            let changed = lead.wait_for(|lead| lead.leader != known).await;
+            changed.ok().and_then(|lead| lead.leader)
+        })
+    }
+}
+
+/// How long a stop waits for its parts.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+impl RaftStore {
+    /// Ends the node in order: hands leadership over, ends watches and connections, makes the state durable, closes the files.
+    pub async fn stop(&self) {
+        let mut stopped = self.stopped.lock().await;
+        if std::mem::replace(&mut *stopped, true) {
+            return;
+        }
+        let node = &self.node;
+        self.hand_over().await;
+        node.core.hub.close("this node is stopping");
+        let shutdown = node.raft.shutdown();
+        if tokio::time::timeout(STOP_WAIT, shutdown).await.is_err() {
+            tracing::warn!("replication did not end within {STOP_WAIT:?}");
+        }
+        node.stop.cancel();
+        node.tasks.close();
+        if tokio::time::timeout(STOP_WAIT, node.tasks.wait()).await.is_err() {
+            tracing::warn!("the node's tasks did not end within {STOP_WAIT:?}");
+        }
+        let (core, log) = (node.core.clone(), self.log.clone());
+        let closing = tokio::task::spawn_blocking(move || {
+            let flushed = core.flush();
+            log.close();
+            flushed
+        });
+        if let Ok(Err(error)) = closing.await {
+            // The log has it all; the next start applies it again.
+            tracing::warn!("the state could not be made durable: {error}");
+        }
+    }
+
+    /// Has another voter lead, if this one does and another one is reachable.
+    async fn hand_over(&self) {
+        let node = &self.node;
+        let mut lead = node.lead.subscribe();
+        if !lead.borrow().here {
+            return;
+        }
+        let Some(heir) = self.heir() else { return };
+        let deadline = Instant::now() + node.lease;
+        if node.raft.trigger().transfer_leader(heir).await.is_err() {
+            return;
+        }
+        let handed = lead.wait_for(|lead| !lead.here && lead.leader.is_some());
+        match tokio::time::timeout_at(deadline, handed).await {
+            Ok(_) => tracing::info!(heir = %MemberId(heir), "handed leadership over"),
+            Err(_) => tracing::warn!(heir = %MemberId(heir), "leadership was not taken over in time"),
+        }
+    }
+
+    /// The reachable voter whose log is the longest.
+    fn heir(&self) -> Option<u64> {
+        use openraft::async_runtime::watch::WatchReceiver;
+        let node = &self.node;
+        let metrics = node.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let matched = |id: &u64| metrics.replication.as_ref().and_then(|all| *all.get(id)?);
+        node.voters()
+            .into_iter()
+            .filter(|id| *id != node.me.member && node.peers.health.reachable(*id))
+            .map(|id| id.0)
+            .max_by_key(|id| (matched(id).map(|id| id.index), *id))
+    }
+}
+
+impl Drop for RaftStore {
+    fn drop(&mut self) {
+        // Whoever drops it without a stop gives up what a kill would cost as well.
+        self.node.stop.cancel();
+    }
+}
