@@ -15,7 +15,7 @@ use super::keeper::{Keeper, Listener, Wish, bury};
 use super::link::Link;
 use super::output::now;
 use super::protocol::{Push, Report, loaded};
-use super::shim::specifiers;
+use super::shim::{SHIM_ARGUMENT, specifiers};
 use super::show::{self, FORMATS, Origin, Standing};
 use super::spec::Spec;
 use super::store::{self, Host, StoredUnit, UnitDir};
@@ -41,12 +41,16 @@ pub struct ProcessOptions {
 }
 
 impl ProcessOptions {
-    /// With shims made of this very binary, which has to pass `__shim DIR` to [`super::shim_main`].
+    /// With shims made of this very binary, which has to hand what follows [`SHIM_ARGUMENT`] to [`super::shim_main`].
     ///
     /// # Errors
     /// The binary's path cannot be found out.
     pub fn new(state_dir: impl Into<PathBuf>, host: Host) -> io::Result<Self> {
-        Ok(Self { state_dir: state_dir.into(), host, shim: vec![std::env::current_exe()?, PathBuf::from("__shim")] })
+        Ok(Self {
+            state_dir: state_dir.into(),
+            host,
+            shim: vec![std::env::current_exe()?, PathBuf::from(SHIM_ARGUMENT)],
+        })
     }
 }
 

@@ -618,6 +618,7 @@ impl Machine {
 
     fn on_reaped(&mut self, ended: &[(u32, Ended)], empty: bool) {
         self.group_alive = !empty;
+        let before = self.state;
         for &(pid, how) in ended {
             if self.main == Main::Alive(pid) {
                 self.main_exit(pid, how);
@@ -627,7 +628,7 @@ impl Machine {
         }
         if !self.group_alive {
             self.on_group_empty();
-        } else if matches!(self.state, State::StopSigkill | State::FinalSigkill) {
+        } else if self.state == before && matches!(self.state, State::StopSigkill | State::FinalSigkill) {
             // Whoever was forked between the look at the processes and the signal.
             self.kill(self.rules.final_kill_signal, true);
         }

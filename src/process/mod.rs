@@ -30,5 +30,5 @@ mod stream;
 mod users;
 
 pub use executor::{ProcessExecutor, ProcessOptions};
-pub use shim::shim_main;
+pub use shim::{SHIM_ARGUMENT, shim_main};
 pub use store::Host;

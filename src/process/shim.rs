@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use rustix::process::WaitOptions;
 use super::doors::{Asked, Doors, serve};
 use super::journal::Journal;
 use super::launch::{self, Circumstances};
-use super::machine::{Action, Ended, Event, Machine, Phase, Rules};
+use super::machine::{Action, Ended, Event, Machine, Phase};
 use super::notify::{self, Access, Note, NotifySocket};
 use super::output::{Log, Output, now};
 use super::pid_file;
@@ -34,10 +33,18 @@ use crate::unit::Specifiers;
 /// Written to standard output once the shim listens.
 pub const READY: &[u8] = b"ready\n";
 
-/// The whole life of a shim: what `node __shim DIR` runs, before it has any thread. Returns the exit code.
+/// The first argument that makes the binary a shim; the unit's directory follows it.
+pub const SHIM_ARGUMENT: &str = "__shim";
+
+/// The whole life of a shim, to be called before the process has any thread. `arguments` are those after
+/// [`SHIM_ARGUMENT`]. Returns the exit code.
 ///
 /// It waits for the lock of the unit's directory, so that no unit ever has two; it ends by itself when the unit is down.
-pub fn shim_main(dir: &Path) -> i32 {
+pub fn shim_main(arguments: &[String]) -> u8 {
+    let [dir] = arguments else {
+        eprintln!("{SHIM_ARGUMENT} is for the node itself: it takes the directory of one unit");
+        return 2;
+    };
     // Fails only where it leads a session already.
     let _ = rustix::process::setsid();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -45,7 +52,7 @@ pub fn shim_main(dir: &Path) -> i32 {
     match outcome {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("shim of {}: {error}", dir.display());
+            eprintln!("shim of {dir}: {error}");
             1
         }
     }
@@ -78,6 +85,7 @@ fn say_ready() {
 
 struct Shim {
     dir: UnitDir,
+    name: String,
     log: Log,
     machine: Machine,
     spec: Arc<Spec>,
@@ -117,11 +125,13 @@ impl Shim {
             run: before.run,
             ..Report::default()
         };
+        let spec = Spec::read(&stored.unit, &specifiers(stored)).unwrap_or_default();
         Ok(Self {
             dir,
             log,
-            machine: Machine::new(Rules::default()),
-            spec: Arc::default(),
+            machine: Machine::new(spec.rules.clone()),
+            spec: Arc::new(spec),
+            name: stored.unit.name.clone(),
             hash: stored.unit.hash.clone(),
             boot_id: stored.host.boot_id.clone(),
             invocation: String::new(),
@@ -305,7 +315,11 @@ impl Shim {
                 Err(error) => self.log.say(&format!("No NOTIFY_SOCKET: {error}")),
             }
         }
-        self.log.say(&format!("Starting {}", self.spec.description));
+        let described = match self.spec.description.as_str() {
+            "" => self.name.clone(),
+            description => format!("{} - {description}", self.name),
+        };
+        self.log.say(&format!("Starting {described}"));
         if let Some(said) = self.spec.said() {
             self.log.say(&said);
         }
