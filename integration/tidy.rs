@@ -29,7 +29,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("prost", &["wire", "api"]),
     ("hickory_resolver", &["net"]),
     ("anyhow", &["app", "ctl", "main"]),
-    ("clap", &["app", "ctl", "main"]),
 ];
 
 /// What floors 0 to 2 never name: input and output, clocks, chance, threads.

@@ -1,0 +1,210 @@
+//! Real nodes for tests: the binary as child processes on loopback, told apart by folder, killed and started at will.
+
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub const NODE: &str = env!("CARGO_BIN_EXE_node");
+
+/// How long a start may take on a loaded machine.
+pub const SERVES_WITHIN: Duration = Duration::from_secs(30);
+
+/// One node: where its data and addresses are, and the process while it runs.
+pub struct TestNode {
+    pub name: String,
+    pub dir: PathBuf,
+    pub client: SocketAddr,
+    pub peer: SocketAddr,
+    pub machine_id: String,
+    pub initial_cluster: String,
+    pub more: Vec<String>,
+    notices: UnixDatagram,
+    child: Option<Child>,
+}
+
+/// Nodes that belong together, in a folder that goes with them.
+pub struct TestCluster {
+    pub nodes: Vec<TestNode>,
+    pub folder: tempfile::TempDir,
+}
+
+/// Addresses that were free a moment ago.
+pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+    listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
+}
+
+impl TestCluster {
+    /// Starts `count` nodes and waits until all of them serve.
+    pub fn start(count: usize) -> Self {
+        let mut cluster = Self::plan(count);
+        cluster.nodes.iter_mut().for_each(TestNode::start);
+        cluster.nodes.iter_mut().for_each(|node| node.wait_until_it_serves());
+        cluster
+    }
+
+    /// `count` nodes that are not started yet.
+    pub fn plan(count: usize) -> Self {
+        let folder = tempfile::Builder::new().prefix("corenode-test-").tempdir().unwrap();
+        let addresses = free_addresses(count * 2);
+        let names: Vec<String> = (1..=count).map(|number| format!("n{number}")).collect();
+        let members: Vec<String> =
+            names.iter().zip(&addresses).map(|(name, peer)| format!("{name}=http://{peer}")).collect();
+        let nodes = (0..count)
+            .map(|at| TestNode::new(&folder.path().join(&names[at]), &names[at], addresses[at], addresses[count + at], &members.join(",")))
+            .collect();
+        Self { nodes, folder }
+    }
+
+    /// For `--endpoints`.
+    pub fn endpoints(&self) -> String {
+        let endpoints: Vec<String> = self.nodes.iter().map(TestNode::endpoint).collect();
+        endpoints.join(",")
+    }
+}
+
+impl TestNode {
+    pub fn new(dir: &Path, name: &str, peer: SocketAddr, client: SocketAddr, initial_cluster: &str) -> Self {
+        std::fs::create_dir_all(dir).unwrap();
+        let notices = UnixDatagram::bind(dir.join("notify")).unwrap();
+        Self {
+            name: name.to_owned(),
+            dir: dir.to_owned(),
+            client,
+            peer,
+            machine_id: format!("{:032x}", rand::random::<u128>()),
+            initial_cluster: initial_cluster.to_owned(),
+            more: Vec::new(),
+            notices,
+            child: None,
+        }
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.client)
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// The command line that runs this node.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(NODE);
+        command
+            .args(["run", "--name", &self.name, "--initial-cluster", &self.initial_cluster])
+            .args(["--peer-listen", &self.peer.to_string(), "--client-listen", &self.client.to_string()])
+            .args(["--data-dir", &self.data_dir().to_string_lossy(), "--cluster-token", "test"])
+            .args(["--client-socket", "", "--fleet-socket", "", "--fleet-executor", "process"])
+            .args(["--fleet-machine-id", &self.machine_id, "--fleet-metadata", &format!("node={}", self.name)])
+            .args(["--fleet-public-ip", "127.0.0.1", "--template-enabled", "false"])
+            .args(&self.more)
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the node; its log goes on in `log`.
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        self.forget_notices();
+        let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
+        let mut command = self.command();
+        command.env("NOTIFY_SOCKET", self.dir.join("notify")).stdout(log.try_clone().unwrap()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    fn forget_notices(&self) {
+        self.notices.set_nonblocking(true).unwrap();
+        while self.notices.recv(&mut [0; 4096]).is_ok() {}
+        self.notices.set_nonblocking(false).unwrap();
+    }
+
+    /// Waits for the node's own word that it has a leader and is in the list of machines.
+    pub fn wait_until_it_serves(&mut self) {
+        let deadline = Instant::now() + SERVES_WITHIN;
+        let mut buffer = [0; 4096];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{} does not serve within {SERVES_WITHIN:?}:\n{}", self.name, self.log());
+            self.notices.set_read_timeout(Some(left.min(Duration::from_secs(1)))).unwrap();
+            if let Ok(read) = self.notices.recv(&mut buffer)
+                && String::from_utf8_lossy(&buffer[..read]).contains("X_NODE_SERVES=1")
+            {
+                return;
+            }
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                panic!("{} ended before it served: {status}\n{}", self.name, self.log());
+            }
+        }
+    }
+
+    /// Power loss for the process: no word of farewell.
+    pub fn kill_9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Asks the node to end and waits for it.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().unwrap();
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        wait_for("the node to end", deadline, || child.try_wait().unwrap())
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        self.kill_9();
+        corenode::process::kill_all(&self.data_dir().join("units"));
+    }
+}
+
+/// Looks until `look` finds something; between two looks other processes get the time that they need.
+pub fn wait_for<T>(what: &str, deadline: Instant, mut look: impl FnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs a face of the binary against an endpoint.
+pub fn face(name: &str, endpoints: &str, arguments: &[&str]) -> Output {
+    Command::new(NODE)
+        .arg(name)
+        .args(arguments)
+        .env("ETCDCTL_ENDPOINTS", endpoints)
+        .env("FLEETCTL_ENDPOINT", endpoints)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// Runs a face that must succeed, and gives back what it printed.
+pub fn ok(name: &str, endpoints: &str, arguments: &[&str]) -> String {
+    let output = face(name, endpoints, arguments);
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} {arguments:?}: {}\n{stdout}\n{stderr}", output.status);
+    stdout
+}
