@@ -1,13 +1,12 @@
 //! Opening the state file, beginning reads and writes, making them durable.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{Durability, ReadableDatabase, TableDefinition};
 
-use super::error::{DiskError, explain};
+use super::error::{DiskError, explain, guarded};
 use super::reader::Snapshot;
 use super::write::WriteTxn;
 use crate::base::limits::STATE_CACHE_BYTES_MAX;
@@ -56,9 +55,7 @@ impl Database {
     /// # Errors
     /// [`DiskError`] that names the file, what is wrong with it and the way out. Nothing is changed then.
     pub fn open(path: &Path, create: bool) -> Result<Self, DiskError> {
-        // redb reports damage as an error; where it meets it as a broken assumption instead, that must not end the program.
-        catch_unwind(AssertUnwindSafe(|| Self::open_file(path, create)))
-            .unwrap_or_else(|cause| Err(DiskError::Damaged { path: path.to_owned(), cause: panic_text(&*cause) }))
+        guarded(path, || Self::open_file(path, create))
     }
 
     fn open_file(path: &Path, create: bool) -> Result<Self, DiskError> {
@@ -112,7 +109,7 @@ impl Database {
         let durability = if durable { Durability::Immediate } else { Durability::None };
         txn.set_durability(durability).map_err(|error| self.explain("set the durability", error))?;
         txn.set_quick_repair(durable);
-        txn.commit().map_err(|error| self.explain("commit a write", error))
+        guarded(&self.inner.path, || txn.commit().map_err(|error| self.explain("commit a write", error)))
     }
 }
 
@@ -162,11 +159,4 @@ fn prepared(redb: &redb::Database, path: &Path) -> Result<Option<u64>, DiskError
         txn.open_table(definition(table)).map_err(|error| failed(error.into()))?;
     }
     Ok(Some(number(IN_USE_KEY)?.unwrap_or(0)))
-}
-
-/// What a caught panic said.
-fn panic_text(cause: &(dyn std::any::Any + Send)) -> String {
-    let text =
-        cause.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| cause.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "unreadable".to_owned())
 }

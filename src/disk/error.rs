@@ -1,5 +1,7 @@
 //! What can be wrong with the state file, each with its path, its cause and a way out.
 
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::kv::TablesError;
@@ -42,7 +44,7 @@ pub(super) fn explain(path: &Path, doing: &'static str, error: impl Into<redb::E
         redb::Error::DatabaseAlreadyOpen => DiskError::Locked { path },
         redb::Error::UpgradeRequired(format) => DiskError::Format { path, format },
         redb::Error::Corrupted(cause) => DiskError::Damaged { path, cause },
-        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+        redb::Error::Io(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
             DiskError::Damaged { path, cause: error.to_string() }
         }
         redb::Error::TableTypeMismatch { table, .. } | redb::Error::TableIsMultimap(table) => {
@@ -53,4 +55,14 @@ pub(super) fn explain(path: &Path, doing: &'static str, error: impl Into<redb::E
         }
         other => DiskError::Io { path, doing, cause: other.to_string() },
     }
+}
+
+/// Calls redb. It reports most damage as an error, but meets some of it as a broken assumption, which must not end the program.
+pub(super) fn guarded<T>(path: &Path, call: impl FnOnce() -> Result<T, DiskError>) -> Result<T, DiskError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|cause| {
+        let text = cause.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| cause.downcast_ref::<String>().map(String::as_str));
+        let cause = text.unwrap_or("unreadable").to_owned();
+        Err(DiskError::Damaged { path: path.to_owned(), cause })
+    })
 }

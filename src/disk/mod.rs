@@ -4,6 +4,8 @@
 //! durable together; whoever purges the log or hands out a snapshot flushes first. A crash brings back the last flush.
 
 mod database;
+#[cfg(test)]
+mod disk_tests;
 mod error;
 mod reader;
 mod transfer;

@@ -4,10 +4,10 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use redb::{ReadOnlyTable, ReadTransaction};
+use redb::{AccessGuard, ReadOnlyTable, ReadTransaction};
 
 use super::database::{Database, definition};
-use super::error::DiskError;
+use super::error::{DiskError, guarded};
 use crate::kv::tables::Visit;
 use crate::kv::{Table, Tables, TablesError};
 
@@ -47,17 +47,25 @@ impl Snapshot {
         reverse: bool,
         visit: &mut TryVisit<'_, E>,
     ) -> Result<(), E> {
-        let failed = |error| E::from(self.database.explain("read a table", error));
         if empty(from, to) {
             return Ok(());
         }
-        let mut range = self.open(table)?.range::<&[u8]>((from, to)).map_err(failed)?;
+        let failed = |error| self.database.explain("read a table", error);
+        let path = self.database.path();
+        let mut range = guarded(path, || self.open(table)?.range::<&[u8]>((from, to)).map_err(failed))?;
         loop {
-            let next = if reverse { range.next_back() } else { range.next() };
-            let Some(entry) = next else {
+            // The values are looked at within the guard too: damage may show only there.
+            let next = guarded(path, || {
+                let next = if reverse { range.next_back() } else { range.next() };
+                let entry = next.transpose().map_err(failed)?;
+                let readable = |(key, value): &(AccessGuard<_>, AccessGuard<_>)| {
+                    let _: (&[u8], &[u8]) = (key.value(), value.value());
+                };
+                Ok(entry.inspect(readable))
+            })?;
+            let Some((key, value)) = next else {
                 return Ok(());
             };
-            let (key, value) = entry.map_err(failed)?;
             if visit(key.value(), value.value())?.is_break() {
                 return Ok(());
             }
@@ -67,8 +75,10 @@ impl Snapshot {
 
 impl Tables for Snapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, TablesError> {
-        let found = self.open(table)?.get(key).map_err(|error| self.database.explain("read a table", error))?;
-        Ok(found.map(|guard| Bytes::copy_from_slice(guard.value())))
+        Ok(guarded(self.database.path(), || {
+            let found = self.open(table)?.get(key).map_err(|error| self.database.explain("read a table", error))?;
+            Ok(found.map(|guard| Bytes::copy_from_slice(guard.value())))
+        })?)
     }
 
     fn scan(

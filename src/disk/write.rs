@@ -10,7 +10,7 @@ use bytes::Bytes;
 use redb::WriteTransaction;
 
 use super::database::{Database, IN_USE_KEY, OWN, definition};
-use super::error::DiskError;
+use super::error::{DiskError, guarded};
 use super::reader::{Snapshot, empty, slot};
 use crate::kv::tables::Visit;
 use crate::kv::{Table, Tables, TablesError, TablesMut};
@@ -38,7 +38,9 @@ impl WriteTxn {
         let mut grown = 0;
         for (table, changes) in Table::ALL.into_iter().zip(&changes) {
             if !changes.is_empty() {
-                grown += write(&txn, table, changes).map_err(|error| database.explain("write a table", error))?;
+                grown += guarded(database.path(), || {
+                    write(&txn, table, changes).map_err(|error| database.explain("write a table", error))
+                })?;
             }
         }
         let in_use = database.inner.in_use.load(Ordering::Relaxed);

@@ -357,6 +357,20 @@ fn compaction_keeps_what_can_be_read() {
     assert_eq!(store.refused(compact(8)), KvError::FutureRevision);
     store.ok(compact(5));
     assert_eq!(store.refused(compact(5)), KvError::Compacted { revision: 5 });
+    let history_from = |store: &Bench, from_revision| {
+        let request = HistoryRequest {
+            space: Space::User,
+            key: Bytes::from_static(b"\0"),
+            range_end: Bytes::from_static(b"\0"),
+            from_revision,
+            events_max: 100,
+            changes_max: 100,
+        };
+        history(&store.tables, &request).unwrap()
+    };
+    let rest = history_from(&store, 5).unwrap();
+    let prevs: Vec<bool> = rest.events.iter().map(|event| event.prev.is_some()).collect();
+    assert_eq!(prevs, [false, false, true], "the mark hides what was before it");
     let past = RangeRequest { revision: 4, ..everything() };
     assert_eq!(store.range(&past), Err(KvError::Compacted { revision: 5 }));
     while compact_step(&mut store.tables, Space::User, 1).unwrap().more {}
@@ -368,16 +382,8 @@ fn compaction_keeps_what_can_be_read() {
     assert_eq!(store.all(7), ["a=3", "c=1"]);
     assert_eq!(store.tables.0[&Table::Revisions].len(), 2);
     assert_eq!(store.tables.0[&Table::Keys].len(), 2);
-    let at = |from_revision| HistoryRequest {
-        space: Space::User,
-        key: Bytes::from_static(b"\0"),
-        range_end: Bytes::from_static(b"\0"),
-        from_revision,
-        events_max: 100,
-        changes_max: 100,
-    };
-    assert_eq!(history(&store.tables, &at(6)).unwrap(), Err(HistoryCompacted { compacted: 7 }));
-    let rest = history(&store.tables, &at(7)).unwrap().unwrap();
+    assert_eq!(history_from(&store, 6), Err(HistoryCompacted { compacted: 7 }));
+    let rest = history_from(&store, 7).unwrap();
     assert_eq!(rest.events.len(), 1);
     assert_eq!(rest.through, 7);
 }

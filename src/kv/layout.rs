@@ -12,8 +12,8 @@
 //! | `Meta` | `marks` | `state::Marks`: revisions, compaction marks, v2 index, log position, checksum |
 //! | `Meta` | `compacted-through-SPACE` | main `u64` up to which the space's compaction has removed what it may |
 //!
-//! Integers in keys are big-endian, so that tables are in the order of their numbers. Records are a version byte and
-//! postcard. A read of the newest is a scan of `Keys` and one lookup in `Revisions` for each value; a read of the past
+//! Integers in keys are big-endian, so that tables are in the order of their numbers. Records are a version byte,
+//! postcard and a CRC-32, so that a value that the disk has changed is never served. A read of the newest is a scan of `Keys` and one lookup in `Revisions` for each value; a read of the past
 //! walks each key's chain of changes back to its revision. A deleted key keeps its `Head` (version 0) until compaction.
 
 use std::ops::Bound;
@@ -125,22 +125,30 @@ impl Change<&[u8]> {
     }
 }
 
-/// Appends `record` behind its version byte.
+/// A record as bytes: version byte, postcard, CRC-32 of both.
 pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, TablesError> {
     let mut out = Vec::with_capacity(96);
     out.push(RECORD_VERSION);
-    postcard::to_extend(record, out).map_err(|error| TablesError(format!("a record cannot be encoded: {error}")))
+    let mut out = postcard::to_extend(record, out)
+        .map_err(|error| TablesError(format!("a record cannot be encoded: {error}")))?;
+    let crc = crc32fast::hash(&out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    Ok(out)
 }
 
 /// Reads what [`encode`] wrote. `what` names the record in the error.
 pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &str) -> Result<T, TablesError> {
-    match bytes.split_first() {
-        Some((&RECORD_VERSION, body)) => postcard::from_bytes(body)
-            .map_err(|error| TablesError(format!("{what} is damaged ({error}): restore this member from its peers"))),
+    let damaged = |cause: &str| TablesError(format!("{what} is damaged ({cause}): restore this member from its peers"));
+    let (record, crc) = bytes.split_last_chunk().ok_or_else(|| damaged("cut short"))?;
+    if crc32fast::hash(record) != u32::from_le_bytes(*crc) {
+        return Err(damaged("wrong checksum"));
+    }
+    match record.split_first() {
+        Some((&RECORD_VERSION, body)) => postcard::from_bytes(body).map_err(|error| damaged(&error.to_string())),
         Some((version, _)) => Err(TablesError(format!(
             "{what} has format {version}, this program knows {RECORD_VERSION}: use the program that wrote it"
         ))),
-        None => Err(TablesError(format!("{what} is empty: restore this member from its peers"))),
+        None => Err(damaged("empty")),
     }
 }
 
@@ -263,4 +271,31 @@ pub(super) fn value_at<T: Tables + ?Sized>(tables: &T, space: Space, at: At) -> 
     };
     let change = decode_change(&record)?;
     Ok((change.version > 0).then(|| change.key_value(at, &record)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_changed_or_cut_record_is_refused() {
+        let head = Head { version: 7, lease: LeaseId(9), ..Head::default() };
+        let bytes = encode(&head).unwrap();
+        assert_eq!(decode::<Head>(&bytes, "it"), Ok(head));
+        for at in 0..bytes.len() {
+            assert!(decode::<Head>(&bytes[..at], "it").is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1 << bit;
+                assert!(decode::<Head>(&bytes, "it").is_err(), "bit {bit} of byte {at}");
+            }
+        }
+        let mut other = bytes[..bytes.len() - 4].to_vec();
+        other[0] = RECORD_VERSION + 1;
+        other.extend_from_slice(&crc32fast::hash(&other).to_le_bytes());
+        let error = decode::<Head>(&other, "it").unwrap_err().to_string();
+        assert!(error.contains("it has format 2, this program knows 1"), "{error}");
+    }
 }

@@ -14,6 +14,10 @@ mod layout;
 mod lease;
 #[cfg(test)]
 pub(crate) mod mem;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+pub(crate) mod random_ops;
 mod read;
 mod state;
 mod stop;

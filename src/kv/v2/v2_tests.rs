@@ -234,6 +234,10 @@ fn v3_keys_are_v2_nodes_where_they_are_paths() {
     assert_eq!(store.v2("/a", None, delete(true, false)), "delete /a/ c17 m18 was /a/ c17 m17");
     assert_eq!(store.get("/a", false), "100 /a @18");
     assert_eq!(store.all(0), ["/_h/k=v", "/a-b=v", "/c/=v", "plain=v"]);
+    store.put("/p/a", "file");
+    store.put("/p/a/x", "1");
+    store.v2("/p/a", None, delete(true, false));
+    assert_eq!(store.get("/p", true), "get /p/ c19 m19");
 }
 
 #[test]
