@@ -143,7 +143,7 @@ fn task_for(unit: &Wanted, local: &Local, load: &mut Vec<UnitFile>) -> Option<Ta
     let same_text = local.held.as_ref().is_some_and(|h| h.hash == file.hash);
     if !same_text {
         // A text that was refused is neither tried again nor worth stopping the old one for.
-        if local.refused.as_ref().is_some_and(|(hash, _)| *hash == file.hash) || local.is_stopping() {
+        if local.refused.as_ref().is_some_and(|load| load.hash == file.hash) || local.is_stopping() {
             return None;
         }
         if local.is_running() {

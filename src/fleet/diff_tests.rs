@@ -142,6 +142,63 @@ fn a_refused_text_is_not_tried_again_and_shown() {
     assert_eq!(words(&diff(&[want("a", "good", 1)], &memory, 0).unwrap())[0], "load a#good");
     memory.retain_wanted(|_| false);
     assert_eq!(memory, Memory::default());
+    // A reason that passes: tried again, but not at once.
+    let passing = ExecutorError::Failed { unit: "a".into(), doing: "loading".into(), reason: "D-Bus is gone".into() };
+    memory.loaded("a", "good", Err(&passing));
+    assert_eq!(diff(&[want("a", "good", 1)], &memory, 0).unwrap(), []);
+    memory.retry();
+    assert_eq!(words(&diff(&[want("a", "good", 1)], &memory, 0).unwrap())[0], "load a#good");
+}
+
+#[test]
+fn answers_and_changes_in_any_order() {
+    let mut memory = Memory::default();
+    let told = |active: &str| StateChange { name: "a".into(), state: Some(state(active)) };
+    assert!(!memory.changed(&told("active")));
+    let load = diff(&[want("a", "h", 1)], &memory, 0).unwrap();
+    memory.issued(&load[0]);
+    // It ran already, and that is told before the load is answered.
+    memory.changed(&told("active"));
+    memory.retain_wanted(|_| false);
+    assert_eq!(diff(&[want("a", "h", 1)], &memory, 0).unwrap(), []);
+    memory.loaded("a", "h", Ok(()));
+    assert!(memory.units["a"].is_running());
+    // A stop whose effect is told before its answer, and the unload that follows at once.
+    let stop = diff(&[want("a", "new", 2)], &memory, 0).unwrap();
+    memory.issued(&stop[0]);
+    memory.changed(&told("inactive"));
+    let unload = diff(&[], &memory, 0).unwrap();
+    memory.issued(&unload[0]);
+    memory.answered(&stop[0], Ok(()));
+    assert_eq!(memory.units["a"].in_flight, Some(TaskKind::Unload));
+    let late = ExecutorError::TimedOut { doing: "unloading a".into(), waited: std::time::Duration::from_secs(1) };
+    memory.answered(&unload[0], Err(&late));
+    // Not again at once, or a failing unit would keep the machine busy.
+    assert_eq!(diff(&[], &memory, 0).unwrap(), []);
+    memory.retry();
+    assert_eq!(words(&diff(&[], &memory, 0).unwrap()), ["unload a NotWantedHere"]);
+    memory.issued(&unload[0]);
+    let gone = ExecutorError::NotLoaded { unit: "a".into() };
+    memory.answered(&unload[0], Err(&gone));
+    assert_eq!(memory, Memory::default());
+    memory.answered(&unload[0], Ok(()));
+    assert_eq!(memory, Memory::default());
+}
+
+#[test]
+fn a_stop_that_fails_is_tried_again_and_forgets_nothing() {
+    let mut memory = remember("h", "active", Launched::At(3));
+    let halted = Wanted { desired: DesiredState::Loaded, ..want("a", "h", 3) };
+    let error = ExecutorError::Failed { unit: "a".into(), doing: "stopping".into(), reason: "no answer".into() };
+    for wanted in [halted, want("a", "h", 4)] {
+        let stop = diff(std::slice::from_ref(&wanted), &memory, 0).unwrap();
+        memory.issued(&stop[0]);
+        memory.answered(&stop[0], Err(&error));
+        assert_eq!(diff(std::slice::from_ref(&wanted), &memory, 0).unwrap(), []);
+        memory.retry();
+        assert_eq!(diff(&[wanted], &memory, 0).unwrap(), stop);
+        assert_eq!(memory.units["a"].problem.as_deref(), Some("a: stopping: no answer"));
+    }
 }
 
 #[test]

@@ -28,12 +28,27 @@ pub struct Local {
     /// What the executor has under this name; `None`: nothing.
     pub held: Option<LocalHeld>,
     pub launched: Launched,
-    /// A task that was handed over and whose effect has not been seen.
+    /// A task that was handed over and whose effect has not been seen, or that failed and waits for [`Memory::retry`].
     pub in_flight: Option<TaskKind>,
-    /// The hash of a text that the executor refused, and its words: not tried again until the text changes.
-    pub refused: Option<(String, String)>,
+    /// A load that came to nothing: not tried again until the text changes, or [`Memory::retry`].
+    pub refused: Option<RefusedLoad>,
     /// What went wrong last, to be shown.
     pub problem: Option<String>,
+    /// The task in flight has failed.
+    pub(super) failed: bool,
+    /// A state that was told before the load was answered.
+    pub(super) early: Option<ActiveState>,
+}
+
+/// Why a text was not loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedLoad {
+    /// Of the text.
+    pub hash: String,
+    /// The executor's words.
+    pub problem: String,
+    /// Not the text's fault: another try may do.
+    pub passing: bool,
 }
 
 /// The text's hash and the state.
@@ -73,18 +88,16 @@ impl Memory {
     /// A task is about to be handed to the executor ([`Task::Adopt`]: is noted).
     pub fn issued(&mut self, task: &Task) {
         let kind = task.kind();
+        if let Some(name) = task.name() {
+            self.local(name).failed = false;
+        }
         match task {
             Task::Load { units } => {
                 for unit in units {
                     self.local(&unit.name).in_flight = Some(kind);
                 }
             }
-            Task::Unload { name, .. } => self.local(name).in_flight = Some(kind),
-            Task::Stop { name, .. } => {
-                let local = self.local(name);
-                local.in_flight = Some(kind);
-                local.launched = Launched::No;
-            }
+            Task::Unload { name, .. } | Task::Stop { name, .. } => self.local(name).in_flight = Some(kind),
             Task::Start { name, launch, .. } => {
                 let local = self.local(name);
                 local.in_flight = Some(kind);
@@ -98,17 +111,24 @@ impl Memory {
     /// The executor's answer about one unit of a load.
     pub fn loaded(&mut self, name: &str, hash: &str, result: Result<(), &ExecutorError>) {
         let local = self.local(name);
-        local.in_flight = None;
+        if local.in_flight == Some(TaskKind::Load) {
+            local.in_flight = None;
+        }
+        let early = local.early.take();
         match result {
             Ok(()) => {
-                let state = local.held.take().map(|h| h.state);
+                let state = early.or(local.held.take().map(|h| h.state));
                 local.held = Some(LocalHeld { hash: hash.to_owned(), state: state.unwrap_or_else(just_loaded) });
                 local.launched = Launched::No;
                 local.refused = None;
                 local.problem = None;
             }
             Err(error) => {
-                local.refused = Some((hash.to_owned(), error.to_string()));
+                local.refused = Some(RefusedLoad {
+                    hash: hash.to_owned(),
+                    problem: error.to_string(),
+                    passing: !matches!(error, ExecutorError::Unsupported { .. }),
+                });
                 local.problem = Some(error.to_string());
             }
         }
@@ -118,16 +138,30 @@ impl Memory {
     /// done, whatever came of it: it is not repeated.
     pub fn answered(&mut self, task: &Task, result: Result<(), &ExecutorError>) {
         let Some(name) = task.name() else { return };
-        let local = self.local(name);
+        let Some(local) = self.units.get_mut(name) else {
+            return;
+        };
+        // Another task may be under way by now: what this one changed can be seen before its answer.
+        let awaited = local.in_flight == Some(task.kind());
         match (task.kind(), result) {
             (TaskKind::Unload, Err(ExecutorError::NotLoaded { .. })) => self.forget(name),
-            // Nothing to wait for: a no-op, or its change came before the answer. An unload is over when the executor
-            // tells that the unit is gone.
-            (TaskKind::Start, Ok(())) => local.in_flight = None,
-            (TaskKind::Stop, Ok(())) if !local.is_running() => local.in_flight = None,
+            // An unload is over when the executor tells that the unit is gone, a stop when it is down.
+            (TaskKind::Unload, Ok(())) => {}
+            (TaskKind::Stop, Ok(())) if local.is_running() => {
+                if awaited {
+                    local.launched = Launched::No;
+                }
+            }
+            (kind, Ok(())) | (kind @ TaskKind::Start, Err(_)) if awaited => {
+                if kind == TaskKind::Stop {
+                    local.launched = Launched::No;
+                }
+                local.in_flight = None;
+                local.problem = result.err().map(ToString::to_string);
+            }
             (_, Ok(())) => {}
             (_, Err(error)) => {
-                local.in_flight = None;
+                local.failed = awaited;
                 local.problem = Some(error.to_string());
             }
         }
@@ -145,12 +179,16 @@ impl Memory {
             return false;
         };
         let Some(held) = &mut local.held else {
+            // The load that makes the unit known has not been answered yet.
+            local.early = Some(state.clone());
             return false;
         };
         let changed = held.state != *state;
         held.state = state.clone();
         if local.in_flight == Some(TaskKind::Stop) && !local.is_running() {
             local.in_flight = None;
+            local.failed = false;
+            local.launched = Launched::No;
         }
         changed
     }
@@ -160,9 +198,19 @@ impl Memory {
         self.acted = self.acted.max(generation);
     }
 
-    /// Drops what is remembered of units that are neither held nor wanted, such as refusals.
+    /// Some time has passed: what failed for a reason that may have passed too can be tried again.
+    pub fn retry(&mut self) {
+        for local in self.units.values_mut() {
+            local.refused.take_if(|refused| refused.passing);
+            if std::mem::take(&mut local.failed) {
+                local.in_flight = None;
+            }
+        }
+    }
+
+    /// Drops what is remembered of units that are neither held nor wanted nor being loaded, such as refusals.
     pub fn retain_wanted(&mut self, is_wanted: impl Fn(&str) -> bool) {
-        self.units.retain(|name, local| local.held.is_some() || is_wanted(name));
+        self.units.retain(|name, local| local.held.is_some() || local.in_flight.is_some() || is_wanted(name));
     }
 
     /// The operations that bring this machine's published states to what is remembered; any division into transactions
@@ -221,11 +269,11 @@ impl Local {
                 launched,
                 problem: self.problem.clone(),
             }),
-            (None, Some((hash, problem))) => Some(UnitState {
-                hash: hash.clone(),
+            (None, Some(load)) => Some(UnitState {
+                hash: load.hash.clone(),
                 state: (&refused()).into(),
                 launched: 0,
-                problem: Some(problem.clone()),
+                problem: Some(load.problem.clone()),
             }),
             (None, None) => None,
         }

@@ -45,7 +45,7 @@ struct Desk<'a> {
     agent: &'a Agent,
     memory: Memory,
     tasks: JoinSet<Done>,
-    /// Set after a failure: nothing is tried again before.
+    /// Set after a failure: what failed is tried again then.
     retry_at: Option<Instant>,
     publishing: bool,
     /// Own writes up to here are not in the followed cluster yet; until they are, nothing is compared with it.
@@ -98,7 +98,10 @@ impl Agent {
                 }
                 Some(done) = desk.tasks.join_next() => desk.take_in(done),
                 Ok(()) = lease.changed() => desk.publish_all = true,
-                () = pause(desk.retry_at) => desk.retry_at = None,
+                () = pause(desk.retry_at) => {
+                    desk.retry_at = None;
+                    desk.memory.retry();
+                }
             }
         }
     }
@@ -115,9 +118,6 @@ async fn pause(at: Option<Instant>) {
 impl Desk<'_> {
     /// Works out what is to be done now and hands it to the executor, each task by itself.
     fn hand_out(&mut self, cluster: &Cluster) {
-        if self.retry_at.is_some() {
-            return;
-        }
         let wanted = wanted(cluster, &self.agent.machine);
         let generation = cluster.head.generation;
         let tasks = match diff(&wanted, &self.memory, generation) {
@@ -175,6 +175,9 @@ impl Desk<'_> {
             Ok(Done::Loaded(results)) => {
                 for (unit, result) in results {
                     self.report(&unit.name, &result);
+                    if result.is_err() {
+                        self.try_later();
+                    }
                     self.memory.loaded(&unit.name, &unit.hash, result.as_ref().copied());
                 }
             }
