@@ -6,6 +6,8 @@
 mod authority;
 mod body;
 mod connection;
+#[cfg(feature = "scheduler")]
+pub mod fleet;
 mod http;
 mod info;
 pub mod status;
@@ -27,6 +29,9 @@ use crate::base::limits::DOORS_CLOSE_MS_MAX;
 use crate::base::{Clock, ClusterId, MemberId, Random};
 use crate::kv::Store;
 
+/// HTTP paths and who answers them.
+pub type Routes = axum::Router;
+
 /// What the doors need to answer.
 pub struct Services {
     pub store: Arc<dyn Store>,
@@ -34,7 +39,7 @@ pub struct Services {
     /// Where lease ids come from.
     pub random: Arc<dyn Random>,
     /// Further HTTP paths (fleet's, for example), without a fallback of their own.
-    pub routes: axum::Router,
+    pub routes: Routes,
 }
 
 /// Where clients come in.

@@ -6,6 +6,10 @@
 use hyper::StatusCode;
 use tonic::{Code, Status};
 
+#[cfg(feature = "scheduler")]
+use super::fleet::Failure;
+#[cfg(feature = "scheduler")]
+use crate::fleet::{executor::ExecutorError, inspect::InspectError};
 use crate::kv::{KvError, StoreError};
 
 /// A refusal of the state machine as gRPC.
@@ -130,6 +134,29 @@ pub fn v2(code: u16) -> (&'static str, StatusCode) {
         V2_WATCHER_CLEARED => ("watcher is cleared due to etcd recovery", BAD),
         V2_INDEX_CLEARED => ("The event in requested index is outdated and cleared", BAD),
         _ => ("Raft Internal Error", StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// The HTTP status of a failure of fleet's API.
+#[cfg(feature = "scheduler")]
+pub(super) fn fleet(failure: &Failure) -> StatusCode {
+    match failure {
+        Failure::Bad(_) => StatusCode::BAD_REQUEST,
+        Failure::NotFound(_) => StatusCode::NOT_FOUND,
+        Failure::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+        Failure::Conflict(_) => StatusCode::CONFLICT,
+        Failure::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Failure::Store(StoreError::Refused(_)) => StatusCode::BAD_REQUEST,
+        Failure::Store(_) | Failure::Contended { .. } | Failure::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Inspect(InspectError::NoSuchMachine(_)) => StatusCode::NOT_FOUND,
+        Failure::Inspect(InspectError::Unreachable { .. }) => StatusCode::BAD_GATEWAY,
+        Failure::Inspect(InspectError::TimedOut { .. }) => StatusCode::GATEWAY_TIMEOUT,
+        Failure::Inspect(InspectError::Executor(error)) => match error {
+            ExecutorError::NotLoaded { .. } => StatusCode::NOT_FOUND,
+            ExecutorError::Unsupported { .. } => StatusCode::BAD_REQUEST,
+            ExecutorError::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
+            ExecutorError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        },
     }
 }
 

@@ -160,3 +160,23 @@ pub const FLEET_WRITE_ATTEMPTS_MAX: usize = 16;
 pub const FLEET_VIEW_WAIT_MS_MAX: u64 = 1_000;
 /// Batches of changes that a reader of the watch may have waiting before its stream ends.
 pub const FLEET_FEED_BATCHES_MAX: usize = 4_096;
+/// One operation in the log, whoever asked for it.
+pub const OP_BYTES_MAX: usize = 8 << 20;
+/// How long one call of systemd over D-Bus may take; it answers nobody while it reloads its configuration.
+pub const SYSTEMD_CALL_MS_MAX: u64 = 25_000;
+/// How long a connection to the system bus may take to come about.
+pub const SYSTEMD_CONNECT_MS_MAX: u64 = 5_000;
+/// How long a call waits for a systemd that is away, as while its bus restarts, before it fails.
+pub const SYSTEMD_AWAY_MS_MAX: u64 = 5_000;
+/// Pauses between attempts to reach systemd: the first, and the longest.
+pub const SYSTEMD_BACKOFF_MS_MIN: u64 = 50;
+pub const SYSTEMD_BACKOFF_MS_MAX: u64 = 5_000;
+/// Messages of the bus that may wait for the watcher before reading from the socket pauses.
+pub const SYSTEMD_QUEUE_MESSAGES_MAX: usize = 4_096;
+/// How long a unit is given to stop besides what its own time-outs allow, and whatever they allow.
+pub const SYSTEMD_STOP_MARGIN_MS: u64 = 10_000;
+pub const SYSTEMD_STOP_MS_MAX: u64 = 3_600_000;
+/// How long `systemctl status` may take.
+pub const SYSTEMCTL_MS_MAX: u64 = 10_000;
+/// What is kept of the output of `systemctl status`, or of what `journalctl` complains about.
+pub const SYSTEMCTL_OUTPUT_BYTES_MAX: usize = 1 << 20;

@@ -18,7 +18,7 @@ pub(in crate::api) enum Failure {
     #[error("{0}")]
     Method(&'static str),
     #[error("{0}")]
-    Conflict(&'static str),
+    Conflict(String),
     #[error("{0}")]
     MediaType(String),
     /// What scripts look for in fleet's words, then what is really the matter.

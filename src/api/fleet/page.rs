@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn pages_are_cut_as_fleet_cuts_them() {
-        let cases = [(0, 1, 0, false), (99, 1, 99, false), (100, 1, 100, true), (100, 2, 0, false), (250, 2, 100, true)];
+        let cases =
+            [(0, 1, 0, false), (99, 1, 99, false), (100, 1, 100, true), (100, 2, 0, false), (250, 2, 100, true)];
         for (items, page, expected, more) in cases {
             let (cut, next) = cut(0..items, page);
             assert_eq!(cut.len(), expected, "{items} items, page {page}");

@@ -22,12 +22,12 @@ impl Query {
     }
 
     /// All values of a name.
-    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub fn values<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The first value of a name, if it is not empty.
-    pub fn value(&self, name: &str) -> Option<&str> {
+    pub fn value<'a>(&'a self, name: &str) -> Option<&'a str> {
         self.values(name).next().filter(|value| !value.is_empty())
     }
 

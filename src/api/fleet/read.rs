@@ -1,0 +1,72 @@
+//! Lists and single entities: machines, units, states, and why a unit fits where.
+
+use axum::response::Response;
+
+use super::model::{Explanation, Page, Verdict};
+use super::query::Query;
+use super::{Api, Failure, ok, page};
+use crate::base::MachineId;
+use crate::fleet::{Cluster, explain, wire};
+
+impl Api {
+    /// `GET machines`
+    pub(super) async fn machines(&self, query: &Query) -> Result<Response, Failure> {
+        let page = page::asked(query)?;
+        let all = self.view.read(wire::machines).await?;
+        let (machines, next_page_token) = page::cut(all.into_iter(), page);
+        Ok(ok(&Page { machines, next_page_token, ..Page::default() }))
+    }
+
+    /// `GET units`
+    pub(super) async fn units(&self, query: &Query) -> Result<Response, Failure> {
+        let page = page::asked(query)?;
+        let all = self.view.read(wire::units).await?;
+        let (units, next_page_token) = page::cut(all.into_iter(), page);
+        Ok(ok(&Page { units, next_page_token, ..Page::default() }))
+    }
+
+    /// `GET units/NAME`
+    pub(super) async fn unit(&self, name: &str) -> Result<Response, Failure> {
+        let unit = self.view.read(|cluster| wire::unit(cluster, name)).await?;
+        unit.map(|unit| ok(&unit)).ok_or_else(Failure::no_unit)
+    }
+
+    /// `GET state`
+    pub(super) async fn states(&self, query: &Query) -> Result<Response, Failure> {
+        let page = page::asked(query)?;
+        let machine = query.value("machineID").map(|id| MachineId(id.to_owned()));
+        let read = |cluster: &Cluster| wire::states(cluster, query.value("unitName"), machine.as_ref());
+        let all = self.view.read(read).await?;
+        let (states, next_page_token) = page::cut(all.into_iter(), page);
+        Ok(ok(&Page { states, next_page_token, ..Page::default() }))
+    }
+
+    /// `GET state/NAME`: of a unit on several machines the first; of one that moves, where it is to be.
+    pub(super) async fn state(&self, name: &str) -> Result<Response, Failure> {
+        let read = |cluster: &Cluster| {
+            let target = cluster.schedule.get(name).map(|at| &at.machine);
+            let there = target.and_then(|machine| wire::states(cluster, Some(name), Some(machine)).into_iter().next());
+            there.or_else(|| wire::states(cluster, Some(name), None).into_iter().next())
+        };
+        let state = self.view.read(read).await?;
+        state.map(|state| ok(&state)).ok_or_else(|| Failure::NotFound("unit state does not exist".to_owned()))
+    }
+
+    /// `GET explain/NAME`
+    pub(super) async fn explain(&self, name: &str) -> Result<Response, Failure> {
+        let read = |cluster: &Cluster| explain(cluster, name).map(|verdicts| told(cluster, name, verdicts));
+        let explanation = self.view.read(read).await?;
+        explanation.map(|explanation| ok(&explanation)).ok_or_else(Failure::no_unit)
+    }
+}
+
+fn told(cluster: &Cluster, name: &str, verdicts: Vec<(MachineId, Result<usize, crate::fleet::Reason>)>) -> Explanation {
+    let verdict = |(id, verdict): (MachineId, Result<usize, crate::fleet::Reason>)| Verdict {
+        fits: verdict.is_ok(),
+        primary_ip: cluster.machines.get(&id).map(|machine| machine.primary_ip.clone()).unwrap_or_default(),
+        machine_id: id.0,
+        units: verdict.as_ref().ok().copied(),
+        reason: verdict.err().map(|reason| reason.to_string()).unwrap_or_default(),
+    };
+    Explanation { machines: verdicts.into_iter().map(verdict).collect(), unit: name.to_owned() }
+}
