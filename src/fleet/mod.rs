@@ -8,9 +8,9 @@ pub mod executor;
 pub mod inspect;
 pub mod layout;
 pub mod memory;
+pub mod metadata;
 pub mod operations;
 pub mod plan;
-pub mod presence;
 pub mod reason;
 pub mod table;
 #[cfg(test)]

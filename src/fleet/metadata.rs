@@ -1,45 +1,10 @@
-//! How a machine makes itself known, and how its metadata is changed at run time.
+//! How a machine's metadata is changed at run time.
 
 use std::collections::BTreeMap;
 
-use super::cluster::Cluster;
 use super::layout::{Key, encode};
-use super::types::Machine;
 use crate::base::{LeaseId, MachineId};
 use crate::kv::TxnRequest;
-
-/// Another node, with data of its own, is present under this machine-id.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "machine-id {id} is taken: a node at {address:?} (owner {owner}) is present under it; give each machine an /etc/machine-id of its own (systemd-machine-id-setup)"
-)]
-pub struct DuplicateMachine {
-    pub id: MachineId,
-    pub address: String,
-    pub owner: String,
-}
-
-/// The transaction that announces a machine under its lease. It succeeds only if the key is as the cluster has it.
-///
-/// # Errors
-/// [`DuplicateMachine`] while another owner's key lives. A key of the same owner is an earlier life of this node and is
-/// taken over: a node that crashed does not wait for its own lease to end.
-pub fn announce(cluster: &Cluster, machine: &Machine, lease: LeaseId) -> Result<TxnRequest, DuplicateMachine> {
-    let present = cluster.machines.get(&machine.id);
-    if let Some(other) = present.filter(|other| other.owner != machine.owner) {
-        return Err(DuplicateMachine {
-            id: machine.id.clone(),
-            address: other.primary_ip.clone(),
-            owner: other.owner.clone(),
-        });
-    }
-    let key = Key::Machine(machine.id.clone());
-    Ok(TxnRequest {
-        compare: vec![key.unchanged(cluster.mod_revision(&key))],
-        success: vec![key.put(encode(machine), lease)],
-        failure: Vec::new(),
-    })
-}
 
 /// One change of a machine's metadata, as fleet's `PATCH /machines` takes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,25 +72,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::testkit::{Store, id};
     use super::*;
-
-    fn machine(owner: &str) -> Machine {
-        Machine { id: id("m1"), owner: owner.into(), primary_ip: "10.0.0.1".into(), ..Machine::default() }
-    }
-
-    #[test]
-    fn a_machine_id_is_taken_by_one_owner_at_a_time() {
-        let mut store = Store::default();
-        let first = announce(&store.cluster(), &machine("n1"), LeaseId(1)).unwrap();
-        let rival = announce(&store.cluster(), &machine("n2"), LeaseId(2)).unwrap();
-        assert!(store.txn(&first));
-        assert!(!store.txn(&rival));
-        let error = announce(&store.cluster(), &machine("n2"), LeaseId(2)).unwrap_err();
-        assert!(error.to_string().starts_with("machine-id m1 is taken: a node at \"10.0.0.1\" (owner n1)"));
-        let again = announce(&store.cluster(), &machine("n1"), LeaseId(3)).unwrap();
-        assert!(store.txn(&again));
-        store.lose("m1");
-        assert!(announce(&store.cluster(), &machine("n2"), LeaseId(2)).is_ok());
-    }
 
     #[test]
     fn patch_machines() {
