@@ -1,0 +1,27 @@
+//! confd's resources as values: what to render from which keys, whether a file is in sync, and the function library.
+//!
+//! Follows confd 0.16 in its file formats, functions and log words; where it differs (`ls "/"`, `mode = "644"`, owner
+//! and group names), the item that differs says so. Nothing here touches a file, a clock or a network: facts from
+//! outside come through [`Outside`].
+
+mod functions;
+mod json;
+mod layout;
+mod md5;
+mod mode;
+mod pass;
+pub mod path;
+mod render;
+mod resource;
+mod select;
+mod time;
+mod view;
+
+pub use functions::{Outside, SrvRecord};
+pub use md5::{Md5, md5};
+pub use mode::show_mode;
+pub use pass::{DestFacts, Verdict, Wanted, compare};
+pub use render::{Rendered, SourceTemplate, command_line, quoted};
+pub use resource::{Identity, Mistake, Resource, parse_resources};
+pub use select::{Selection, cover, effective_prefix, range_of};
+pub use view::{Read, Reads, View};

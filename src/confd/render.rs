@@ -1,0 +1,82 @@
+//! A resource's template: parsed with the function library, executed over a view of the keys.
+
+use super::functions::{self, Library, Outside};
+use super::view::{Reads, View};
+use crate::gotemplate::{Budget, ExecError, Map, NoFunctions, ParseError, Template, Value, sprintf};
+
+/// Longest command line, and longest quoted command output.
+const COMMAND_BYTES_MAX: usize = 1 << 20;
+
+/// A parsed template that may be executed again and again.
+#[derive(Debug)]
+pub struct SourceTemplate(Template);
+
+/// What came of one execution. The reads are known in either case.
+#[derive(Debug)]
+pub struct Rendered {
+    pub result: Result<Vec<u8>, ExecError>,
+    pub reads: Reads,
+}
+
+impl SourceTemplate {
+    /// Parses a template. `name` is the file's own name; messages begin with it.
+    ///
+    /// # Errors
+    /// Go's message with the line.
+    pub fn parse(name: &str, text: &[u8]) -> Result<Self, ParseError> {
+        Template::parse(name, text, &functions::is_known).map(Self)
+    }
+
+    /// Renders over `view`, with facts from `outside`.
+    pub fn render(&self, view: &View, outside: &dyn Outside) -> Rendered {
+        let mut library = Library::new(view, outside);
+        let result = self.0.execute(&Value::Nil, &mut library, &Budget::default());
+        Rendered { result, reads: library.into_reads() }
+    }
+}
+
+/// A `check_cmd` with `{{.src}}` replaced by the staged file's path.
+///
+/// # Errors
+/// Go's message where the command is no template, or refers to what is not there.
+pub fn command_line(name: &str, text: &str, src: &str) -> Result<String, String> {
+    let template = Template::parse(name, text, &|_| false).map_err(|error| error.to_string())?;
+    let data = Value::Map(Map::any([("src", Value::from(src))]));
+    let budget = Budget { output_bytes: COMMAND_BYTES_MAX, ..Budget::default() };
+    let line = template.execute(&data, &mut NoFunctions, &budget).map_err(|error| error.to_string())?;
+    String::from_utf8(line).map_err(|_| format!("{name}: the command is not UTF-8"))
+}
+
+/// Bytes in quotes with Go's escapes, as `%q` prints them: how a command's output is logged.
+pub fn quoted(bytes: &[u8]) -> String {
+    let value = Value::string(bytes);
+    match sprintf(b"%q", &[value], COMMAND_BYTES_MAX) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) => format!("({error})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_check_command_is_a_template() {
+        let cases = [
+            ("nginx -t -c {{.src}}", "nginx -t -c /tmp/.x1"),
+            ("{{ .src }} {{.src}}", "/tmp/.x1 /tmp/.x1"),
+            ("true", "true"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(command_line("check_cmd", text, "/tmp/.x1").unwrap(), expected);
+        }
+        assert!(command_line("check_cmd", "{{.src", "/x").unwrap_err().contains("check_cmd:1"));
+        assert!(command_line("check_cmd", "{{getv \"/a\"}}", "/x").is_err());
+    }
+
+    #[test]
+    fn output_is_quoted_as_go_does() {
+        assert_eq!(quoted(b"a \"b\"\n\xff"), r#""a \"b\"\n\xff""#);
+    }
+}
