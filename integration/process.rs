@@ -25,16 +25,30 @@ impl Bench {
 
     /// An executor over the same units as every other one of this bench.
     fn executor(&self) -> ProcessExecutor {
-        ProcessExecutor::new(ProcessOptions {
-            state_dir: self.path().join("units"),
-            host: Host {
-                machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
-                hostname: "core-01".to_owned(),
-                boot_id: "b".repeat(32),
-            },
-            shim: vec![PathBuf::from(env!("CARGO_BIN_EXE_node")), PathBuf::from("__shim")],
-        })
-        .unwrap()
+        executor_in(self.path())
+    }
+}
+
+fn executor_in(dir: &Path) -> ProcessExecutor {
+    ProcessExecutor::new(ProcessOptions {
+        state_dir: dir.join("units"),
+        host: Host {
+            machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            hostname: "core-01".to_owned(),
+            boot_id: "b".repeat(32),
+        },
+        shim: vec![PathBuf::from(env!("CARGO_BIN_EXE_node")), PathBuf::from("__shim")],
+    })
+    .unwrap()
+}
+
+impl Drop for Bench {
+    /// Whatever a failed test left: shims that are told to end stop their units.
+    fn drop(&mut self) {
+        let path = self.path().to_str().unwrap().to_owned();
+        for pid in with_words(&path) {
+            let _ = std::process::Command::new("kill").arg(pid.to_string()).status();
+        }
     }
 }
 
@@ -98,11 +112,16 @@ fn alive(pid: u32) -> bool {
 }
 
 /// The processes that have `needle` on their command line.
-fn running(needle: &str) -> usize {
-    let holds = |path: PathBuf| {
-        std::fs::read(path.join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(needle))
+fn with_words(needle: &str) -> Vec<u32> {
+    let holds = |pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(needle))
     };
-    std::fs::read_dir("/proc").unwrap().filter(|e| holds(e.as_ref().unwrap().path())).count()
+    let names = std::fs::read_dir("/proc").unwrap().map(|e| e.unwrap().file_name());
+    names.filter_map(|name| name.to_str()?.parse().ok()).filter(holds).collect()
+}
+
+fn running(needle: &str) -> usize {
+    with_words(needle).len()
 }
 
 #[tokio::test]
@@ -228,7 +247,7 @@ async fn output_is_kept_and_followed() {
     let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
     assert!(made.success());
     let text = format!(
-        "[Service]\nExecStart=/bin/sh -c 'echo first; echo to stderr >&2; while read line < {0}; do echo got $line; done; exec sleep 1002'\nTimeoutStopSec=5\n",
+        "[Service]\nExecStart=/bin/sh -c 'echo first; echo to stderr >&2; exec 3<>{0}; while read line <&3; do echo got $line; done'\nTimeoutStopSec=5\n",
         fifo.display()
     );
     load(&executor, "chat.service", &text.replace("$line", "$$line")).await;
@@ -320,6 +339,7 @@ async fn exit_codes_mean_what_systemd_says() {
         ("no-dir.service", "WorkingDirectory=/no/such/dir\nExecStart=/bin/true\n".to_owned(), "failed"),
         ("no-user.service", "User=nobody-knows-me\nExecStart=/bin/true\n".to_owned(), "failed"),
         ("pre-fails.service", "ExecStartPre=/bin/false\nExecStart=/bin/sleep 1003\n".to_owned(), "failed"),
+        ("unmet.service", "ExecStart=/bin/sleep 1003\n[Unit]\nConditionPathExists=/no/where\n".to_owned(), "inactive"),
         ("skipped.service", "ExecCondition=/bin/false\nExecStart=/bin/sleep 1003\n".to_owned(), "inactive"),
         ("killed.service", "ExecStart=/bin/sh -c 'kill -9 $$$$'\n".to_owned(), "failed"),
         (
@@ -368,11 +388,12 @@ async fn a_stop_reaches_every_process() {
         "tree.service",
         &format!(
             "[Service]\nTimeoutStopSec=300ms\nExecStart=/bin/sh -c 'setsid sh -c \"sleep 1004; : {marker}\" & \
-             sh -c \"trap : TERM; while :; do sleep 0.05; done; : {marker}\" & echo up; wait'\n"
+             sh -c \"trap : TERM; echo deaf; while :; do sleep 0.05; done; : {marker}\" & echo up; wait'\n"
         ),
     )
     .await;
     executor.start("tree.service").await.unwrap();
+    until("deaf", async || journal(&executor, "tree.service").await.contains("deaf\n")).await;
     until("up", async || running(&marker) >= 4).await;
     executor.stop("tree.service").await.unwrap();
     wait(&executor, &[("tree.service", "failed", "failed")]).await;
@@ -623,4 +644,63 @@ async fn a_user_of_its_own() {
     let said = journal(&executor, "user.service").await;
     assert!(said.contains("nobody daemon 2 0077 77 nobody\n"), "{said}");
     executor.remove_all().await.unwrap();
+}
+
+/// Plays the node in a process of its own, for the test below: loads and starts units for as long as it is let.
+#[tokio::test]
+async fn node_to_be_killed() {
+    let Some(dir) = std::env::var_os("PROCESS_TEST_DIR") else {
+        return;
+    };
+    let executor = executor_in(Path::new(&dir));
+    let names: Vec<String> = (0..4).map(|n| format!("k{n}.service")).collect();
+    loop {
+        let text = "[Service]\nExecStart=/bin/sleep 1011\n";
+        let units = names.iter().map(|name| unit(name, text)).collect();
+        assert!(executor.load(units).await.iter().all(Result::is_ok));
+        for name in &names {
+            executor.start(name).await.unwrap();
+        }
+        for name in &names {
+            wait(&executor, &[(name, "active", "running")]).await;
+        }
+        executor.unload(&names[3]).await.unwrap();
+        executor.stop(&names[2]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_node_killed_at_any_moment_finds_the_truth() {
+    let bench = Bench::new();
+    let mut survivor = None;
+    for round in 0..12_u64 {
+        let mut node = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "node_to_be_killed", "--nocapture"])
+            .env("PROCESS_TEST_DIR", bench.path())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(5 + round * 17 % 120));
+        node.kill().unwrap();
+        node.wait().unwrap();
+        let next = bench.executor();
+        for held in next.adopt().await.unwrap() {
+            let dir = bench.path().join("units").join(&held.name);
+            let shims = running(&format!("{}\0", dir.canonicalize().unwrap().display()));
+            assert!(shims <= 2, "{}: {shims} shims", held.name);
+            next.start(&held.name).await.unwrap();
+            wait(&next, &[(&held.name, "active", "running")]).await;
+            until("one shim", async || running(&format!("{}\0", dir.canonicalize().unwrap().display())) == 1).await;
+        }
+        // One that nobody stops keeps its process from round to round.
+        if next.adopt().await.unwrap().iter().any(|held| held.name == "k0.service") {
+            let pid = main_pid(&next, "k0.service").await;
+            assert_eq!(*survivor.get_or_insert(pid), pid, "round {round}");
+        }
+    }
+    assert!(survivor.is_some());
+    let last = bench.executor();
+    last.remove_all().await.unwrap();
+    until("nothing left", async || running(bench.path().to_str().unwrap()) == 0).await;
 }

@@ -1,7 +1,9 @@
 //! The executor itself: which units there are, what is wished of them, what has become of it.
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -115,7 +117,8 @@ impl ProcessExecutor {
     /// # Errors
     /// The directory can neither be found nor made.
     pub fn new(mut options: ProcessOptions) -> io::Result<Self> {
-        std::fs::create_dir_all(&options.state_dir)?;
+        // Units' texts and outputs may hold secrets, and whoever reaches a shim's socket commands it.
+        DirBuilder::new().recursive(true).mode(0o700).create(&options.state_dir)?;
         options.state_dir = options.state_dir.canonicalize()?;
         let inner = Inner {
             shim: options.shim.clone().into(),
@@ -232,6 +235,7 @@ impl Inner {
             listener: Arc::clone(self),
             last: report.clone(),
             follow: false,
+            retries: 0,
         };
         tokio::spawn(keeper.run(wished, link));
         let entry = Entry {

@@ -10,6 +10,7 @@ use super::output::now;
 use super::processes;
 use super::protocol::{Order, Push, Report, loaded};
 use super::store::UnitDir;
+use crate::base::limits::SHIM_ATTEMPTS_MAX;
 
 /// What the executor wants of a unit's shim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Keeper<L> {
     pub listener: Arc<L>,
     pub last: Report,
     pub follow: bool,
+    /// How often a start was given to a new shim because the one before ended without taking it.
+    pub retries: usize,
 }
 
 impl<L: Listener> Keeper<L> {
@@ -60,7 +63,10 @@ impl<L: Listener> Keeper<L> {
 
     async fn grant(&mut self, wish: Wish, link: Option<Link>) -> Option<Link> {
         match (wish, link) {
-            (Wish::Start, link) => self.start(link).await,
+            (Wish::Start, link) => {
+                self.retries = 0;
+                self.start(link).await
+            }
             (Wish::Stop, Some(mut link)) => {
                 // Where this fails the shim is gone, which is noticed at the next reading.
                 let _ = link.order(|id| Order::Stop { id }).await;
@@ -102,7 +108,7 @@ impl<L: Listener> Keeper<L> {
             }
             Err(error) => {
                 tracing::error!(unit = self.name, %error, "cannot start the shim of a unit");
-                self.down(&format!("Its shim cannot be started: {error}"));
+                self.down(&format!("its shim cannot be started: {error}"));
                 None
             }
         }
@@ -133,7 +139,15 @@ impl<L: Listener> Keeper<L> {
             let _ = self.dir.write_report(&self.last);
         }
         self.listener.reported(&self.name, self.last.clone());
-        if again { self.start(None).await } else { None }
+        if !again {
+            return None;
+        }
+        self.retries += 1;
+        if self.retries > SHIM_ATTEMPTS_MAX {
+            self.down("its shim ends again and again before it takes the order to start");
+            return None;
+        }
+        self.start(None).await
     }
 
     /// The unit could not even be tried.

@@ -217,6 +217,8 @@ pub enum Event {
     Stop,
     /// The answer to [`Action::Begin`]: what the text says now.
     Begun(Box<Rules>),
+    /// Or that a condition of the unit is not met: it is left alone.
+    Unmet(String),
     /// The answers to [`Action::Spawn`].
     Spawned(u32),
     /// With the exit code that systemd gives the reason, for example 203 for a program that cannot be executed.
@@ -244,7 +246,7 @@ pub enum Action {
     Begin,
     /// Runs one command of a phase; answered by [`Event::Spawned`] or [`Event::SpawnFailed`] before anything else.
     Spawn { phase: Phase, index: usize },
-    /// Sends a signal to these processes and, with `group`, to every other process of the unit.
+    /// Sends a signal to these processes or, with `group`, to every process of the unit, these among them.
     Signal { number: i32, pids: Vec<u32>, group: bool },
     /// Finds the main process of a forking service: from its PID file, else by looking. Answered by [`Event::MainFound`].
     FindMain,
@@ -359,6 +361,11 @@ impl Machine {
             Event::Begun(rules) => {
                 self.rules = *rules;
                 self.enter_commands(State::Condition, Phase::Condition);
+            }
+            Event::Unmet(condition) => {
+                self.say(format!("Not started: {condition} is not met"));
+                self.state = State::Dead;
+                self.deadline = None;
             }
             Event::Spawned(pid) => self.on_spawned(pid),
             Event::SpawnFailed(code) => self.on_spawn_failed(code),

@@ -6,6 +6,7 @@
 //! by their directories. Decisions are pure (`machine`: one service; `jobs`: services among each other; `spec`: what a text
 //! asks for), the rest carries them out.
 
+mod conditions;
 mod doors;
 mod executor;
 mod fd;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use rustix::process::WaitOptions;
 
+use super::conditions;
 use super::doors::{Asked, Doors, serve};
 use super::journal::Journal;
 use super::launch::{self, Circumstances};
@@ -272,15 +273,18 @@ impl Shim {
         match action {
             Action::Begin => {
                 self.begin();
-                Some(Event::Begun(Box::new(self.spec.rules.clone())))
+                Some(match conditions::unmet(&self.spec.conditions) {
+                    Some(unmet) => Event::Unmet(unmet),
+                    None => Event::Begun(Box::new(self.spec.rules.clone())),
+                })
             }
             Action::Spawn { phase, index } => Some(self.spawn(phase, index)),
             Action::Signal { number, pids, group } => {
-                for pid in pids {
-                    processes::signal_and_wake(pid, number);
-                }
                 if group {
+                    // They are among them: nobody gets a signal twice.
                     processes::signal_descendants(std::process::id(), number);
+                } else {
+                    pids.into_iter().for_each(|pid| processes::signal_and_wake(pid, number));
                 }
                 None
             }

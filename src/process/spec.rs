@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::conditions::Condition;
 use super::machine::{ExitSet, Kind, Phase, Restart, Rules};
 use super::notify::Access;
 use super::spawn::Sink;
@@ -30,6 +31,7 @@ pub struct Spec {
     pub rules: Rules,
     pub commands: BTreeMap<Phase, Vec<Command>>,
     pub needs: Needs,
+    pub conditions: Vec<Condition>,
     /// `Environment=`, in order.
     pub environment: Vec<(String, String)>,
     /// `EnvironmentFile=`: path, and whether it may be missing.
@@ -174,10 +176,7 @@ impl Reader<'_> {
             }
             "Description" | "Documentation" | "DefaultDependencies" => return Ok(()),
             _ if name.starts_with("X-") => return Ok(()),
-            _ if name.starts_with("Condition") || name.starts_with("Assert") => {
-                self.not_honoured("Unit", name, ", taken as met");
-                return Ok(());
-            }
+            _ if name.starts_with("Condition") || name.starts_with("Assert") => return self.condition(name, value),
             _ => {
                 self.not_honoured("Unit", name, "");
                 return Ok(());
@@ -191,6 +190,21 @@ impl Reader<'_> {
             if !list.contains(&one) {
                 list.push(one);
             }
+        }
+        Ok(())
+    }
+
+    fn condition(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let expanded = self.specifiers.expand(value).map_err(|e| e.to_string())?;
+        if value.is_empty() {
+            // In systemd an empty value of any condition forgets them all.
+            let assertion = name.starts_with("Assert");
+            self.spec.conditions.retain(|condition| condition.name.starts_with("Assert") != assertion);
+            return Ok(());
+        }
+        match Condition::read(name, &expanded) {
+            Some(condition) => self.spec.conditions.push(condition),
+            None => self.not_honoured("Unit", name, ", taken as met"),
         }
         Ok(())
     }

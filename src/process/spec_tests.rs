@@ -133,3 +133,20 @@ proptest! {
         let _ = read("a@b.service", &format!("[Unit]\n[Service]\nExecStart=/bin/a\n{}", lines.join("\n")));
     }
 }
+
+#[test]
+fn conditions_on_files_are_kept_and_others_said() {
+    let text = "[Unit]
+ConditionPathExists=/gone
+AssertPathExists=/etc/%p
+ConditionFileNotEmpty=
+ConditionPathExists=!/there
+ConditionVirtualization=no
+[Service]
+ExecStart=/bin/a
+";
+    let spec = read("a.service", text).unwrap();
+    let kept: Vec<_> = spec.conditions.iter().map(|c| (c.name.as_str(), c.path.as_str())).collect();
+    assert_eq!(kept, [("AssertPathExists", "/etc/a"), ("ConditionPathExists", "/there")]);
+    assert_eq!(spec.warnings, ["line 6, [Unit] ConditionVirtualization=, taken as met"]);
+}
