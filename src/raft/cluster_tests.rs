@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{NoCalls, Options, Peer, PeerHandler, RaftStore, SnapshotThresholds};
-use crate::base::{Clock, ClusterId, LeaseId, MemberId, Random, UnixMillis};
+use bytes::Bytes;
+
+use super::{NoCalls, Options, Peer, PeerHandler, PeerStream, RaftStore, SnapshotThresholds, StartError};
+use crate::base::{BoxFuture, Clock, ClusterId, LeaseId, MemberId, Random, UnixMillis};
 use crate::kv::{
     Applied, Consistency, Event, Op, Position, PutRequest, RangeRequest, Reply, Space, Store, StoreError, WatchRequest,
     WatchStart, WatchStream,
@@ -31,6 +33,11 @@ impl Random for Dice {
     fn next_u64(&self) -> u64 {
         rand::random()
     }
+}
+
+/// A folder in memory where there is one: what is tested here does not depend on the disk's speed.
+pub(super) fn scratch_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 pub(super) struct TestNode {
@@ -64,7 +71,7 @@ impl TestCluster {
             handler: Arc::new(NoCalls),
             listeners: listeners.into_iter().map(Some).collect(),
             nodes: (0..size).map(|_| None).collect(),
-            dir: tempfile::tempdir().unwrap(),
+            dir: scratch_dir(),
         }
     }
 
@@ -97,7 +104,13 @@ impl TestCluster {
                 runtime.spawn(async move { tokio::net::TcpListener::bind(address).await.unwrap() }).await.unwrap()
             }
         };
-        let options = Options {
+        let options = self.options(n, listener);
+        let store = runtime.spawn(RaftStore::start(options)).await.unwrap().unwrap();
+        self.nodes[n] = Some(TestNode { store, runtime });
+    }
+
+    fn options(&self, n: usize, listener: tokio::net::TcpListener) -> Options {
+        Options {
             cluster: self.cluster,
             member: self.peers[n].id,
             name: self.peers[n].name.clone(),
@@ -111,9 +124,14 @@ impl TestCluster {
             snapshot: self.snapshot,
             wal_segment_bytes: 1 << 20,
             handler: self.handler.clone(),
-        };
-        let store = runtime.spawn(RaftStore::start(options)).await.unwrap().unwrap();
-        self.nodes[n] = Some(TestNode { store, runtime });
+        }
+    }
+
+    /// Starts a first member on another directory; for what is to be refused.
+    async fn try_start(&self, peers: Vec<Peer>, data_dir: PathBuf) -> Result<(), StartError> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = Options { member: peers[0].id, peers, data_dir, ..self.options(0, listener) };
+        RaftStore::start(options).await.map(drop)
     }
 
     pub fn store(&self, n: usize) -> &RaftStore {
@@ -283,7 +301,7 @@ async fn a_restart_of_all_keeps_every_acknowledged_write() {
         let writers: Vec<_> = writers.collect();
         // In the middle of the writing.
         let mut seen = watch(cluster.store(0), &format!("{round}/"), WatchStart::Now).await;
-        events(&mut seen, 1).await;
+        within("the first write", seen.next()).await.unwrap();
         drop(seen);
         // Each node's runtime ends in turn, and the writers with the stores they hold.
         for n in 0..3 {
@@ -434,6 +452,175 @@ async fn a_member_that_is_far_behind_gets_a_snapshot() {
     put(cluster.store(behind), "last", "v").await;
     let found = get(cluster.store(behind), "k0", Consistency::Linearizable).await;
     assert_eq!(found.unwrap().as_deref(), Some("v"));
+    cluster.end().await;
+}
+
+/// Answers every call with the numbers up to the one asked for, or for ever.
+struct Counting {
+    dropped: Arc<tokio::sync::Semaphore>,
+}
+
+struct Count {
+    next: u64,
+    end: u64,
+    dropped: Arc<tokio::sync::Semaphore>,
+}
+
+impl PeerHandler for Counting {
+    fn handle(&self, from: MemberId, payload: Bytes) -> BoxFuture<'_, Result<Box<dyn PeerStream>, String>> {
+        Box::pin(async move {
+            let text = String::from_utf8(payload.to_vec()).map_err(|error| error.to_string())?;
+            let end = text.parse().map_err(|error| format!("{from} asks for `{text}`: {error}"))?;
+            Ok(Box::new(Count { next: 0, end, dropped: self.dropped.clone() }) as Box<dyn PeerStream>)
+        })
+    }
+}
+
+impl PeerStream for Count {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, String>>> {
+        Box::pin(async move {
+            let number = (self.next < self.end).then_some(self.next)?;
+            self.next += 1;
+            Some(Ok(number.to_string().into()))
+        })
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.dropped.add_permits(1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_stream_until_either_side_hangs_up() {
+    let mut cluster = TestCluster::prepare(11, 2);
+    let dropped = Arc::new(tokio::sync::Semaphore::new(0));
+    cluster.handler = Arc::new(Counting { dropped: dropped.clone() });
+    cluster.start_all().await;
+    let (near, far) = (cluster.store(0), cluster.peers[1].id);
+    for member in [far, cluster.peers[0].id] {
+        let mut stream = within("a call", near.call(member, "1000".into())).await.unwrap();
+        let mut numbers = Vec::new();
+        while let Some(piece) = within("a piece", stream.next()).await {
+            numbers.push(String::from_utf8(piece.unwrap().to_vec()).unwrap().parse::<u64>().unwrap());
+        }
+        assert_eq!(numbers, (0..1_000).collect::<Vec<_>>());
+        drop(stream);
+        within("the handler's end", dropped.acquire()).await.unwrap().forget();
+    }
+    // What the handler refuses is told.
+    let mut refused = near.call(far, "many".into()).await.unwrap();
+    let error = within("a piece", refused.next()).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("asks for `many`"), "{error}");
+    assert!(within("the end", refused.next()).await.is_none());
+    // The caller hangs up: the handler's stream goes away.
+    let mut endless = near.call(far, u64::MAX.to_string().into()).await.unwrap();
+    within("a piece", endless.next()).await.unwrap().unwrap();
+    drop(endless);
+    within("the handler's end", dropped.acquire()).await.unwrap().forget();
+    // The other side goes away: the caller is told.
+    let mut endless = near.call(far, u64::MAX.to_string().into()).await.unwrap();
+    within("a piece", endless.next()).await.unwrap().unwrap();
+    let error = near.call(MemberId(99), Bytes::new()).await.err().unwrap();
+    assert!(error.to_string().contains("no member 63"), "{error}");
+    let store = cluster.nodes[0].as_ref().unwrap().store.clone();
+    cluster.kill(1).await;
+    within("the news", async { while !matches!(endless.next().await, Some(Err(_))) {} }).await;
+    let error = store.call(far, Bytes::new()).await.err().unwrap();
+    assert!(matches!(error, super::PeerError::NotSent(_)), "{error}");
+    drop(store);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_on_the_peer_port_does_no_harm() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let cluster = TestCluster::start(12, 1).await;
+    let address = &cluster.peers[0].address;
+    let huge = [[0xff, 0xff, 0xff, 0xff].as_slice(), &[0; 1 << 16]].concat();
+    for noise in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0; 64], &huge, &[]] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        // The other side may have hung up already, which is what is expected of it.
+        let _ = stream.write_all(noise).await;
+        let _ = stream.shutdown().await;
+        let mut rest = Vec::new();
+        let _ = within("hanging up", stream.read_to_end(&mut rest)).await;
+    }
+    put(cluster.store(0), "a", "1").await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_stops_hands_over() {
+    let mut cluster = TestCluster::start(13, 3).await;
+    put(cluster.store(0), "a", "1").await;
+    let leader = cluster.leader().await;
+    let other = (leader + 1) % 3;
+    let store = cluster.nodes[other].as_ref().unwrap().store.clone();
+    cluster.stop(leader).await;
+    let began = Instant::now();
+    put(&store, "a", "2").await;
+    // Far less than an election takes.
+    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+    drop(store);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_data_directory_is_refused() {
+    let mut cluster = TestCluster::start(14, 1).await;
+    put(cluster.store(0), "a", "1").await;
+    cluster.stop(0).await;
+    let dir = cluster.data_dir(0);
+    let refuse = async |cluster: &TestCluster, id: u64| {
+        let mut peers = cluster.peers.clone();
+        peers[0].id = MemberId(id);
+        let other = TestCluster::prepare(id, 1);
+        let error = other.try_start(peers, dir.clone()).await.err().unwrap().to_string();
+        assert!(error.contains(&dir.display().to_string()), "{error}");
+        error
+    };
+    assert!(refuse(&cluster, 15).await.contains("belongs to cluster e member 1, this node is cluster f member f"));
+    std::fs::rename(dir.join("identity"), dir.join("was")).unwrap();
+    assert!(refuse(&cluster, 14).await.contains("no file `identity`"));
+    std::fs::rename(dir.join("was"), dir.join("identity")).unwrap();
+    std::fs::rename(dir.join("wal"), dir.join("was")).unwrap();
+    let error = cluster.try_start(cluster.peers.clone(), dir.clone()).await.err().unwrap().to_string();
+    assert!(error.contains("the log in wal is not"), "{error}");
+    std::fs::remove_dir_all(dir.join("wal")).unwrap();
+    std::fs::rename(dir.join("was"), dir.join("wal")).unwrap();
+    cluster.start_node(0).await;
+    assert_eq!(get(cluster.store(0), "a", Consistency::Linearizable).await.unwrap().as_deref(), Some("1"));
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_writers_share_entries_and_members_agree() {
+    let cluster = TestCluster::start(16, 3).await;
+    put(cluster.store(0), "warm", "up").await;
+    let mut seen = watch(cluster.store(2), "w/", WatchStart::Now).await;
+    let before = cluster.store(0).status().raft_applied;
+    let writers = (0..60).map(|n| {
+        let store = cluster.nodes[n % 3].as_ref().unwrap().store.clone();
+        tokio::spawn(async move {
+            for i in 0..20 {
+                put(&store, &format!("w/{n}/{i}"), "v").await;
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        within("a writer", writer).await.unwrap();
+    }
+    let revisions: Vec<i64> = events(&mut seen, 1_200).await.iter().map(|event| event.kv.mod_revision).collect();
+    assert_eq!(revisions, (revisions[0]..revisions[0] + 1_200).collect::<Vec<_>>());
+    for n in 0..3 {
+        get(cluster.store(n), "warm", Consistency::Linearizable).await.unwrap();
+    }
+    let applied = cluster.store(0).status().raft_applied;
+    assert!(applied - before < 1_200, "{} entries for 1200 writes", applied - before);
+    assert_eq!(checksum(&cluster, 0), checksum(&cluster, 1));
+    assert_eq!(checksum(&cluster, 0), checksum(&cluster, 2));
     cluster.end().await;
 }
 

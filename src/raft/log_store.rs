@@ -106,7 +106,8 @@ impl LogStore {
         let mut entries = older.iter().map(decode_entry).collect::<io::Result<Vec<_>>>()?;
         let next = entries.last().map_or(start, |entry| entry.log_id.index + 1);
         let bytes: usize = older.iter().map(|entry| entry.payload.len()).sum();
-        if next >= recent_from && bytes < max_bytes {
+        // Where the disk has nothing before them, the log begins with those in memory.
+        if (entries.is_empty() || next >= recent_from) && bytes < max_bytes {
             entries.extend(self.log().range(next, end, max_bytes - bytes));
         }
         Ok(entries)
@@ -162,7 +163,9 @@ impl Log {
         while let Some(entry) = self.recent.pop_back_if(|entry| entry.log_id.index >= end) {
             self.recent_bytes -= weight(&entry);
         }
-        self.last = kept.max(self.purged);
+        if kept < self.last {
+            self.last = kept.max(self.purged);
+        }
         self.flushed = self.flushed.min(end);
         self.epoch += 1;
     }

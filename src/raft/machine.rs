@@ -70,6 +70,8 @@ struct Inner {
     /// Up to where the state is known to be durable: what a snapshot may stand for.
     snapshot: Option<SnapshotMeta>,
     unflushed_bytes: usize,
+    /// Memory may be ahead of the tables: a transaction is open, or one failed. Final if it stays.
+    torn: bool,
 }
 
 /// What a transaction changed, to be told once it is committed.
@@ -90,7 +92,7 @@ impl Core {
         hub.restart(progress.position);
         Ok(Arc::new(Self {
             database,
-            inner: Mutex::new(Inner { state, record, snapshot, unflushed_bytes: 0 }),
+            inner: Mutex::new(Inner { state, record, snapshot, unflushed_bytes: 0, torn: false }),
             progress: watch::Sender::new(progress),
             hub,
             leases,
@@ -99,8 +101,18 @@ impl Core {
         }))
     }
 
+    /// A panic while it was held shows as `torn`.
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The core for those who change it or vouch for it.
+    fn whole(&self) -> Result<MutexGuard<'_, Inner>, String> {
+        let inner = self.inner();
+        match inner.torn {
+            false => Ok(inner),
+            true => Err("the state could not be written; restart the node to take it up from the log".to_owned()),
+        }
     }
 
     /// How far the state has come; changes with every transaction.
@@ -113,11 +125,6 @@ impl Core {
         self.progress.borrow().applied.is_none()
     }
 
-    /// The membership as applied.
-    pub fn membership(&self) -> StoredMembership {
-        self.inner().record.membership.clone()
-    }
-
     /// Looks at the state while nothing is applied.
     pub fn with_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.inner().state)
@@ -125,8 +132,9 @@ impl Core {
 
     /// Applies entries in one transaction. Blocks.
     fn apply(&self, entries: &[Entry]) -> Result<Vec<Vec<Applied>>, String> {
-        let mut inner = self.inner();
+        let mut inner = self.whole()?;
         let mut txn = self.database.begin().map_err(|error| error.to_string())?;
+        inner.torn = true;
         let mut changes = Changes::default();
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -134,6 +142,7 @@ impl Core {
         }
         save(&mut txn, &inner.record)?;
         txn.commit(false).map_err(|error| error.to_string())?;
+        inner.torn = false;
         self.tell(&mut inner, changes);
         Ok(replies)
     }
@@ -157,7 +166,7 @@ impl Core {
     /// Makes the state durable. Blocks. What was applied before the call is durable after it.
     pub fn flush(&self) -> Result<SnapshotMeta, String> {
         let flushed = {
-            let mut inner = self.inner();
+            let mut inner = self.whole()?;
             inner.unflushed_bytes = 0;
             meta(&inner.record).unwrap_or_default()
         };
@@ -167,7 +176,8 @@ impl Core {
 
     /// Replaces the state by the snapshot in `source`. Blocks.
     fn install(&self, expected: &SnapshotMeta, source: &mut dyn io::Read) -> Result<(), String> {
-        let mut inner = self.inner();
+        let mut inner = self.whole()?;
+        inner.torn = true;
         self.database.import(source).map_err(|error| error.to_string())?;
         let (state, record) = load(&self.database)?;
         if record.applied != expected.last_log_id {
@@ -176,7 +186,7 @@ impl Core {
                 expected.last_log_id, record.applied
             ));
         }
-        *inner = Inner { state, snapshot: meta(&record), record, unflushed_bytes: 0 };
+        *inner = Inner { state, snapshot: meta(&record), record, unflushed_bytes: 0, torn: false };
         let position = inner.state.position();
         self.leases.reset(&inner.state);
         self.hub.restart(position);
@@ -233,7 +243,7 @@ impl Core {
 
     /// Whether there is more to do.
     fn compact_step(&self) -> Result<bool, String> {
-        let _inner = self.inner();
+        let _inner = self.whole()?;
         let mut txn = self.database.begin().map_err(|error| error.to_string())?;
         let mut more = false;
         let mut removed = 0;
@@ -424,7 +434,13 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
         io::Error,
     > {
         let meta = self.blocking(Core::flush).await?;
-        self.core.inner().snapshot = Some(meta.clone());
+        {
+            let mut inner = self.core.inner();
+            let newer = inner.snapshot.as_ref().is_some_and(|other| other.last_log_id > meta.last_log_id);
+            if !newer {
+                inner.snapshot = Some(meta.clone());
+            }
+        }
         Ok(openraft::storage::Snapshot { meta, snapshot: SnapshotData::Own(self.core.clone()) })
     }
 }

@@ -24,6 +24,8 @@ mod types;
 
 #[cfg(test)]
 mod cluster_tests;
+#[cfg(test)]
+mod log_tests;
 
 pub use options::{ELECTION_MS_DEFAULT, HEARTBEAT_MS_DEFAULT, Options, Peer, SnapshotThresholds, StartError};
 pub use peer::session::PeerError;

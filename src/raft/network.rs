@@ -26,6 +26,8 @@ use crate::base::limits::SNAPSHOT_INSTALL_MS_MAX;
 const APPENDS_IN_FLIGHT_MAX: usize = 8;
 /// Pause after a peer could not be reached. The link has a growing pause of its own and fails at once during it.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
+/// Pause after a snapshot could not be sent, which costs more to try.
+const SNAPSHOT_PAUSE: Duration = Duration::from_millis(1_000);
 
 type BoxFuture<'a, T> = openraft::base::BoxFuture<'a, T>;
 type BoxStream<'a, T> = openraft::base::BoxStream<'a, T>;
@@ -229,6 +231,10 @@ impl RaftNetworkV2<TypeConfig> for Way {
     }
 
     fn backoff(&self) -> Option<Backoff> {
-        Some(Backoff::new(std::iter::repeat(UNREACHABLE_PAUSE)))
+        let pause = match self.lane {
+            Lane::Bulk => SNAPSHOT_PAUSE,
+            _ => UNREACHABLE_PAUSE,
+        };
+        Some(Backoff::new(std::iter::repeat(pause)))
     }
 }

@@ -15,7 +15,7 @@ use super::peer::handshake::Identity;
 use super::proposer::Proposer;
 use super::reads::Reads;
 use super::snapshot::Transfers;
-use super::types::Raft;
+use super::types::{Raft, StoredMembership};
 use crate::base::limits::QUORUM_WAIT_MS_MAX;
 use crate::base::{Clock, MemberId};
 use crate::kv::StoreError;
@@ -50,12 +50,16 @@ impl Node {
         }
     }
 
-    /// The voters, as this node last heard.
-    pub fn voters(&self) -> Vec<MemberId> {
+    /// The membership, as this node last heard.
+    pub fn membership(&self) -> Arc<StoredMembership> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let voters = metrics.membership_config.membership().voter_ids();
-        voters.map(MemberId).collect()
+        metrics.membership_config.clone()
+    }
+
+    /// The voters, as this node last heard.
+    pub fn voters(&self) -> Vec<MemberId> {
+        self.membership().membership().voter_ids().map(MemberId).collect()
     }
 
     /// Why a request got no answer in time.

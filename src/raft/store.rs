@@ -13,12 +13,12 @@ use super::node::Node;
 use super::peer::session::PeerError;
 use super::peer::stream::{CallStream, PeerHandler};
 use super::types::EncodedOp;
-use crate::base::limits::QUORUM_WAIT_MS_MAX;
+use crate::base::limits::{OP_BYTES_MAX, QUORUM_WAIT_MS_MAX};
 use crate::base::{BoxFuture, LeaseId, MemberId};
 use crate::disk::Snapshot;
 use crate::kv::{
-    self, Applied, Consistency, Lease, Member, Op, Position, RangeReply, RangeRequest, Status, Store, StoreError,
-    TablesError, WatchRequest, WatchStream, v2,
+    self, Applied, Consistency, KvError, Lease, Member, Op, Position, RangeReply, RangeRequest, Status, Store,
+    StoreError, TablesError, WatchRequest, WatchStream, v2,
 };
 
 /// A member of the cluster with its own copy of the state.
@@ -87,6 +87,9 @@ impl RaftStore {
 
     async fn write_op(&self, op: &Op) -> Result<Applied, StoreError> {
         let encoded = EncodedOp::new(op).map_err(|error| StoreError::Broken(error.to_string()))?;
+        if encoded.len() > OP_BYTES_MAX {
+            return Err(StoreError::Refused(KvError::RequestTooLarge));
+        }
         let fate = self.node.proposer.submit(encoded)?;
         match tokio::time::timeout(wait(), fate).await {
             Ok(Ok(fate)) => fate,
@@ -98,7 +101,7 @@ impl RaftStore {
     /// The members that raft knows, with what they said of themselves.
     async fn all_members(&self) -> Result<Vec<Member>, StoreError> {
         let known = self.read(true, |snapshot| kv::members(snapshot)).await?;
-        let membership = self.node.core.membership();
+        let membership = self.node.membership();
         let membership = membership.membership();
         let voters: Vec<u64> = membership.voter_ids().collect();
         let member = |(id, node): (&u64, &super::types::Node)| {
@@ -179,7 +182,7 @@ impl Store for RaftStore {
         let node = &self.node;
         let progress = *node.core.progress().borrow();
         let usage = node.core.database.usage().unwrap_or_default();
-        let membership = node.core.membership();
+        let membership = node.membership();
         Status {
             cluster: node.me.cluster,
             member: node.me.member,
