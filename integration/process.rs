@@ -704,3 +704,27 @@ async fn a_node_killed_at_any_moment_finds_the_truth() {
     last.remove_all().await.unwrap();
     until("nothing left", async || running(bench.path().to_str().unwrap()) == 0).await;
 }
+
+#[tokio::test]
+async fn kill_mode_none_spares_processes_until_all_is_removed() {
+    let bench = Bench::new();
+    let executor = bench.executor();
+    let text = "[Service]\nKillMode=none\nExecStart=/bin/sh -c 'echo run; exec sleep 1012'\nExecStop=/bin/true\n";
+    let mut pids = Vec::new();
+    for name in ["forgotten.service", "removed.service"] {
+        load(&executor, name, text).await;
+        executor.start(name).await.unwrap();
+        wait(&executor, &[(name, "active", "running")]).await;
+        pids.push(main_pid(&executor, name).await);
+        executor.stop(name).await.unwrap();
+        wait(&executor, &[(name, "inactive", "dead")]).await;
+    }
+    executor.unload("forgotten.service").await.unwrap();
+    let dir = bench.path().join("units/forgotten.service");
+    until("its shim is gone", async || running(&dir.display().to_string()) == 0).await;
+    assert!(pids.iter().all(|pid| alive(*pid)), "nobody was to kill them");
+    executor.remove_all().await.unwrap();
+    assert!(alive(pids[0]));
+    assert!(!alive(pids[1]), "nothing is left of what was still here");
+    kill(pids[0], "-KILL");
+}

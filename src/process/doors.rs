@@ -100,10 +100,11 @@ async fn tell(
     loop {
         let push = tokio::select! {
             biased;
-            Some(push) = taken.recv() => push,
+            // Before what is taken, so that who hears of that has seen what came of it.
             Ok(()) = doors.report.changed() => {
                 Push::Report(Box::new(doors.report.borrow_and_update().clone()))
             }
+            Some(push) = taken.recv() => push,
             Ok(()) = doors.grown.changed(), if *follow.borrow() => {
                 doors.grown.mark_unchanged();
                 Push::Output

@@ -75,6 +75,9 @@ struct Shared {
     units: BTreeMap<String, Entry>,
     jobs: Jobs,
     changes: BTreeMap<String, Option<ActiveState>>,
+    /// Whatever processes `KillMode=` leaves are killed too.
+    sweep: bool,
+    keepers: JoinSet<()>,
 }
 
 struct Entry {
@@ -131,7 +134,7 @@ impl ProcessExecutor {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Stops and forgets every unit, and waits until nothing of them is left.
+    /// Stops and forgets every unit, and waits until nothing of them is left, processes that `KillMode=` spares included.
     ///
     /// # Errors
     /// A unit outlives all its own time-outs.
@@ -140,6 +143,7 @@ impl ProcessExecutor {
         let mut limit = Duration::from_millis(SHIM_ANSWER_MS_MAX);
         {
             let mut shared = self.inner.lock();
+            shared.sweep = true;
             let names: Vec<String> = shared.units.keys().cloned().collect();
             for entry in shared.units.values() {
                 limit = limit.max(Duration::from_millis(entry.stop_ms_max + SHIM_ANSWER_MS_MAX));
@@ -154,16 +158,20 @@ impl ProcessExecutor {
                 tokio::pin!(removed);
                 removed.as_mut().enable();
                 if self.inner.lock().units.is_empty() {
-                    return;
+                    break;
                 }
                 removed.await;
             }
+            // Their shims are still saying good-bye.
+            let mut keepers = std::mem::take(&mut self.inner.lock().keepers);
+            while keepers.join_next().await.is_some() {}
         };
         let left = tokio::time::timeout(limit, gone).await;
         left.map_err(|_| ExecutorError::TimedOut {
             doing: format!("stopping units {:?}", self.inner.lock().units.keys().collect::<Vec<_>>()),
             waited: limit,
         })?;
+        self.inner.lock().sweep = false;
         // Only where nothing else is in it.
         let _ = std::fs::remove_dir(&self.inner.options.state_dir);
         Ok(())
@@ -172,8 +180,10 @@ impl ProcessExecutor {
 
 impl Drop for ProcessExecutor {
     fn drop(&mut self) {
-        // Keepers end when nobody can wish any more; shims do not notice.
-        self.inner.lock().units.clear();
+        // Shims do not notice.
+        let mut shared = self.inner.lock();
+        shared.units.clear();
+        shared.keepers.abort_all();
     }
 }
 
@@ -237,7 +247,8 @@ impl Inner {
             follow: false,
             retries: 0,
         };
-        tokio::spawn(keeper.run(wished, link));
+        while shared.keepers.try_join_next().is_some() {}
+        shared.keepers.spawn(keeper.run(wished, link));
         let entry = Entry {
             dir,
             hash: unit.hash.clone(),
@@ -333,7 +344,7 @@ impl Inner {
         let Some(entry) = shared.units.remove(name) else {
             return;
         };
-        entry.wish(name, Wish::Leave);
+        entry.wish(name, Wish::Leave { sweep: shared.sweep });
         if let Err(error) = entry.dir.remove() {
             tracing::error!(unit = name, %error, "cannot remove a unit's directory");
         }

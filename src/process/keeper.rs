@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::link::Link;
 use super::output::now;
 use super::processes;
 use super::protocol::{Order, Push, Report, loaded};
 use super::store::UnitDir;
-use crate::base::limits::SHIM_ATTEMPTS_MAX;
+use crate::base::limits::{SHIM_ANSWER_MS_MAX, SHIM_ATTEMPTS_MAX};
 
 /// What the executor wants of a unit's shim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +22,10 @@ pub enum Wish {
     /// Tell when the journal grows, or do not any more.
     Follow(bool),
     /// The unit is forgotten: the shim ends, whatever processes are left.
-    Leave,
+    /// With `sweep` they are killed.
+    Leave {
+        sweep: bool,
+    },
 }
 
 /// Whom the keeper tells.
@@ -47,16 +52,27 @@ impl<L: Listener> Keeper<L> {
         loop {
             let wish = match &mut link {
                 None => wishes.recv().await.map(Heard::Wish),
-                Some(link) => tokio::select! {
-                    wish = wishes.recv() => wish.map(Heard::Wish),
-                    push = link.hear() => Some(Heard::Push(push)),
-                },
+                Some(link) => {
+                    let overdue = link.overdue();
+                    tokio::select! {
+                        wish = wishes.recv() => wish.map(Heard::Wish),
+                        push = link.hear() => Some(Heard::Push(push)),
+                        () = sleep_until(overdue), if overdue.is_some() => Some(Heard::Nothing),
+                    }
+                }
             };
             match wish {
                 None => return,
                 Some(Heard::Wish(wish)) => link = self.grant(wish, link).await,
                 Some(Heard::Push(Some(push))) => self.heard(push),
                 Some(Heard::Push(None)) => link = self.lost(link).await,
+                Some(Heard::Nothing) => {
+                    // It may be held up with the whole machine: ending it would end its unit.
+                    tracing::error!(unit = self.name, "the shim of a unit does not take an order: is it stopped?");
+                    if let Some(link) = &mut link {
+                        link.warned();
+                    }
+                }
             }
         }
     }
@@ -84,12 +100,11 @@ impl<L: Listener> Keeper<L> {
                 }
                 link
             }
-            (Wish::Leave, mut link) => {
-                if let Some(link) = &mut link {
-                    let _ = link.send(&Order::Leave).await;
-                }
-                link
+            (Wish::Leave { sweep }, Some(link)) => {
+                farewell(link, sweep).await;
+                None
             }
+            (Wish::Leave { .. }, None) => None,
         }
     }
 
@@ -162,9 +177,31 @@ impl<L: Listener> Keeper<L> {
     }
 }
 
+/// Tells a shim to end and waits until it has.
+async fn farewell(mut link: Link, sweep: bool) {
+    let end = async {
+        // Where this fails it has ended already.
+        let _ = link.send(&Order::Leave { sweep }).await;
+        while link.hear().await.is_some() {}
+    };
+    let limit = Duration::from_millis(SHIM_ANSWER_MS_MAX);
+    if tokio::time::timeout(limit, end).await.is_err() {
+        tracing::warn!(?limit, "the shim of a forgotten unit does not end");
+    }
+}
+
 enum Heard {
     Wish(Wish),
     Push(Option<Push>),
+    /// No answer to an order, for too long.
+    Nothing,
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What is to be done for a unit whose shim was killed: nobody watches over its processes any more, so they end,

@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::Command;
+use tokio::time::Instant;
 
 use super::protocol::{Order, Push};
 use super::shim::READY;
@@ -25,6 +26,8 @@ pub struct Link {
     /// Orders that were not yet answered, by their numbers.
     unanswered: BTreeMap<u64, Order>,
     last_id: u64,
+    /// When the oldest unanswered order should have been answered.
+    overdue: Option<Instant>,
 }
 
 impl Link {
@@ -40,6 +43,7 @@ impl Link {
             line: Vec::new(),
             unanswered: BTreeMap::new(),
             last_id: 0,
+            overdue: None,
         })
     }
 
@@ -70,6 +74,8 @@ impl Link {
         self.last_id += 1;
         let order = make(self.last_id);
         self.unanswered.insert(self.last_id, order.clone());
+        let limit = Duration::from_millis(SHIM_ANSWER_MS_MAX);
+        self.overdue.get_or_insert_with(|| Instant::now() + limit);
         self.send(&order).await
     }
 
@@ -82,6 +88,16 @@ impl Link {
         line.push(b'\n');
         let limit = Duration::from_millis(SHIM_ANSWER_MS_MAX);
         tokio::time::timeout(limit, self.writing.write_all(&line)).await?
+    }
+
+    /// When it is time to say that an order is not answered.
+    pub fn overdue(&self) -> Option<Instant> {
+        self.overdue
+    }
+
+    /// That was said: once is enough.
+    pub fn warned(&mut self) {
+        self.overdue = None;
     }
 
     /// What the shim never said to have taken.
@@ -100,7 +116,10 @@ impl Link {
             }
             let line = std::mem::take(&mut self.line);
             match serde_json::from_slice(&line) {
-                Ok(Push::Taken { id }) => drop(self.unanswered.remove(&id)),
+                Ok(Push::Taken { id }) => {
+                    self.unanswered.remove(&id);
+                    self.overdue = None;
+                }
                 Ok(push) => return Some(push),
                 // Of a newer version; passed over.
                 Err(error) => tracing::debug!(%error, "a shim says what is not understood"),

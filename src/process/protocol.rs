@@ -22,8 +22,11 @@ pub enum Order {
     Follow {
         on: bool,
     },
-    /// The shim ends as soon as the unit is down, whatever processes `KillMode=` left.
-    Leave,
+    /// The shim ends as soon as the unit is down, whatever processes `KillMode=` left; with `sweep` it kills those.
+    Leave {
+        #[serde(default)]
+        sweep: bool,
+    },
 }
 
 /// From the shim.

@@ -106,6 +106,7 @@ struct Shim {
     /// An order was given: from then on the shim ends when the unit is down.
     ordered: bool,
     leave: bool,
+    sweep: bool,
 }
 
 impl Shim {
@@ -146,6 +147,7 @@ impl Shim {
             pid_file: None,
             ordered: false,
             leave: false,
+            sweep: false,
         })
     }
 
@@ -188,6 +190,9 @@ impl Shim {
                 }
             }
             self.publish();
+            if self.sweep && self.machine.state().settled() {
+                processes::signal_descendants(std::process::id(), 9);
+            }
         }
         self.end(open, serving, orders).await;
         Ok(())
@@ -196,7 +201,7 @@ impl Shim {
     /// Down, with nobody left to watch over.
     fn done(&self) -> bool {
         let down = self.machine.state().settled();
-        self.ordered && down && (self.leave || !self.machine.group_alive())
+        self.ordered && down && (self.leave && !self.sweep || !self.machine.group_alive())
     }
 
     /// Lets the last lines in and the last words out, then closes the doors.
@@ -236,9 +241,10 @@ impl Shim {
                 self.drive(Event::Stop);
                 id
             }
-            Order::Leave => {
+            Order::Leave { sweep } => {
                 self.ordered = true;
                 self.leave = true;
+                self.sweep = sweep;
                 return;
             }
             Order::Follow { .. } => return,
