@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+#[cfg(feature = "api")]
+use tokio_util::sync::CancellationToken;
 
 use super::inspect::{Answering, Inspection};
 use super::node::owner;
@@ -132,9 +134,9 @@ impl Machine {
 
     /// fleet's doors.
     #[cfg(feature = "api")]
-    pub fn routes(&self, store: &Arc<RaftStore>) -> crate::api::Routes {
+    pub fn routes(&self, store: &Arc<RaftStore>, closing: &CancellationToken) -> crate::api::Routes {
         let inspection = Inspection { store: store.clone(), machine: self.id.clone(), executor: self.executor.clone() };
-        crate::api::fleet::router(store.clone(), Arc::new(inspection))
+        crate::api::fleet::router(store.clone(), Arc::new(inspection), closing.clone())
     }
 
     /// Stops and forgets every unit of the `process` executor.

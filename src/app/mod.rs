@@ -10,6 +10,8 @@ mod run;
 pub mod settings;
 #[cfg(feature = "api")]
 mod sockets;
+#[cfg(feature = "template")]
+mod templates;
 
 pub use node::{Node, StartError, Teardown};
 pub use run::{config, run};

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+#[cfg(feature = "api")]
+use tokio_util::sync::CancellationToken;
 
 use super::host;
-use super::settings::Settings;
+use super::settings::{PeerSetting, Settings};
 use crate::base::Random as _;
+use crate::base::limits::WAL_SEGMENT_BYTES;
 use crate::jobs::Jobs;
 use crate::jobs::member::Announce;
 use crate::kv::{Member, Store};
-use crate::raft::{self, RaftStore};
+use crate::raft::{self, PeerHandler, RaftStore};
 
 /// How long jobs may take to end.
 const JOBS_END_WITHIN: Duration = Duration::from_secs(5);
@@ -64,6 +67,9 @@ pub struct Node {
     machine: Option<super::machine::Machine>,
     #[cfg(feature = "api")]
     doors: crate::api::Doors,
+    /// Ends fleet's long answers when the doors close.
+    #[cfg(feature = "api")]
+    closing: CancellationToken,
     #[cfg(feature = "api")]
     client_addresses: Vec<SocketAddr>,
 }
@@ -86,14 +92,12 @@ impl Node {
             false => None,
         };
         let (fatal_tx, fatal) = watch::channel(None);
-        let options = raft::Options {
-            #[cfg(feature = "scheduler")]
-            handler: executor.as_ref().map_or_else(|| Arc::new(raft::NoCalls) as _, |executor| executor.answering()),
-            #[cfg(not(feature = "scheduler"))]
-            handler: Arc::new(raft::NoCalls),
-            ..store_options(&settings, peer_listener)
-        };
-        let store = RaftStore::start(options).await?;
+        #[cfg(feature = "scheduler")]
+        let handler = executor.as_ref().map(|executor| executor.answering());
+        #[cfg(not(feature = "scheduler"))]
+        let handler = None;
+        let handler = handler.unwrap_or_else(|| Arc::new(raft::NoCalls));
+        let store = RaftStore::start(store_options(&settings, peer_listener, handler)).await?;
         let mut jobs = Jobs::default();
         jobs.start(Announce { store: store.clone(), member: own_member(&settings) });
         #[cfg(feature = "scheduler")]
@@ -103,6 +107,8 @@ impl Node {
             super::templates::start(&settings, &store, &mut jobs);
         }
         #[cfg(feature = "api")]
+        let closing = CancellationToken::new();
+        #[cfg(feature = "api")]
         let doors = crate::api::serve(
             listeners,
             crate::api::Services {
@@ -110,7 +116,7 @@ impl Node {
                 clock: Arc::new(host::SystemClock),
                 random: Arc::new(host::SystemRandom),
                 #[cfg(feature = "scheduler")]
-                routes: machine.as_ref().map(|machine| machine.routes(&store)).unwrap_or_default(),
+                routes: machine.as_ref().map(|machine| machine.routes(&store, &closing)).unwrap_or_default(),
                 #[cfg(not(feature = "scheduler"))]
                 routes: Default::default(),
             },
@@ -125,6 +131,8 @@ impl Node {
             machine,
             #[cfg(feature = "api")]
             doors,
+            #[cfg(feature = "api")]
+            closing,
             #[cfg(feature = "api")]
             client_addresses,
         })
@@ -153,9 +161,10 @@ impl Node {
     }
 
     /// Completes when the node cannot go on, with the reason.
-    pub async fn broken(&mut self) -> String {
+    pub async fn broken(&self) -> String {
+        let mut fatal = self.fatal.clone();
         let told = async {
-            match self.fatal.wait_for(Option::is_some).await {
+            match fatal.wait_for(Option::is_some).await {
                 Ok(reason) => reason.clone().unwrap_or_default(),
                 // Nobody is left who could tell: nothing of that kind can go wrong any more.
                 Err(_) => std::future::pending().await,
@@ -163,14 +172,17 @@ impl Node {
         };
         tokio::select! {
             reason = told => reason,
-            reason = self.store.failed() => reason,
+            reason = self.store.broken() => reason,
         }
     }
 
     /// Closes in reverse order.
     pub async fn stop(self, teardown: Teardown) {
         #[cfg(feature = "api")]
-        self.doors.stop().await;
+        {
+            self.closing.cancel();
+            self.doors.stop().await;
+        }
         self.jobs.stop(JOBS_END_WITHIN).await;
         #[cfg(feature = "scheduler")]
         if let (Some(machine), Teardown::RemoveUnits) = (self.machine, teardown) {
@@ -216,6 +228,24 @@ async fn bind_clients(settings: &Settings) -> Result<(Vec<crate::api::Listener>,
         }
     }
     Ok((listeners, addresses))
+}
+
+fn store_options(settings: &Settings, listener: TcpListener, handler: Arc<dyn PeerHandler>) -> raft::Options {
+    raft::Options {
+        cluster: settings.cluster,
+        member: settings.member,
+        name: settings.name.clone(),
+        peers: settings.peers.iter().map(PeerSetting::peer).collect(),
+        data_dir: settings.data_dir.join("store"),
+        listener,
+        heartbeat_ms: settings.heartbeat_ms,
+        election_ms: settings.election_ms,
+        clock: Arc::new(host::SystemClock),
+        random: Arc::new(host::SystemRandom),
+        snapshot: raft::SnapshotThresholds::default(),
+        wal_segment_bytes: WAL_SEGMENT_BYTES,
+        handler,
+    }
 }
 
 fn own_member(settings: &Settings) -> Member {

@@ -1,5 +1,6 @@
 //! The faces `node run` and `node config check`: settings in, exit code out; between them one node's life under its supervisor.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -98,7 +99,7 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 fn start_logging(level: &str) {
     // openraft tells of every step at info; its warnings are what an operator can use.
     let filter = tracing_subscriber::EnvFilter::new(format!("{level},openraft=error"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init();
 }
 
 fn live(settings: Settings, leashed: bool) -> anyhow::Result<()> {
@@ -106,7 +107,7 @@ fn live(settings: Settings, leashed: bool) -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
-        let mut node = Node::start(settings).await?;
+        let node = Node::start(settings).await?;
         tell(&[NotifyState::Ready, NotifyState::Status("doors are open; waiting for a leader")]);
         let heartbeat = tokio::spawn(watchdog());
         let teardown = tokio::select! {

@@ -1,5 +1,6 @@
 //! What can be wrong with the state file, each with its path, its cause and a way out.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -57,9 +58,21 @@ pub(super) fn explain(path: &Path, doing: &'static str, error: impl Into<redb::E
     }
 }
 
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread would be caught here and told as damage: whoever ends the program on panics lets it pass.
+pub fn panic_is_expected() -> bool {
+    GUARDED.get()
+}
+
 /// Calls redb. It reports most damage as an error, but meets some of it as a broken assumption, which must not end the program.
 pub(super) fn guarded<T>(path: &Path, call: impl FnOnce() -> Result<T, DiskError>) -> Result<T, DiskError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|cause| {
+    let outer = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(outer);
+    result.unwrap_or_else(|cause| {
         let text = cause.downcast_ref::<&str>().copied();
         let text = text.or_else(|| cause.downcast_ref::<String>().map(String::as_str));
         let cause = text.unwrap_or("unreadable").to_owned();

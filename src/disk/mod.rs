@@ -12,6 +12,6 @@ mod transfer;
 mod write;
 
 pub use database::{Database, Usage};
-pub use error::DiskError;
+pub use error::{DiskError, panic_is_expected};
 pub use reader::Snapshot;
 pub use write::WriteTxn;

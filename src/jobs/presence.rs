@@ -115,7 +115,8 @@ impl Presence {
 
     /// Returns when the lease is gone. A store that does not answer is asked again: it may be back before the lease ends.
     async fn keep_alive(&self) {
-        let Some(lease) = *self.lease.borrow() else { return };
+        let lease = *self.lease.borrow();
+        let Some(lease) = lease else { return };
         let mut ticks = tokio::time::interval(Duration::from_millis(self.ttl_ms.unsigned_abs() / 3));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -130,7 +131,8 @@ impl Presence {
 
     /// Nothing is taken back when the node stops: its units go on running, and it may be back before the lease ends.
     async fn withdraw(&self) {
-        if let Some(lease) = *self.lease.borrow() {
+        let lease = *self.lease.borrow();
+        if let Some(lease) = lease {
             // A last sign of life: the whole lease is there for the restart. Without an answer the lease is shorter.
             let _ = tokio::time::timeout(Duration::from_millis(500), self.store.keep_alive(lease)).await;
         }

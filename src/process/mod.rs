@@ -19,6 +19,7 @@ mod machine;
 mod notify;
 mod output;
 mod pid_file;
+mod power_cut;
 mod processes;
 mod protocol;
 mod shim;
@@ -31,5 +32,6 @@ mod stream;
 mod users;
 
 pub use executor::{ProcessExecutor, ProcessOptions};
+pub use power_cut::kill_all;
 pub use shim::{SHIM_ARGUMENT, shim_main};
 pub use store::Host;

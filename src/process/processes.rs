@@ -55,6 +55,16 @@ pub fn of_invocation(id: &str) -> Vec<u32> {
     all().filter(carries).collect()
 }
 
+/// Processes whose command line satisfies a condition.
+pub fn with_arguments(wanted: impl Fn(&[&[u8]]) -> bool) -> Vec<u32> {
+    let meets = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let arguments: Vec<&[u8]> = line.strip_suffix(&[0]).unwrap_or(&line).split(|byte| *byte == 0).collect();
+        wanted(&arguments)
+    };
+    all().filter(meets).collect()
+}
+
 /// Sends a signal; a process that is gone is no error.
 pub fn signal(pid: u32, number: i32) {
     let Some((pid, signal)) = pid_of(pid).zip(signal_of(number)) else {

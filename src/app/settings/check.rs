@@ -112,7 +112,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
         member,
         peers,
         heartbeat_ms,
-        election_ms: checker.number("election_ms", heartbeat_ms.saturating_mul(3), 60_000),
+        election_ms: checker.number("election_ms", heartbeat_ms.saturating_mul(5), 60_000),
         peer_listen,
         client_listen,
         client_advertise,

@@ -24,6 +24,15 @@ pub struct PeerSetting {
     pub urls: Vec<String>,
 }
 
+impl PeerSetting {
+    /// The same for the store: the first URL without its scheme.
+    pub fn peer(&self) -> crate::raft::Peer {
+        let url = self.urls.first().map_or("", String::as_str);
+        let address = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
+        crate::raft::Peer { id: self.id, name: self.name.clone(), address: address.to_owned() }
+    }
+}
+
 /// What a node is started with. Only checked values reach the rest of the code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
