@@ -1,0 +1,198 @@
+//! The executor itself: connects, adopts what is there, and hands each order to whoever carries it out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use zbus::Variant;
+
+use super::bus;
+use super::child;
+use super::files;
+use super::journal;
+use super::load;
+use super::shared::{Caller, Link, Shared};
+use super::unload;
+use super::watcher;
+use crate::base::BoxFuture;
+use crate::base::limits::{SYSTEMD_CALL_MS_MAX, SYSTEMD_CONNECT_MS_MAX};
+use crate::fleet::executor::{
+    Executor, ExecutorError, Held, JournalQuery, JournalStream, StateChange, StatusText, UnitFile,
+};
+
+/// In errors, where it is about no unit in particular.
+const ITSELF: &str = "systemd";
+
+/// How the executor is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemdOptions {
+    /// Where the texts of the units lie that are held. On a file system in memory, so that a reboot forgets them.
+    pub units_dir: PathBuf,
+}
+
+impl Default for SystemdOptions {
+    fn default() -> Self {
+        Self { units_dir: PathBuf::from("/run/fleet/units") }
+    }
+}
+
+/// Runs units by asking systemd for it, over the system bus.
+pub struct SystemdExecutor {
+    shared: Arc<Shared>,
+    watcher: JoinHandle<std::convert::Infallible>,
+}
+
+impl SystemdExecutor {
+    /// Makes the directory of units and waits until systemd answers over the system bus.
+    ///
+    /// # Errors
+    /// The directory cannot be made, or systemd cannot be reached within [`SYSTEMD_CONNECT_MS_MAX`] and
+    /// [`SYSTEMD_CALL_MS_MAX`]: why.
+    pub async fn connect(options: SystemdOptions) -> Result<Self, ExecutorError> {
+        let doing = "connecting to it";
+        let error = |doing: &str, reason: String| ExecutorError::Failed {
+            unit: ITSELF.to_owned(),
+            doing: doing.to_owned(),
+            reason,
+        };
+        files::make_dir(&options.units_dir)
+            .map_err(|e| error("making the directory of its units", format!("{}: {e}", options.units_dir.display())))?;
+        let shared = Arc::new(Shared::new(options.units_dir));
+        let executor = Self { shared: shared.clone(), watcher: tokio::spawn(watcher::run(shared.clone())) };
+        let mut link = shared.link.subscribe();
+        let bound = Duration::from_millis(SYSTEMD_CONNECT_MS_MAX + SYSTEMD_CALL_MS_MAX);
+        // Whether time is up or not, what counts is how it is now.
+        let _ = tokio::time::timeout(bound, link.wait_for(|link| matches!(link, Link::Up { .. }))).await;
+        match &*shared.link.borrow() {
+            Link::Away { reason } => Err(error(doing, format!("waited {bound:?}: {reason}"))),
+            Link::Up { .. } => Ok(executor),
+        }
+    }
+
+    fn held(&self, name: &str) -> Result<(), ExecutorError> {
+        match self.shared.board().holds(name) {
+            true => Ok(()),
+            false => Err(ExecutorError::NotLoaded { unit: name.to_owned() }),
+        }
+    }
+
+    async fn adopt_all(&self) -> Result<Vec<Held>, ExecutorError> {
+        let doing = "adopting the units that are here";
+        let dir = self.shared.units_dir.clone();
+        let found = load::blocking(ITSELF, doing, move || files::scan(&dir)).await?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<String> = found.iter().map(|unit| unit.name.clone()).collect();
+        self.shared.update(|board| {
+            for name in &names {
+                board.follow(name);
+            }
+        });
+        let caller = self.shared.caller(ITSELF, doing).await?;
+        if any_outdated(&caller, &names).await {
+            self.shared.reload(ITSELF, &caller).await?;
+        }
+        self.shared.read_states(&caller, &names).await.map_err(|error| bus::failed(ITSELF, doing, &error))?;
+        let mut held = Vec::new();
+        for unit in found {
+            let state = self.shared.board().state(&unit.name).cloned().unwrap_or_default();
+            if state.load == "not-found" && state.active == "inactive" {
+                // A load or an unload was cut off between the file and the link: nothing of the unit is left but its text.
+                let (dir, name) = (self.shared.units_dir.clone(), unit.name.clone());
+                load::blocking(&unit.name, doing, move || files::remove(&dir, &name)).await?;
+                self.shared.update(|board| board.abandon(&unit.name));
+                continue;
+            }
+            self.shared.update(|board| board.announce(&unit.name));
+            held.push(Held { name: unit.name, hash: unit.hash, state });
+        }
+        Ok(held)
+    }
+
+    async fn start_unit(&self, name: &str) -> Result<(), ExecutorError> {
+        let doing = "starting it";
+        self.held(name)?;
+        let caller = self.shared.caller(name, doing).await?;
+        let started = caller.manager.start_unit(name.to_owned(), "replace".to_owned()).await;
+        started.map(drop).map_err(|error| bus::failed(name, doing, &error))
+    }
+
+    async fn stop_unit(&self, name: &str) -> Result<(), ExecutorError> {
+        self.held(name)?;
+        let caller = self.shared.caller(name, unload::STOPPING).await?;
+        unload::stop(&caller, name).await
+    }
+
+    async fn next_changes(&self) -> Vec<StateChange> {
+        let mut versions = self.shared.versions();
+        loop {
+            let changes = self.shared.board().take_changes();
+            if !changes.is_empty() {
+                return changes;
+            }
+            // The sender lives as long as `self`.
+            let _ = versions.changed().await;
+        }
+    }
+}
+
+/// Whether systemd holds an older text of any of the units: a node that was killed may have written one and not told.
+async fn any_outdated(caller: &Caller, names: &[String]) -> bool {
+    let asked = names.iter().map(|name| bus::property(&caller.connection, name, bus::UNIT, "NeedDaemonReload"));
+    let answers = futures_util::future::join_all(asked).await;
+    // One that cannot be asked is not outdated: reading the states tells what is wrong with it.
+    answers.into_iter().flatten().any(|answer| matches!(*answer, Variant::Bool(true)))
+}
+
+impl Drop for SystemdExecutor {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+impl Executor for SystemdExecutor {
+    fn name(&self) -> &'static str {
+        "systemd"
+    }
+
+    fn adopt(&self) -> BoxFuture<'_, Result<Vec<Held>, ExecutorError>> {
+        Box::pin(self.adopt_all())
+    }
+
+    fn load(&self, units: Vec<UnitFile>) -> BoxFuture<'_, Vec<Result<(), ExecutorError>>> {
+        Box::pin(load::load(&self.shared, units))
+    }
+
+    fn start<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(self.start_unit(name))
+    }
+
+    fn stop<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(self.stop_unit(name))
+    }
+
+    fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(async move {
+            self.held(name)?;
+            unload::unload(&self.shared, name).await
+        })
+    }
+
+    fn changes(&self) -> BoxFuture<'_, Vec<StateChange>> {
+        Box::pin(self.next_changes())
+    }
+
+    fn status<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<StatusText, ExecutorError>> {
+        Box::pin(child::status(name))
+    }
+
+    fn journal<'a>(
+        &'a self,
+        name: &'a str,
+        query: JournalQuery,
+    ) -> BoxFuture<'a, Result<Box<dyn JournalStream>, ExecutorError>> {
+        Box::pin(async move { journal::open(name, &query).map(|stream| Box::new(stream) as Box<dyn JournalStream>) })
+    }
+}
