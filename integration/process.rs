@@ -146,6 +146,7 @@ async fn a_simple_service_runs_and_stops() {
     assert_eq!(status.exit_code, 0);
     assert!(status.text.contains("Active: active (running)"), "{}", status.text);
     assert!(status.text.contains("Loaded: loaded"), "{}", status.text);
+    until("hello", async || journal(&executor, "web@1.service").await.contains("hello")).await;
     executor.stop("web@1.service").await.unwrap();
     wait(&executor, &[("web@1.service", "inactive", "dead")]).await;
     assert!(!alive(pid));
@@ -179,12 +180,7 @@ async fn oneshot_services_end_and_remain() {
         executor.start(name).await.unwrap();
     }
     wait(&executor, &[("stays.service", "active", "exited"), ("fails.service", "failed", "failed")]).await;
-    let ended = async {
-        while !journal(&executor, "once.service").await.contains("one\n") {
-            executor.changes().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    until("three", async || journal(&executor, "once.service").await.contains("three\n")).await;
     wait(&executor, &[("once.service", "inactive", "dead")]).await;
     let said = journal(&executor, "once.service").await;
     let order: Vec<&str> = said.lines().filter(|l| ["one", "two", "three"].contains(l)).collect();
@@ -212,7 +208,7 @@ async fn units_outlive_the_executor() {
         assert_eq!(states, [("idle.service", "dead"), ("long.service", "running")]);
         assert_eq!(main_pid(&next, "long.service").await, pid);
         next.start("long.service").await.unwrap();
-        assert!(journal(&next, "long.service").await.contains("started"));
+        until("started", async || journal(&next, "long.service").await.contains("started")).await;
     }
     assert!(alive(pid));
     let last = bench.executor();
