@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["base"],
     &["kv", "unit", "gotemplate"],
     &["fleet", "confd"],
-    &["wal", "disk", "net", "wire", "process", "systemd"],
+    &["wal", "disk", "net", "wire", "files", "process", "systemd"],
     &["raft", "remote"],
     &["jobs"],
     &["api"],

@@ -119,7 +119,7 @@ pub const PEER_APPEND_BYTES_MAX: usize = 4 << 20;
 /// One piece of a snapshot between peers.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// Raft entries, and forwarded batches, that may be under way at once while further commands gather in the next.
-pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
+pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
 /// Leases that one command ends.
 pub const LEASE_EXPIRE_BATCH_MAX: usize = 1_000;
 /// Readers that may wait for a round of read index before further ones are told to come back later.
@@ -180,3 +180,25 @@ pub const SYSTEMD_STOP_MS_MAX: u64 = 3_600_000;
 pub const SYSTEMCTL_MS_MAX: u64 = 10_000;
 /// What is kept of the output of `systemctl status`, or of what `journalctl` complains about.
 pub const SYSTEMCTL_OUTPUT_BYTES_MAX: usize = 1 << 20;
+/// How long a `check_cmd` may take before it and all it started are killed.
+pub const CHECK_COMMAND_MS_MAX: u64 = 30_000;
+/// How long a `reload_cmd` may take before it and all it started are killed.
+pub const RELOAD_COMMAND_MS_MAX: u64 = 60_000;
+/// Largest template and largest resource file.
+pub const TEMPLATE_BYTES_MAX: u64 = 16 << 20;
+/// Files of resources below one `conf.d`.
+pub const RESOURCE_FILES_MAX: usize = 10_000;
+/// Templates that are rendered at the same time.
+pub const RENDERS_AT_ONCE_MAX: usize = 4;
+/// How long a template may wait for the answer to one question to a name server.
+pub const TEMPLATE_LOOKUP_MS_MAX: u64 = 5_000;
+/// A burst of changes is over after this silence, or when it has lasted this long: one render answers all of it.
+pub const TEMPLATE_BURST_QUIET_MS: u64 = 2;
+pub const TEMPLATE_BURST_MS_MAX: u64 = 50;
+/// Pauses before a check or reload that failed is tried again: the first, and the longest that doubling leads to.
+pub const TEMPLATE_RETRY_MS_MIN: u64 = 500;
+pub const TEMPLATE_RETRY_MS_MAX: u64 = 60_000;
+/// Keys in one read of the store for templates.
+pub const TEMPLATE_READ_KEYS_MAX: i64 = 2_000;
+/// Batches of changes that may wait while templates are being handed out.
+pub const TEMPLATE_BATCHES_QUEUED_MAX: usize = 64;

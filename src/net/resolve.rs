@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::ResolverConfig;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RData;
 
 /// The name has no address, or nobody could be asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +34,36 @@ pub async fn resolve(name: &str) -> Result<Vec<IpAddr>, ResolveError> {
         return Err(fail("it has no address".to_owned()));
     }
     Ok(addresses)
+}
+
+/// One answer to a question for a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Srv {
+    /// A full name with its final dot.
+    pub target: String,
+    pub port: u16,
+    pub priority: u16,
+    pub weight: u16,
+}
+
+/// The service records of `name` (`_service._proto.domain`), in the order of the answer.
+///
+/// # Errors
+/// [`ResolveError`] with the resolver's own words. The caller bounds the wait.
+pub async fn resolve_srv(name: &str) -> Result<Vec<Srv>, ResolveError> {
+    let fail = |why: String| ResolveError { name: name.to_owned(), why };
+    let resolver = resolver().map_err(fail)?;
+    let found = resolver.srv_lookup(name).await.map_err(|error| fail(error.to_string()))?;
+    let service = |data: &RData| match data {
+        RData::SRV(srv) => Some(Srv {
+            target: srv.target.to_string(),
+            port: srv.port,
+            priority: srv.priority,
+            weight: srv.weight,
+        }),
+        _ => None,
+    };
+    Ok(found.answers().iter().filter_map(|record| service(&record.data)).collect())
 }
 
 /// By the system's files; without a usable `/etc/resolv.conf` the names of `/etc/hosts` still resolve.

@@ -1,0 +1,46 @@
+//! Files that are staged beside their place, checked and put there in one step; and the commands that check and reload.
+//!
+//! A reader of the destination sees the old file or the new one, whole, at any moment, also after a power cut. The
+//! exception is a destination that is a mount point of its own: that one is written in place.
+
+mod command;
+mod facts;
+mod owner;
+mod pending;
+mod stage;
+
+pub use command::{CommandError, shell};
+pub use facts::{facts, mode_of};
+pub use owner::{Owner, resolve_owner};
+pub use pending::Pending;
+pub use stage::Staged;
+
+use std::path::{Path, PathBuf};
+
+/// What went wrong with a file, and with which.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {}: {source}", path.display())]
+pub struct FileError {
+    pub doing: &'static str,
+    pub path: PathBuf,
+    pub source: std::io::Error,
+}
+
+impl FileError {
+    fn new(doing: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self { doing, path: path.to_owned(), source }
+    }
+}
+
+/// A destination's directory and name.
+fn split(dest: &Path) -> Result<(&Path, String), FileError> {
+    let name = dest.file_name().ok_or_else(|| {
+        let source = std::io::Error::other("it has no file name; dest must name a file");
+        FileError::new("writing", dest, source)
+    })?;
+    let folder = dest.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((folder, name.to_string_lossy().into_owned()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Finds and reads the resources of a confdir.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::limits::{RESOURCE_FILES_MAX, TEMPLATE_BYTES_MAX};
+use crate::confd::{Mistake, Resource, Selection, effective_prefix, parse_resources};
+
+/// A resource, ready to be processed.
+#[derive(Debug)]
+pub struct Target {
+    /// The resource's file.
+    pub file: PathBuf,
+    pub resource: Resource,
+    /// The template's file.
+    pub src: PathBuf,
+    pub selection: Selection,
+}
+
+/// What a confdir holds.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub targets: Vec<Arc<Target>>,
+    /// Files that cannot be used, with the reason in confd's words.
+    pub broken: Vec<(PathBuf, String)>,
+    pub warnings: Vec<Mistake>,
+}
+
+/// There are no resources to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("Cannot load template resources: confdir '{}' does not exist", .0.display())]
+    NoConfdir(PathBuf),
+    #[error("stat {}: no such file or directory", .0.display())]
+    NoConfD(PathBuf),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{}: more than {RESOURCE_FILES_MAX} resource files", .0.display())]
+    TooMany(PathBuf),
+}
+
+impl Loaded {
+    /// Logs what is wrong and what is odd.
+    pub fn tell(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+        for (file, reason) in &self.broken {
+            tracing::error!("Cannot process template resource {} - {reason}", file.display());
+        }
+    }
+}
+
+/// Loads all files `conf.d/**/*toml` of `confdir`, in the order of their names. `prefix`, if not empty, replaces the
+/// resources' own.
+///
+/// # Errors
+/// No confdir, no `conf.d` in it, or one that cannot be read. What is wrong with single files is in [`Loaded::broken`].
+pub fn load(confdir: &Path, prefix: &str) -> Result<Loaded, LoadError> {
+    tracing::debug!("Loading template resources from confdir {}", confdir.display());
+    if !confdir.exists() {
+        return Err(LoadError::NoConfdir(confdir.to_owned()));
+    }
+    let mut files = Vec::new();
+    walk(&confdir.join("conf.d"), &mut files)?;
+    let mut loaded = Loaded::default();
+    for file in files {
+        tracing::debug!("Loading template resource from {}", file.display());
+        match resources_of(&file) {
+            Ok(resources) => resources.into_iter().for_each(|one| loaded.add(confdir, prefix, &file, one)),
+            Err(reason) => loaded.broken.push((file, reason)),
+        }
+    }
+    Ok(loaded)
+}
+
+impl Loaded {
+    fn add(&mut self, confdir: &Path, prefix: &str, file: &Path, resource: Resource) {
+        let selection = Selection::new(effective_prefix(prefix, &resource.prefix), &resource.keys);
+        let src = confdir.join("templates").join(resource.src.trim_start_matches('/'));
+        self.warnings.extend(resource.warnings.iter().cloned());
+        self.targets.push(Arc::new(Target { file: file.to_owned(), resource, src, selection }));
+    }
+}
+
+fn resources_of(file: &Path) -> Result<Vec<Resource>, String> {
+    let text = read_limited(file).map_err(|error| error.to_string())?;
+    let text = String::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
+    let listed = |mistakes: Vec<Mistake>| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    parse_resources(&file.to_string_lossy(), &text).map_err(listed)
+}
+
+/// A file's content, if it is not beyond all measure.
+pub(super) fn read_limited(file: &Path) -> io::Result<Vec<u8>> {
+    let length = fs::metadata(file)?.len();
+    match length > TEMPLATE_BYTES_MAX {
+        true => Err(io::Error::other(format!("it has {length} bytes; the most is {TEMPLATE_BYTES_MAX}"))),
+        false => fs::read(file),
+    }
+}
+
+/// Links to files count, links to folders below `conf.d` do not; `conf.d` itself may be a link (in confd it may not).
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), LoadError> {
+    let error = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => LoadError::NoConfD(folder.to_owned()),
+        _ => LoadError::Io { path: folder.to_owned(), source },
+    };
+    let mut entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(error)?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_type().map_err(error)?.is_dir() {
+            walk(&path, found)?;
+        } else if entry.file_name().to_string_lossy().ends_with("toml") {
+            tracing::debug!("Found template: {}", path.display());
+            found.push(path);
+        }
+        if found.len() > RESOURCE_FILES_MAX {
+            return Err(LoadError::TooMany(folder.to_owned()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! What templates may ask of this machine: its environment, files, name servers and clock.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Zoned;
+use tokio::runtime::Handle;
+
+use crate::base::limits::TEMPLATE_LOOKUP_MS_MAX;
+use crate::confd::{Outside, SrvRecord};
+use crate::net::resolve::{Srv, resolve, resolve_srv};
+
+/// This machine. Used on threads that may block, never on the runtime's own.
+pub struct Machine(pub Handle);
+
+impl Machine {
+    fn ask<T: Default>(&self, question: impl Future<Output = T>) -> T {
+        let limit = Duration::from_millis(TEMPLATE_LOOKUP_MS_MAX);
+        self.0.block_on(async { tokio::time::timeout(limit, question).await.unwrap_or_default() })
+    }
+}
+
+impl Outside for Machine {
+    fn variable(&self, name: &str) -> Option<String> {
+        // A name that no variable can have is asked for by mistake, and must not end the process.
+        let possible = !name.is_empty() && !name.contains(['=', '\0']);
+        possible.then(|| std::env::var_os(name))?.map(|value| value.to_string_lossy().into_owned())
+    }
+
+    fn file_exists(&self, path: &str) -> bool {
+        match std::fs::metadata(Path::new(path)) {
+            Ok(_) => true,
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+        }
+    }
+
+    fn lookup_ip(&self, name: &str) -> Vec<String> {
+        let found: Vec<IpAddr> = self.ask(async { resolve(name).await.unwrap_or_default() });
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    fn lookup_srv(&self, service: &str, proto: &str, name: &str) -> Vec<SrvRecord> {
+        let name = if service.is_empty() && proto.is_empty() {
+            name.to_owned()
+        } else {
+            format!("_{service}._{proto}.{name}")
+        };
+        let found: Vec<Srv> = self.ask(async { resolve_srv(&name).await.unwrap_or_default() });
+        let record =
+            |srv: Srv| SrvRecord { target: srv.target, port: srv.port, priority: srv.priority, weight: srv.weight };
+        found.into_iter().map(record).collect()
+    }
+
+    fn now(&self) -> Zoned {
+        Zoned::now()
+    }
+}

@@ -1,0 +1,240 @@
+//! The reconciler over a store in memory, real files and real commands.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use super::testing::MemoryStore;
+use super::*;
+use crate::jobs::Jobs;
+
+/// Longer than any of this takes on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A confdir, a store, and the job over both.
+struct Bench {
+    folder: tempfile::TempDir,
+    store: Arc<MemoryStore>,
+    jobs: Jobs,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["confd/conf.d/sub", "confd/templates", "out"] {
+            fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        Self { folder, store: MemoryStore::new(), jobs: Jobs::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A resource `name` that writes `out/name`; `rest` follows in its table, with `@` standing for `out`.
+    fn resource(&self, name: &str, template: &str, rest: &str) {
+        let out = self.path("out");
+        let rest = rest.replace('@', &out.to_string_lossy());
+        let text = format!("[template]\nsrc = \"{name}.tmpl\"\ndest = \"{}\"\n{rest}\n", out.join(name).display());
+        fs::write(self.path(&format!("confd/conf.d/{name}.toml")), text).unwrap();
+        fs::write(self.path(&format!("confd/templates/{name}.tmpl")), template).unwrap();
+    }
+
+    fn start(&mut self) {
+        let job = Templates::new(self.store.clone(), self.path("confd"), String::new());
+        self.jobs.start(job);
+    }
+
+    fn out(&self, name: &str) -> String {
+        fs::read_to_string(self.path("out").join(name)).unwrap_or_else(|_| "(none)".into())
+    }
+
+    async fn until(&self, name: &str, expected: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.out(name) != expected {
+            assert!(Instant::now() < deadline, "{name} is {:?}, not {expected:?}", self.out(name));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// No stage file, no mark.
+    async fn until_tidy(&self) {
+        let hidden = || {
+            fs::read_dir(self.path("out"))
+                .unwrap()
+                .any(|one| one.unwrap().file_name().to_string_lossy().starts_with('.'))
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while hidden() {
+            assert!(Instant::now() < deadline, "something hidden is left in {}", self.path("out").display());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_follows_its_keys() {
+    let mut bench = Bench::new();
+    bench.resource(
+        "up",
+        "{{range gets \"/services/web/*\"}}{{base .Key}}={{.Value}} {{end}}",
+        "keys = [\"/services/web\"]\ncheck_cmd = \"! grep -q bad {{.src}}\"\nreload_cmd = \"cat @/up >> @/reloads; echo >> @/reloads\"",
+    );
+    bench.store.put("/services/web/1", "a");
+    bench.start();
+    bench.until("up", "1=a ").await;
+    bench.store.put("/services/web/2", "b");
+    bench.until("up", "1=a 2=b ").await;
+    bench.store.set(&[("/services/web/1", None), ("/services/web/", Some(""))]);
+    bench.until("up", "2=b ").await;
+    bench.until("reloads", "1=a \n1=a 2=b \n2=b \n").await;
+    // A check that fails keeps the last good file.
+    bench.store.put("/services/web/2", "bad");
+    bench.store.put("/services/web/3", "c");
+    bench.store.put("/services/web/2", "good");
+    bench.until("up", "2=good 3=c ").await;
+    bench.until_tidy().await;
+    bench.jobs.stop(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn one_broken_resource_does_not_hold_up_the_rest() {
+    let mut bench = Bench::new();
+    bench.resource("missing", "{{getv \"/a/late\"}}", "keys = [\"/a\"]");
+    bench.resource("syntax", "{{if}}", "keys = [\"/a\"]");
+    bench.resource("good", "{{getv \"/a/b\"}}", "keys = [\"/a\"]");
+    fs::write(bench.path("confd/conf.d/bad.toml"), "[template]\nsrc = 1\n").unwrap();
+    fs::write(bench.path("confd/conf.d/sub/nodot_toml"), "nonsense").unwrap();
+    fs::remove_file(bench.path("confd/templates/syntax.tmpl")).unwrap();
+    bench.store.put("/a/b", "1");
+    bench.start();
+    bench.until("good", "1").await;
+    assert_eq!(bench.out("missing"), "(none)");
+    bench.store.put("/a/late", "here");
+    bench.until("missing", "here").await;
+    // What is missing outside of the store is looked for again.
+    fs::write(bench.path("confd/templates/syntax.tmpl"), "fixed").unwrap();
+    bench.until("syntax", "fixed").await;
+    bench.jobs.stop(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn the_last_good_file_stays_while_the_store_is_away() {
+    let mut bench = Bench::new();
+    bench.resource("x", "{{range getvs \"/k/*\"}}{{.}}{{end}}", "keys = [\"/k\"]");
+    bench.store.put("/k/1", "one");
+    bench.store.down(true);
+    bench.start();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(bench.out("x"), "(none)", "nothing is rendered from no keys");
+    bench.store.down(false);
+    bench.until("x", "one").await;
+    bench.store.down(true);
+    bench.store.put("/k/2", "two");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(bench.out("x"), "one");
+    bench.store.down(false);
+    bench.until("x", "onetwo").await;
+    bench.jobs.stop(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_failed_reload_is_remembered_over_restarts() {
+    let mut bench = Bench::new();
+    let reload = "keys = [\"/k\"]\nreload_cmd = \"test -e @/allowed && echo done > @/reloaded\"";
+    bench.resource("x", "{{getv \"/k\"}}", reload);
+    bench.store.put("/k", "1");
+    bench.start();
+    bench.until("x", "1").await;
+    let mark = bench.path("out/.x.reload-pending");
+    assert!(mark.exists());
+    let jobs = std::mem::take(&mut bench.jobs);
+    jobs.stop(PATIENCE).await;
+    assert!(mark.exists());
+    fs::write(bench.path("out/allowed"), "").unwrap();
+    bench.start();
+    bench.until("reloaded", "done\n").await;
+    bench.until_tidy().await;
+    bench.jobs.stop(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_check_that_fails_is_tried_again() {
+    let mut bench = Bench::new();
+    bench.resource("x", "{{getv \"/k\"}}", "keys = [\"/k\"]\nmode = \"0600\"\ncheck_cmd = \"test -e @/allowed\"");
+    bench.store.put("/k", "new");
+    fs::write(bench.path("out/x"), "old").unwrap();
+    bench.start();
+    let context = Context::new(Options::default());
+    let loaded = load(&bench.path("confd"), "").unwrap();
+    let view = Arc::new(crate::confd::View::of([("/k", "new")]));
+    let pass = process(&context, &loaded.targets[0], view).await;
+    assert_eq!(pass.result.unwrap_err().to_string(), "Config check failed: exit status 1");
+    assert_eq!(bench.out("x"), "old");
+    fs::write(bench.path("out/allowed"), "").unwrap();
+    bench.until("x", "new").await;
+    assert_eq!(fs::metadata(bench.path("out/x")).unwrap().permissions().mode() & 0o7777, 0o600);
+    bench.jobs.stop(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_burst_is_one_render_and_foreign_keys_are_none() {
+    let mut bench = Bench::new();
+    bench.resource("all", "{{len (gets \"/k/*\")}}", "keys = [\"/\"]\nreload_cmd = \"echo >> @/reloads\"");
+    bench.resource("hang", "{{getv \"/k/1\"}}", "keys = [\"/k/1\"]\nreload_cmd = \"sleep 600\"");
+    bench.store.put("/k/0", "x");
+    bench.start();
+    bench.until("all", "1").await;
+    bench.until("reloads", "\n").await;
+    let many: Vec<String> = (1..=500).map(|number| format!("/k/{number}")).collect();
+    let many: Vec<(&str, Option<&str>)> = many.iter().map(|key| (key.as_str(), Some("x"))).collect();
+    bench.store.set(&many);
+    // Another worker's reload hangs meanwhile.
+    bench.until("hang", "x").await;
+    bench.until("all", "501").await;
+    bench.until("reloads", "\n\n").await;
+    // Keys that the template does not look up cause no pass: the file that was removed is not written anew.
+    fs::remove_file(bench.path("out/all")).unwrap();
+    bench.store.put("/other", "x");
+    bench.store.put("/k/a/b", "x");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(bench.out("all"), "(none)");
+    bench.store.put("/k/0", "y");
+    bench.until("all", "501").await;
+    assert_eq!(bench.store.reads(), 1, "changes are pushed; nothing is read again");
+    bench.jobs.stop(Duration::from_millis(200)).await;
+}
+
+#[tokio::test]
+async fn options_do_what_the_flags_say() {
+    let bench = Bench::new();
+    bench.resource("x", "new", "check_cmd = \"false\"\nreload_cmd = \"echo >> @/reloads\"");
+    let loaded = load(&bench.path("confd"), "").unwrap();
+    let view = Arc::new(crate::confd::View::default());
+    let noop = Context::new(Options { noop: true, keep_stage_file: true, ..Options::default() });
+    assert_eq!(process(&noop, &loaded.targets[0], view.clone()).await.result.unwrap(), Outcome::Noop);
+    assert_eq!(bench.out("x"), "(none)");
+    let kept: Vec<PathBuf> = fs::read_dir(bench.path("out")).unwrap().map(|one| one.unwrap().path()).collect();
+    assert_eq!(fs::read_to_string(&kept[0]).unwrap(), "new");
+    let sync_only = Context::new(Options { sync_only: true, ..Options::default() });
+    assert_eq!(process(&sync_only, &loaded.targets[0], view.clone()).await.result.unwrap(), Outcome::Updated);
+    assert_eq!((bench.out("x").as_str(), bench.out("reloads").as_str()), ("new", "(none)"));
+    assert_eq!(process(&sync_only, &loaded.targets[0], view).await.result.unwrap(), Outcome::InSync);
+}
+
+#[test]
+fn what_cannot_be_loaded_is_said() {
+    let bench = Bench::new();
+    let none = load(&bench.path("none"), "").unwrap_err();
+    assert!(none.to_string().starts_with("Cannot load template resources: confdir '"), "{none}");
+    let no_conf_d = load(&bench.path("out"), "").unwrap_err().to_string();
+    assert!(no_conf_d.ends_with("conf.d: no such file or directory"), "{no_conf_d}");
+    // A linked conf.d, and a linked file in it, are found.
+    fs::create_dir(bench.path("linked")).unwrap();
+    std::os::unix::fs::symlink(bench.path("confd/conf.d"), bench.path("linked/conf.d")).unwrap();
+    bench.resource("x", "", "");
+    std::os::unix::fs::symlink(bench.path("confd/conf.d/x.toml"), bench.path("confd/conf.d/y.toml")).unwrap();
+    assert_eq!(load(&bench.path("linked"), "").unwrap().targets.len(), 2);
+}
