@@ -12,7 +12,7 @@ use super::{Job, JobError, Stop, accepted};
 use crate::base::{BoxFuture, LeaseId, Random};
 use crate::fleet::layout::{self, Key};
 use crate::fleet::types::Machine;
-use crate::kv::{Consistency, Op, RangeRequest, Reply, Space, Store, TxnRequest, WatchRequest, WatchStart};
+use crate::kv::{Consistency, Op, RangeRequest, Reply, Space, Store, TxnRequest, WatchRequest, WatchStart, system_lease};
 
 /// Keeps this machine in the list of machines.
 pub struct Presence {
@@ -64,7 +64,7 @@ impl Presence {
     async fn announce(&mut self) -> Result<(), JobError> {
         let key = Key::Machine(self.machine.id.clone());
         let seen = self.wait_until_ours(&key).await?;
-        let id = LeaseId(i64::from_be_bytes((self.random.next_u64() >> 1).to_be_bytes()).max(1));
+        let id = system_lease(self.random.next_u64());
         let granted = self.store.write(Op::LeaseGrant { id, ttl_ms: self.ttl_ms }).await;
         accepted(granted, "granting this machine's lease")?;
         let txn = TxnRequest {

@@ -9,7 +9,7 @@ use super::stop::{self, Stop};
 use super::tables::{Table, TablesError, TablesMut};
 use super::types::{DeleteRangeRequest, Event, KeyValue, PutRequest, RangeRequest, Space, V2Action};
 use super::writer::{NewValue, Origin, Writer};
-use super::{compact, lease, txn, v2};
+use super::{compact, is_system_lease, lease, txn, v2};
 use crate::base::LeaseId;
 
 /// Carries out a command that stands at `at` in the log. Returns its fate and what it changed.
@@ -87,7 +87,8 @@ pub(super) fn check_put_now(writer: &Writer<'_>, request: &PutRequest) -> Result
             return Err(KvError::KeyNotFound.into());
         }
     }
-    if request.lease != LeaseId::NONE && writer.state.lease(request.lease).is_none() {
+    let foreign = request.space == Space::User && is_system_lease(request.lease);
+    if request.lease != LeaseId::NONE && (foreign || writer.state.lease(request.lease).is_none()) {
         return Err(KvError::LeaseNotFound.into());
     }
     Ok(())

@@ -210,6 +210,16 @@ fn puts_are_checked() {
 }
 
 #[test]
+fn users_keys_cannot_hang_on_the_clusters_own_leases() {
+    let mut store = Bench::new();
+    let id = crate::kv::system_lease(77);
+    store.ok(Op::LeaseGrant { id, ttl_ms: 3000 });
+    let leased = |space| Op::Put(PutRequest { lease: id, space, ..put("k", "1") });
+    assert_eq!(store.refused(leased(Space::User)), KvError::LeaseNotFound);
+    store.ok(leased(Space::System));
+}
+
+#[test]
 fn leases_hold_keys_of_both_spaces() {
     let mut store = Bench::new();
     let grant = |id, ttl_ms| Op::LeaseGrant { id: LeaseId(id), ttl_ms };

@@ -22,6 +22,19 @@ pub fn is_v2_lease(id: LeaseId) -> bool {
     id.0 >> 48 == V2_LEASE_PREFIX >> 48
 }
 
+/// The upper 16 bits of ids of leases that the cluster's own state hangs on: "sy".
+const SYSTEM_LEASE_PREFIX: i64 = 0x7379 << 48;
+
+/// Whether the id is one of those kept for the cluster's own leases, which clients of the etcd APIs neither see nor reach.
+pub fn is_system_lease(id: LeaseId) -> bool {
+    id.0 >> 48 == SYSTEM_LEASE_PREFIX >> 48
+}
+
+/// An id for a lease of the cluster's own, out of a random number.
+pub fn system_lease(random: u64) -> LeaseId {
+    LeaseId(SYSTEM_LEASE_PREFIX | (random & 0xffff_ffff_ffff) as i64)
+}
+
 /// The id of the lease that the v2 write with this index makes.
 pub(super) fn v2_lease(index: u64) -> LeaseId {
     LeaseId(V2_LEASE_PREFIX | (index & 0xffff_ffff_ffff) as i64)

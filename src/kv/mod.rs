@@ -36,7 +36,7 @@ pub use compact::{CompactStep, compact_step};
 pub use error::KvError;
 pub use history::{History, HistoryCompacted, HistoryRequest, IndexPlace, history, revision_of_index};
 pub use layout::{LeaseRecord, in_range};
-pub use lease::{is_v2_lease, keys as lease_keys};
+pub use lease::{is_system_lease, is_v2_lease, keys as lease_keys, system_lease};
 pub use read::{members, range};
 pub use state::{LogPosition, State, advance, bootstrap};
 pub use store::{Consistency, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};

@@ -11,7 +11,7 @@ use super::kv::write;
 use crate::api::{Shared, status};
 use crate::base::LeaseId;
 use crate::base::limits::{LEASE_TTL_SECONDS_MAX, LEASE_TTL_SECONDS_MIN};
-use crate::kv::{KvError, Op, Reply, is_v2_lease};
+use crate::kv::{KvError, Op, Reply, is_system_lease, is_v2_lease};
 use crate::wire::etcdserverpb as pb;
 
 /// How often another id is drawn when a drawn one is taken.
@@ -21,11 +21,11 @@ const DRAWS_MAX: usize = 3;
 pub struct Lease(pub Arc<Shared>);
 
 impl Lease {
-    /// A positive id that is not kept for v2.
+    /// A positive id that is not kept for v2 or for the cluster itself.
     fn draw(&self) -> LeaseId {
         let id = self.0.random.next_u64() & i64::MAX as u64;
         let id = LeaseId((id as i64).max(1));
-        if is_v2_lease(id) { LeaseId(id.0 ^ (1 << 62)) } else { id }
+        if is_v2_lease(id) || is_system_lease(id) { LeaseId(id.0 ^ (1 << 62)) } else { id }
     }
 
     async fn grant(&self, id: LeaseId, ttl_ms: i64) -> Result<pb::LeaseGrantResponse, Status> {
@@ -42,13 +42,18 @@ impl Lease {
 
     /// One keep-alive; a lease that is gone is answered with a time to live of 0.
     pub async fn keep_alive(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
-        let ttl_ms = self.0.store.keep_alive(LeaseId(id)).await;
+        let ttl_ms = self.0.store.keep_alive(users(id)).await;
         Ok(pb::LeaseKeepAliveResponse {
             header: Some(self.0.header_now()),
             id,
             ttl: seconds_up(ttl_ms.map_err(|error| status::failed(&error))?),
         })
     }
+}
+
+/// The lease as clients may name it: one of the cluster's own is to them as if it did not exist.
+fn users(id: i64) -> LeaseId {
+    Some(LeaseId(id)).filter(|id| !is_system_lease(*id)).unwrap_or(LeaseId::NONE)
 }
 
 fn seconds_up(ms: i64) -> i64 {
@@ -66,6 +71,9 @@ impl pb::lease_server::Lease for Lease {
             return Err(status::refused(&KvError::LeaseTtlTooLarge));
         }
         let ttl_ms = request.ttl.max(LEASE_TTL_SECONDS_MIN) * 1000;
+        if is_system_lease(LeaseId(request.id)) {
+            return Err(status::refused(&KvError::LeaseExists));
+        }
         if request.id != 0 {
             return self.grant(LeaseId(request.id), ttl_ms).await.map(Response::new);
         }
@@ -85,7 +93,7 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
-        let id = LeaseId(request.into_inner().id);
+        let id = users(request.into_inner().id);
         let (position, _) = write(&self.0, Op::LeaseRevoke { id }).await?;
         Ok(Response::new(pb::LeaseRevokeResponse { header: Some(self.0.header(&position)) }))
     }
@@ -114,7 +122,7 @@ impl pb::lease_server::Lease for Lease {
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
         let request = request.into_inner();
-        let found = self.0.store.lease_time_to_live(LeaseId(request.id), request.keys);
+        let found = self.0.store.lease_time_to_live(users(request.id), request.keys);
         let found = found.await.map_err(|error| status::failed(&error))?;
         let mut answer = pb::LeaseTimeToLiveResponse {
             header: Some(self.0.header_now()),
@@ -136,7 +144,7 @@ impl pb::lease_server::Lease for Lease {
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
         let leases = self.0.store.leases().await;
         let leases = leases.map_err(|error| status::failed(&error))?;
-        let leases = leases.into_iter().map(|id| pb::LeaseStatus { id: id.0 });
+        let leases = leases.into_iter().filter(|id| !is_system_lease(*id)).map(|id| pb::LeaseStatus { id: id.0 });
         Ok(Response::new(pb::LeaseLeasesResponse { header: Some(self.0.header_now()), leases: leases.collect() }))
     }
 }
