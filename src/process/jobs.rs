@@ -153,6 +153,17 @@ impl Jobs {
         self.settle()
     }
 
+    /// Does what was missed while nobody looked: a unit that is bound to one that is down goes down too.
+    pub fn catch_up(&mut self) -> Vec<Order> {
+        let down = |name: &String| self.units.get(name).is_some_and(|unit| unit.seen.down());
+        let bereft = |(_, unit): &(&String, &Unit)| !unit.seen.down() && unit.needs.binds_to.iter().any(down);
+        let all: Vec<String> = self.units.iter().filter(bereft).map(|(name, _)| name.clone()).collect();
+        for name in all {
+            self.add_stop(&name);
+        }
+        self.settle()
+    }
+
     // ---- who belongs to a wish
 
     /// The unit and, transitively, what it requires, binds to or wants, of what is loaded here.

@@ -220,6 +220,21 @@ fn wishes_change() {
 }
 
 #[test]
+fn what_was_missed_is_caught_up() {
+    let mut room = Room::new(
+        "main
+         side: BindsTo=main; After=main
+         other: Requires=main
+         free: BindsTo=stranger",
+    );
+    room.up(&["main", "side", "other", "free"]);
+    assert_eq!(shown(room.jobs.catch_up()), "");
+    let down = Seen { active: "failed".to_owned(), sub: "failed".to_owned(), run: 1 };
+    room.jobs.know("main", Needs::default(), down);
+    assert_eq!(shown(room.jobs.catch_up()), "stop side");
+}
+
+#[test]
 fn circles_and_strangers_do_not_hang() {
     let mut room = Room::new(
         "a: After=b; Requires=b

@@ -22,6 +22,7 @@ mod pid_file;
 mod power_cut;
 mod processes;
 mod protocol;
+mod service;
 mod shim;
 mod show;
 mod spawn;

@@ -1,5 +1,8 @@
 //! The executor itself: which units there are, what is wished of them, what has become of it.
 
+mod adopt;
+mod answers;
+
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io;
@@ -28,9 +31,6 @@ use crate::fleet::executor::{
     ActiveState, Executor, ExecutorError, Held, JournalLine, JournalQuery, JournalStream, StateChange, StatusText,
     UnitFile,
 };
-
-/// Lines of the journal that `status` shows.
-const STATUS_LINES: usize = 10;
 
 /// What the executor is given.
 #[derive(Clone, Debug)]
@@ -192,77 +192,6 @@ impl Inner {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // ---- adoption
-
-    /// Adopts what is there, once.
-    async fn ready(self: &Arc<Self>) -> Result<(), ExecutorError> {
-        self.adopted.get_or_try_init(|| Arc::clone(self).adopt_all()).await.map(|_| ())
-    }
-
-    async fn adopt_all(self: Arc<Self>) -> Result<(), ExecutorError> {
-        let kept = store::scan(&self.options.state_dir).map_err(|error| ExecutorError::Failed {
-            unit: self.options.state_dir.display().to_string(),
-            doing: "looking for units of an earlier life".to_owned(),
-            reason: error.to_string(),
-        })?;
-        let mut meetings = JoinSet::new();
-        for (dir, stored) in kept {
-            let boot_id = self.options.host.boot_id.clone();
-            meetings.spawn(async move {
-                let (link, report) = meet(&dir, &boot_id).await;
-                (dir, stored, link, report)
-            });
-        }
-        while let Some(Ok((dir, stored, link, report))) = meetings.join_next().await {
-            let name = stored.unit.name.clone();
-            let spec = Spec::read(&stored.unit, &specifiers(&stored)).unwrap_or_else(|error| {
-                tracing::warn!(unit = name, %error, "an adopted unit's text is not understood");
-                Spec::default()
-            });
-            tracing::info!(unit = name, state = report.state.active, "adopted");
-            let mut shared = self.lock();
-            self.enter(&mut shared, dir, &stored.unit, &spec, report, link);
-        }
-        Ok(())
-    }
-
-    /// Makes a unit known and gives it its keeper.
-    fn enter(
-        self: &Arc<Self>,
-        shared: &mut Shared,
-        dir: UnitDir,
-        unit: &UnitFile,
-        spec: &Spec,
-        report: Report,
-        link: Option<Link>,
-    ) {
-        let (wishes, wished) = mpsc::channel(UNIT_WISHES_MAX);
-        shared.jobs.know(&unit.name, spec.needs.clone(), seen(&report));
-        let keeper = Keeper {
-            name: unit.name.clone(),
-            dir: dir.clone(),
-            shim: Arc::clone(&self.shim),
-            listener: Arc::clone(self),
-            last: report.clone(),
-            follow: false,
-            retries: 0,
-        };
-        while shared.keepers.try_join_next().is_some() {}
-        shared.keepers.spawn(keeper.run(wished, link));
-        let entry = Entry {
-            dir,
-            hash: unit.hash.clone(),
-            description: spec.description.clone(),
-            stop_ms_max: stop_ms_max(spec),
-            report,
-            wishes,
-            grown: watch::Sender::new(0),
-            followers: 0,
-            unloading: false,
-        };
-        shared.units.insert(unit.name.clone(), entry);
-    }
-
     // ---- wishes
 
     fn load(self: &Arc<Self>, unit: UnitFile) -> Result<(), ExecutorError> {
@@ -354,92 +283,6 @@ impl Inner {
         self.changed.notify_one();
         self.removed.notify_waiters();
     }
-
-    // ---- answers
-
-    fn held(&self) -> Vec<Held> {
-        let shared = self.lock();
-        let units = shared.units.iter();
-        units
-            .map(|(name, entry)| Held {
-                name: name.clone(),
-                hash: entry.hash().to_owned(),
-                state: entry.report.state.clone(),
-            })
-            .collect()
-    }
-
-    async fn changes(&self) -> Vec<StateChange> {
-        loop {
-            // A permit is kept where the change came before the waiting.
-            let changed = self.changed.notified();
-            let all = std::mem::take(&mut self.lock().changes);
-            if !all.is_empty() {
-                return all.into_iter().map(|(name, state)| StateChange { name, state }).collect();
-            }
-            changed.await;
-        }
-    }
-
-    fn origin(&self, name: &str) -> Origin {
-        Origin {
-            unit: name.to_owned(),
-            hostname: self.options.host.hostname.clone(),
-            machine_id: self.options.host.machine_id.clone(),
-        }
-    }
-
-    fn status(&self, name: &str) -> StatusText {
-        let shared = self.lock();
-        let Some(entry) = shared.units.get(name) else {
-            return StatusText { text: format!("Unit {name} could not be found.\n"), exit_code: 4 };
-        };
-        let journal = last_lines(&entry.dir);
-        show::status(&Standing {
-            name,
-            description: &entry.description,
-            path: entry.dir.unit_path().display().to_string(),
-            report: &entry.report,
-            now: now(),
-            journal: show::lines(&journal, "short", &self.origin(name)),
-        })
-    }
-
-    fn journal(self: &Arc<Self>, name: &str, query: &JournalQuery) -> Result<Stream, ExecutorError> {
-        let format = if query.output.is_empty() { "short" } else { &query.output };
-        if !FORMATS.contains(&format) {
-            return Err(ExecutorError::Unsupported {
-                unit: name.to_owned(),
-                reason: format!("no such journal format: {format:?}; there are {}", FORMATS.join(", ")),
-            });
-        }
-        let mut shared = self.lock();
-        let entry = shared.units.get_mut(name).ok_or_else(|| not_loaded(name))?;
-        let grown = query.follow.then(|| entry.grown.subscribe());
-        let reader = Reader::open(entry.dir.path(), query.lines).map_err(|error| ExecutorError::Failed {
-            unit: name.to_owned(),
-            doing: "opening its journal".to_owned(),
-            reason: error.to_string(),
-        })?;
-        let farewell = query.follow.then(|| {
-            entry.followers += 1;
-            if entry.followers == 1 {
-                entry.wish(name, Wish::Follow(true));
-            }
-            let (inner, name) = (Arc::clone(self), name.to_owned());
-            Box::new(move || inner.unfollow(&name)) as Box<dyn FnOnce() + Send>
-        });
-        Ok(Stream { reader, origin: self.origin(name), format: format.to_owned(), grown, farewell })
-    }
-
-    fn unfollow(&self, name: &str) {
-        if let Some(entry) = self.lock().units.get_mut(name) {
-            entry.followers = entry.followers.saturating_sub(1);
-            if entry.followers == 0 {
-                entry.wish(name, Wish::Follow(false));
-            }
-        }
-    }
 }
 
 impl Listener for Inner {
@@ -498,58 +341,6 @@ fn say(shared: &Shared, name: &str, text: &str) {
     // The log has it too.
     let _ = Journal::open(entry.dir.path()).and_then(|mut journal| journal.append(&line));
     entry.grown.send_modify(|n| *n += 1);
-}
-
-fn last_lines(dir: &UnitDir) -> Vec<JournalLine> {
-    let mut all = Vec::new();
-    if let Ok(mut reader) = Reader::open(dir.path(), Some(STATUS_LINES)) {
-        while let Ok(lines) = reader.read() {
-            if lines.is_empty() {
-                break;
-            }
-            all.extend(lines);
-        }
-    }
-    all.split_off(all.len().saturating_sub(STATUS_LINES))
-}
-
-/// Finds out how it stands with a unit of an earlier life: from its shim, else from what that left.
-async fn meet(dir: &UnitDir, boot_id: &str) -> (Option<Link>, Report) {
-    let limit = Duration::from_millis(SHIM_ANSWER_MS_MAX);
-    let hello = async {
-        let mut link = Link::connect(dir).ok()?;
-        match link.hear().await? {
-            Push::Report(report) => Some((link, *report)),
-            _ => None,
-        }
-    };
-    match tokio::time::timeout(limit, hello).await {
-        Ok(Some((link, report))) => return (Some(link), report),
-        Ok(None) => {}
-        Err(_) => tracing::warn!(dir = %dir.path().display(), ?limit, "a shim does not answer"),
-    }
-    if dir.is_locked() {
-        // A shim that ends, or one that has hardly begun: its end is waited for, a little.
-        let ending = dir.clone();
-        let end = tokio::task::spawn_blocking(move || ending.lock().map(drop));
-        let _ = tokio::time::timeout(limit / 5, end).await;
-        if let Ok(link) = Link::connect(dir) {
-            return (Some(link), dir.read_report().unwrap_or_else(never_started));
-        }
-    }
-    let mut report = dir.read_report().unwrap_or_else(never_started);
-    if report.boot_id != boot_id {
-        // The machine has been restarted since: as systemd after a boot, it knows of nothing that ran.
-        report = Report { run: report.run, ..never_started() };
-    } else if !report.settled() {
-        bury(&mut report);
-        let _ = dir.write_report(&report);
-    }
-    (None, report)
-}
-
-fn never_started() -> Report {
-    Report { state: loaded("inactive", "dead"), ..Report::default() }
 }
 
 /// The longest that a stop may take: ExecStop=, each of two signals, ExecStopPost=, and the two signals after it.

@@ -1,0 +1,202 @@
+//! The words that a service is spoken of in: its kinds, states and ends, and the rules that its text gives it.
+
+/// The commands of a unit, in the groups in which they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    Condition,
+    StartPre,
+    Start,
+    StartPost,
+    Stop,
+    StopPost,
+}
+
+/// `Type=`: when a unit counts as started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    #[default]
+    Simple,
+    Exec,
+    Oneshot,
+    Notify,
+    Forking,
+}
+
+/// `Restart=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restart {
+    #[default]
+    No,
+    Always,
+    OnSuccess,
+    OnFailure,
+    OnAbnormal,
+    OnAbort,
+    OnWatchdog,
+}
+
+/// `KillMode=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KillMode {
+    #[default]
+    ControlGroup,
+    Mixed,
+    Process,
+    None,
+}
+
+/// Exit codes and signals named by `SuccessExitStatus=` and its kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExitSet {
+    pub codes: Vec<i32>,
+    pub signals: Vec<i32>,
+}
+
+impl ExitSet {
+    pub fn holds(&self, ended: Ended) -> bool {
+        match ended {
+            Ended::Code(code) => self.codes.contains(&code),
+            Ended::Signal { number, .. } => self.signals.contains(&number),
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Code(i32),
+    Signal { number: i32, dumped: bool },
+}
+
+/// Why a unit is down, or about to be: systemd's `Result=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    #[default]
+    Success,
+    ExitCode,
+    Signal,
+    CoreDump,
+    Timeout,
+    Protocol,
+    StartLimitHit,
+    ExecCondition,
+}
+
+impl Outcome {
+    /// As systemd spells it in `Result=` and `$SERVICE_RESULT`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::ExitCode => "exit-code",
+            Self::Signal => "signal",
+            Self::CoreDump => "core-dump",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::StartLimitHit => "start-limit-hit",
+            Self::ExecCondition => "exec-condition",
+        }
+    }
+}
+
+/// Where a service is; the names are systemd's sub states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    #[default]
+    Dead,
+    Condition,
+    StartPre,
+    Start,
+    StartPost,
+    Running,
+    Exited,
+    Stop,
+    StopSigterm,
+    StopSigkill,
+    StopPost,
+    FinalSigterm,
+    FinalSigkill,
+    Failed,
+    AutoRestart,
+}
+
+impl State {
+    /// systemd's `ActiveState`.
+    pub fn active(self) -> &'static str {
+        match self {
+            Self::Dead => "inactive",
+            Self::Failed => "failed",
+            Self::Condition | Self::StartPre | Self::Start | Self::StartPost | Self::AutoRestart => "activating",
+            Self::Running | Self::Exited => "active",
+            _ => "deactivating",
+        }
+    }
+
+    /// systemd's `SubState`.
+    pub fn sub(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Condition => "condition",
+            Self::StartPre => "start-pre",
+            Self::Start => "start",
+            Self::StartPost => "start-post",
+            Self::Running => "running",
+            Self::Exited => "exited",
+            Self::Stop => "stop",
+            Self::StopSigterm => "stop-sigterm",
+            Self::StopSigkill => "stop-sigkill",
+            Self::StopPost => "stop-post",
+            Self::FinalSigterm => "final-sigterm",
+            Self::FinalSigkill => "final-sigkill",
+            Self::Failed => "failed",
+            Self::AutoRestart => "auto-restart",
+        }
+    }
+
+    /// Down, and nothing is going on.
+    pub fn settled(self) -> bool {
+        matches!(self, Self::Dead | Self::Failed)
+    }
+}
+
+/// What the machine has to know of a unit file. The vectors hold one entry a command: whether its failure is ignored (`-`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    pub kind: Kind,
+    pub remain_after_exit: bool,
+    pub condition: Vec<bool>,
+    pub start_pre: Vec<bool>,
+    pub start: Vec<bool>,
+    pub start_post: Vec<bool>,
+    pub stop: Vec<bool>,
+    pub stop_post: Vec<bool>,
+    pub restart: Restart,
+    pub restart_ms: u64,
+    pub start_limit_interval_ms: u64,
+    pub start_limit_burst: u32,
+    /// `None`: no limit.
+    pub timeout_start_ms: Option<u64>,
+    pub timeout_stop_ms: Option<u64>,
+    pub runtime_max_ms: Option<u64>,
+    pub kill_mode: KillMode,
+    pub kill_signal: i32,
+    pub final_kill_signal: i32,
+    pub send_sigkill: bool,
+    pub send_sighup: bool,
+    pub success: ExitSet,
+    pub restart_prevent: ExitSet,
+    pub restart_force: ExitSet,
+    pub has_pid_file: bool,
+}
+
+impl Rules {
+    pub fn commands(&self, phase: Phase) -> &[bool] {
+        match phase {
+            Phase::Condition => &self.condition,
+            Phase::StartPre => &self.start_pre,
+            Phase::Start => &self.start,
+            Phase::StartPost => &self.start_post,
+            Phase::Stop => &self.stop,
+            Phase::StopPost => &self.stop_post,
+        }
+    }
+}
