@@ -21,6 +21,10 @@ pub(super) enum BodyError {
 
 /// The whole body.
 pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, BodyError> {
+    let announced = hyper::body::Body::size_hint(&body).lower();
+    if usize::try_from(announced).is_ok_and(|announced| announced > bytes_max) {
+        return Err(BodyError::TooLarge(bytes_max));
+    }
     let bound = Duration::from_millis(BODY_WAIT_MS_MAX);
     match tokio::time::timeout(bound, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

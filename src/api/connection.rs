@@ -21,7 +21,8 @@ use super::Listener;
 use super::authority::Cleaner;
 use super::http::Entry;
 use crate::base::limits::{
-    CLIENT_CONNECTIONS_MAX, CLIENT_SILENT_SECONDS_MAX, HEADER_BYTES_MAX, HEADER_WAIT_MS_MAX, STREAMS_PER_CONNECTION_MAX,
+    CLIENT_CONNECTIONS_MAX, CLIENT_SILENT_SECONDS_MAX, DOORS_CLOSE_MS_MAX, HEADER_BYTES_MAX, HEADER_WAIT_MS_MAX,
+    STREAMS_PER_CONNECTION_MAX,
 };
 
 /// A client's preface of HTTP/2, which tells it from HTTP/1.1, has this many bytes.
@@ -63,7 +64,7 @@ pub(super) async fn accept(listener: Listener, entry: Entry, stop: CancellationT
     }
 }
 
-/// Serves one connection to its end. On `stop` it finishes what is under way and closes.
+/// Serves one connection to its end. On `stop` it finishes what is under way, within a bound, and closes.
 async fn converse(server: &auto::Builder<TokioExecutor>, stream: Opening, entry: Entry, stop: CancellationToken) {
     let service = service_fn(move |request| {
         let entry = entry.clone();
@@ -75,7 +76,13 @@ async fn converse(server: &auto::Builder<TokioExecutor>, stream: Opening, entry:
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match tokio::time::timeout(Duration::from_millis(DOORS_CLOSE_MS_MAX), connection).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    tracing::warn!("a client connection did not end when the doors closed and is dropped");
+                    return;
+                }
+            }
         }
     };
     if let Err(error) = ended {

@@ -158,18 +158,17 @@ fn moved(method: &Method, uri: &Uri, path: &str) -> Response {
     if let Some(query) = uri.query() {
         to = format!("{to}?{query}");
     }
-    let body = if matches!(*method, Method::GET | Method::HEAD) {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    if matches!(*method, Method::GET | Method::HEAD) {
         let shown = to.replace('&', "&amp;").replace('"', "&#34;");
-        format!("<a href=\"{shown}\">Moved Permanently</a>.\n\n")
-    } else {
-        String::new()
-    };
-    let mut response = (StatusCode::MOVED_PERMANENTLY, body).into_response();
-    let headers = response.headers_mut();
-    if let Ok(to) = HeaderValue::try_from(to) {
-        headers.insert(header::LOCATION, to);
+        *response.body_mut() = format!("<a href=\"{shown}\">Moved Permanently</a>.\n\n").into();
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, html);
     }
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    if let Ok(to) = HeaderValue::try_from(to) {
+        response.headers_mut().insert(header::LOCATION, to);
+    }
     response
 }
 

@@ -314,3 +314,93 @@ impl WatchStream for TestWatch {
         (self.cleared.is_none() && self.next > newest).then_some(newest)
     }
 }
+
+/// Open doors on a port of their own, and the store behind them.
+pub struct House {
+    pub store: Arc<TestStore>,
+    pub clock: Arc<Fixed>,
+    pub address: std::net::SocketAddr,
+    pub doors: super::Doors,
+}
+
+/// Opens the doors on loopback.
+pub async fn house() -> House {
+    let clock = Arc::new(Fixed::default());
+    clock.now.store(1_795_223_000_000, Ordering::Relaxed);
+    let store = Arc::new(TestStore::new(clock.clone()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let services = super::Services {
+        store: store.clone(),
+        clock: clock.clone(),
+        random: clock.clone(),
+        routes: super::Routes::new(),
+    };
+    let doors = super::serve(vec![super::Listener::Tcp(listener)], services);
+    House { store, clock, address, doors }
+}
+
+/// How long a test waits for anything.
+pub const BOUND: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Waits for what must come.
+pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(BOUND, what).await.expect("this comes within the bound of a test")
+}
+
+/// One HTTP/1.1 conversation, byte by byte.
+pub struct Talk<S = tokio::net::TcpStream> {
+    pub stream: S,
+    pub heard: String,
+}
+
+impl Talk {
+    pub async fn to(address: std::net::SocketAddr) -> Self {
+        let stream = soon(tokio::net::TcpStream::connect(address)).await.unwrap();
+        Talk { stream, heard: String::new() }
+    }
+}
+
+impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Talk<S> {
+    /// Sends a request; `body` is a form unless it is empty.
+    pub async fn say(&mut self, method: &str, target: &str, body: &str) {
+        use tokio::io::AsyncWriteExt;
+        let length = body.len();
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        soon(self.stream.write_all(request.as_bytes())).await.unwrap();
+    }
+
+    /// Reads until `text` has come.
+    pub async fn hear(&mut self, text: &str) {
+        use tokio::io::AsyncReadExt;
+        while !self.heard.contains(text) {
+            let mut space = [0; 4096];
+            let n = soon(self.stream.read(&mut space)).await.unwrap();
+            assert!(n > 0, "ended before {text:?}: {}", self.heard);
+            self.heard.push_str(&String::from_utf8_lossy(&space[..n]));
+        }
+    }
+
+    /// Reads to the end; the whole answer.
+    pub async fn rest(mut self) -> String {
+        use tokio::io::AsyncReadExt;
+        let mut rest = Vec::new();
+        soon(self.stream.read_to_end(&mut rest)).await.unwrap();
+        self.heard.push_str(&String::from_utf8_lossy(&rest));
+        self.heard
+    }
+}
+
+impl House {
+    /// One request: the status, and the whole answer.
+    pub async fn ask(&self, method: &str, target: &str, body: &str) -> (u16, String) {
+        let mut talk = Talk::to(self.address).await;
+        talk.say(method, target, body).await;
+        let answer = talk.rest().await;
+        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+        (status.expect("a status"), answer)
+    }
+}

@@ -35,8 +35,6 @@ pub struct Answer {
     pub node: Option<Node>,
     #[serde(rename = "prevNode", skip_serializing_if = "Option::is_none")]
     pub prev_node: Option<Node>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub refresh: bool,
 }
 
 /// The body of a bad answer of `/v2/keys`.

@@ -9,7 +9,7 @@ use axum::routing::any;
 use hyper::{Method, StatusCode};
 
 use super::keys::encoded;
-use crate::api::http::{json, method_not_allowed, not_found};
+use crate::api::http::{json, method_not_allowed};
 use crate::api::{Shared, status};
 use crate::kv::{Member, StoreError};
 use crate::wire::v2 as wire;
@@ -45,7 +45,7 @@ async fn answer(shared: &Shared, request: Request) -> Response {
             Err(error) => failed(&error),
         },
         (&Method::GET | &Method::HEAD, Some("leader")) => leader(shared).await,
-        (&Method::GET | &Method::HEAD, Some(_)) => not_found(),
+        (&Method::GET | &Method::HEAD, Some(_)) => message(StatusCode::NOT_FOUND, "Not found"),
         (&Method::POST, None) | (&Method::PUT | &Method::DELETE, Some(_)) => {
             message(StatusCode::NOT_IMPLEMENTED, "not supported: the members are those of the configuration")
         }

@@ -6,6 +6,8 @@ mod members;
 mod render;
 mod request;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::sync::Arc;

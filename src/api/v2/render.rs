@@ -5,13 +5,12 @@ use crate::kv::V2Action;
 use crate::kv::v2;
 use crate::wire::v2 as wire;
 
-/// The body of a good answer.
+/// The body of a good answer. That a write was a refresh is not told, as in etcd.
 pub fn answer(answer: v2::Answer) -> wire::Answer {
     wire::Answer {
         action: action(answer.action).to_owned(),
         node: Some(node(answer.node)),
         prev_node: answer.prev_node.map(node),
-        refresh: answer.refresh,
     }
 }
 

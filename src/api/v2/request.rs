@@ -152,8 +152,9 @@ impl Fields {
         match self.prev_exist {
             Some(false) => Write::Create { value, dir },
             _ if conditional => Write::CompareAndSwap { value, condition, refresh },
-            Some(true) => Write::Update { value, dir, refresh },
-            None => Write::Set { value, dir },
+            // A refresh keeps what is there, so there must be something.
+            prev_exist if refresh || prev_exist.is_some() => Write::Update { value, dir, refresh },
+            _ => Write::Set { value, dir },
         }
     }
 }

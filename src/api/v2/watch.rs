@@ -21,7 +21,8 @@ use crate::kv::{Position, Space, WatchBatch, WatchEnd, WatchRequest, WatchStart,
 
 /// Starts a watch and answers at once with the headers; events follow in the body.
 pub async fn open(keys: &Keys, path: &str, recursive: bool, stream: bool, since: u64) -> Response {
-    let request = watch_request(path, since);
+    let newest = keys.shared.store.status().position.v2_index;
+    let request = watch_request(path, since, newest);
     let events = match keys.shared.store.watch(request.clone()).await {
         Ok(events) => events,
         Err(error) => return keys.broken(&error),
@@ -56,8 +57,11 @@ pub async fn open(keys: &Keys, path: &str, recursive: bool, stream: bool, since:
     response
 }
 
-fn watch_request(path: &str, since: u64) -> WatchRequest {
-    let (key, range_end) = watch_range(path);
+/// A watch of the past is told of the end of every directory above its path, even where nothing was below it at that
+/// path; the keys of those events may be anywhere.
+fn watch_request(path: &str, since: u64, newest: u64) -> WatchRequest {
+    let past = since > 0 && since <= newest;
+    let (key, range_end) = watch_range(if past { "/" } else { path });
     WatchRequest {
         space: Space::User,
         key,
@@ -113,12 +117,12 @@ impl Poll {
     /// The next line; `None` ends the body, after which clients ask again.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            if self.over {
+                return None;
+            }
             if let Some(line) = self.ready.pop() {
                 self.over = !self.stream;
                 return Some(line);
-            }
-            if self.over {
-                return None;
             }
             let batch = tokio::select! {
                 batch = self.events.next() => batch,

@@ -13,7 +13,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::{auth, cluster, kv, lease, maintenance, watch};
 use crate::api::body;
@@ -198,7 +198,7 @@ struct Refusal<'a> {
 }
 
 fn refusal(status: &Status) -> Refusal<'_> {
-    Refusal { error: status.message(), message: status.message(), code: Code::from(status.code()).into() }
+    Refusal { error: status.message(), message: status.message(), code: status.code().into() }
 }
 
 fn refused(refused: &Status) -> Response {

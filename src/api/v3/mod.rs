@@ -7,6 +7,8 @@ pub mod gateway;
 mod kv;
 mod lease;
 mod maintenance;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod watching;
 
