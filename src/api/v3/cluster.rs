@@ -18,8 +18,10 @@ impl pb::cluster_server::Cluster for Cluster {
     async fn member_list(&self, _: Request<pb::MemberListRequest>) -> Result<Response<pb::MemberListResponse>, Status> {
         let members = self.0.store.members().await;
         let members = members.map_err(|error| status::failed(&error))?;
+        // Members are no keys: etcd's answer has no revision.
+        let header = pb::ResponseHeader { revision: 0, ..self.0.header_now() };
         Ok(Response::new(pb::MemberListResponse {
-            header: Some(self.0.header_now()),
+            header: Some(header),
             members: members.into_iter().map(convert::member).collect(),
         }))
     }
