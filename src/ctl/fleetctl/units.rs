@@ -1,0 +1,213 @@
+//! What changes units: submit, load, start, stop, unload, destroy, restart.
+
+use super::client::ApiError;
+use super::create::create;
+use super::find::is_global;
+use super::wait::{Goal, Waiter};
+use super::{Context, Failed, find, say};
+use crate::api::fleet::model::UnitJson;
+use crate::unit::name::from_argument;
+
+/// `submit`
+pub async fn submit(context: &Context) -> Result<u8, Failed> {
+    create(context, "submit").await?;
+    Ok(0)
+}
+
+/// `load`
+pub async fn load(context: &Context) -> Result<u8, Failed> {
+    create(context, "load").await?;
+    let triggered = set_all(context, "loaded").await.map_err(|error| failed("Error loading units", &error))?;
+    wait(context, "load", Goal::Loaded, &triggered).await.map_err(|error| waiting(&error))?;
+    Ok(0)
+}
+
+/// `start`
+pub async fn start(context: &Context) -> Result<u8, Failed> {
+    create(context, "start").await?;
+    let triggered = set_all(context, "launched").await.map_err(|error| failed("Error starting units", &error))?;
+    wait(context, "start", Goal::Launched, &triggered).await.map_err(|error| {
+        if error.starts_with("Failed to find") {
+            failed("Error waiting for systemd unit states, err", &error)
+        } else {
+            waiting(&error)
+        }
+    })?;
+    Ok(0)
+}
+
+/// `stop`
+pub async fn stop(context: &Context) -> Result<u8, Failed> {
+    let units = find::units(context).await?;
+    if units.is_empty() {
+        return nothing_found();
+    }
+    let mut stopping = Vec::new();
+    for unit in &units {
+        if is_global(unit) {
+            set(context, unit, "loaded").await.map_err(|error| failed("Error stopping units", &error))?;
+            say::out(&format!("Triggered global unit {} stop\n", unit.name));
+            continue;
+        }
+        match unit.current_state.as_str() {
+            "inactive" if unit.desired_state != "launched" => {
+                return Err(Failed::new(format!("Unable to stop unit {} in state inactive", unit.name)));
+            }
+            "loaded" if unit.desired_state != "launched" => continue,
+            _ => {}
+        }
+        set(context, unit, "loaded").await.map_err(|error| failed("Error stopping units", &error))?;
+        stopping.push(unit.name.clone());
+    }
+    finish(context, ("stop", "stopped"), Goal::Loaded, &stopping).await
+}
+
+/// `unload`
+pub async fn unload(context: &Context) -> Result<u8, Failed> {
+    let units = find::units(context).await?;
+    if units.is_empty() {
+        return nothing_found();
+    }
+    let mut unloading = Vec::new();
+    for unit in &units {
+        let global = is_global(unit);
+        if !global && unit.current_state == "inactive" && unit.desired_state == "inactive" {
+            continue;
+        }
+        set(context, unit, "inactive").await.map_err(|error| failed("Error unloading units", &error))?;
+        if global {
+            say::out(&format!("Triggered global unit {} unload\n", unit.name));
+        } else {
+            unloading.push(unit.name.clone());
+        }
+    }
+    finish(context, ("unload", "unloaded"), Goal::Inactive, &unloading).await
+}
+
+/// `destroy`
+pub async fn destroy(context: &Context) -> Result<u8, Failed> {
+    let units = find::units(context).await?;
+    if units.is_empty() {
+        return nothing_found();
+    }
+    let mut code = 0;
+    for unit in &units {
+        match context.client.destroy(&unit.name).await {
+            Ok(()) => {
+                say::out(&format!("Destroyed {}\n", unit.name));
+            }
+            // Somebody else was quicker.
+            Err(error) if error.is_missing() => {}
+            Err(error) => {
+                say::warn(&format!("Error destroying units: {error}"));
+                code = 1;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// `restart`: one unit after the other, the next once the one before is active again.
+pub async fn restart(context: &Context) -> Result<u8, Failed> {
+    if context.words.iter().any(|word| !find::is_pattern(word)) {
+        create(context, "restart").await?;
+    }
+    let units = find::units(context).await?;
+    if units.is_empty() {
+        return nothing_found();
+    }
+    for unit in &units {
+        if !is_global(unit) && unit.current_state == "inactive" {
+            say::warn(&format!("Unable to restart unit {} in state inactive", unit.name));
+            continue;
+        }
+        match context.client.restart(&unit.name).await {
+            Ok(()) if is_global(unit) => {
+                say::out(&format!("Triggered global unit {} restart\n", unit.name));
+                continue;
+            }
+            Ok(()) => {}
+            Err(error) if error.is_unknown_path() => restart_of_old(context, unit).await?,
+            Err(error) => {
+                return Err(Failed::new(format!("Error setting target state for unit {}: {error}", unit.name)));
+            }
+        }
+        let one = [unit.name.clone()];
+        wait(context, "restart", Goal::Launched, &one).await.map_err(|error| waiting(&error))?;
+    }
+    Ok(0)
+}
+
+/// A fleetd of old knows no restart: the unit is stopped, to the end of its stop, and launched again.
+async fn restart_of_old(context: &Context, unit: &UnitJson) -> Result<(), Failed> {
+    if unit.current_state == "launched" {
+        set(context, unit, "loaded").await.map_err(|error| failed("Error restarting units", &error))?;
+        let one = [unit.name.clone()];
+        Waiter::new(context, &one)?.until(Goal::Loaded, &one).await.map_err(|error| waiting(&error))?;
+    }
+    set(context, unit, "launched").await.map_err(|error| failed("Error restarting units", &error))
+}
+
+/// Sets the desired state of the units of all words; returns those that are to be waited for. Units that are to be so
+/// already are passed over.
+async fn set_all(context: &Context, desired: &str) -> Result<Vec<String>, String> {
+    let verb = if desired == "launched" { "start" } else { "load" };
+    let mut triggered = Vec::new();
+    for word in &context.words {
+        let name = from_argument(word);
+        let retrieving = |error: ApiError| format!("error retrieving unit {name} from registry: {error}");
+        let unit = context.client.unit(&name).await.map_err(retrieving)?;
+        let unit = unit.ok_or_else(|| format!("unable to find unit {name}"))?;
+        if unit.desired_state == desired {
+            continue;
+        }
+        set(context, &unit, desired).await?;
+        if is_global(&unit) {
+            say::out(&format!("Triggered global unit {name} {verb}\n"));
+        } else {
+            triggered.push(name);
+        }
+    }
+    Ok(triggered)
+}
+
+async fn set(context: &Context, unit: &UnitJson, desired: &str) -> Result<(), String> {
+    context.client.set_desired(&unit.name, desired).await.map_err(|error| error.to_string())
+}
+
+/// Waits, unless nobody wants to.
+async fn wait(context: &Context, verb: &str, goal: Goal, names: &[String]) -> Result<(), String> {
+    let no_block = context.parsed.truth("no-block").map_err(|error| error.to_string())?;
+    if no_block {
+        for name in names {
+            say::out(&format!("Triggered unit {name} {verb}\n"));
+        }
+        return Ok(());
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut waiter = Waiter::new(context, names).map_err(|failed| failed.message)?;
+    waiter.until(goal, names).await
+}
+
+async fn finish(context: &Context, verb: (&str, &str), goal: Goal, names: &[String]) -> Result<u8, Failed> {
+    let list = names.join(" ");
+    let outcome = wait(context, verb.0, goal, names).await;
+    outcome.map_err(|error| Failed::new(format!("Failed to {} units [{list}]. err: {error}", verb.0)))?;
+    say::warn(&format!("Successfully {} units [{list}].", verb.1));
+    Ok(0)
+}
+
+fn nothing_found() -> Result<u8, Failed> {
+    say::warn("Units not found in registry");
+    Ok(0)
+}
+
+fn failed(doing: &str, error: &str) -> Failed {
+    Failed::new(format!("{doing}: {error}"))
+}
+
+fn waiting(error: &str) -> Failed {
+    failed("Error waiting for unit states, exit status", error)
+}

@@ -1,0 +1,261 @@
+//! `node ctl`: the cluster at a glance.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::args::{self, Flag, Parsed};
+use super::http;
+use crate::net::Address;
+
+const HELP: &str = "\
+node ctl: ask the cluster how it is.
+
+  $ node ctl status                               this machine's node, and through it the cluster
+  $ node ctl status --endpoint http://core-02:2379
+  $ node ctl limits                               what bounds requests, queues and waits
+
+  --endpoint URL    http://HOST:PORT or unix:///PATH; NODE_CTL_ENDPOINT
+                    [/run/node/node.sock if it is there, else http://127.0.0.1:2379]
+";
+
+const FLAGS: &[Flag] = &[
+    Flag { names: &["help", "h"], value: false, variable: None, help: "this text" },
+    Flag { names: &["endpoint", "endpoints"], value: true, variable: Some("NODE_CTL_ENDPOINT"), help: "where to ask" },
+];
+
+const SOCKET: &str = "/run/node/node.sock";
+const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
+/// Longer than a node takes to find that there is no quorum.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long another member may take to say that it is there.
+const PEER_WITHIN: Duration = Duration::from_secs(2);
+/// Exit code of a command line that cannot be understood.
+const USAGE: u8 = 2;
+
+/// Runs the face: 0, 1 where the cluster is not well, 2 for a command line that cannot be understood.
+///
+/// # Errors
+/// Where the node that is asked does not answer.
+pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let parsed = match args::parse(arguments, &[FLAGS], &variable) {
+        Ok(parsed) => parsed,
+        Err(error) => return Ok(misunderstood(&error.to_string())),
+    };
+    match parsed.words.first().map(String::as_str) {
+        _ if parsed.value("help").is_some() => {
+            print!("{HELP}");
+            Ok(0)
+        }
+        None | Some("help") => {
+            print!("{HELP}");
+            Ok(0)
+        }
+        Some("limits") => {
+            print!("{}", limits());
+            Ok(0)
+        }
+        Some("status") => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.context("starting the runtime")?.block_on(status(&parsed))
+        }
+        Some(other) => Ok(misunderstood(&format!("no command `{other}`"))),
+    }
+}
+
+fn misunderstood(what: &str) -> u8 {
+    eprintln!("node ctl: {what}; `node ctl --help` shows what there is");
+    USAGE
+}
+
+fn endpoint(parsed: &Parsed) -> anyhow::Result<Address> {
+    let text = match parsed.value("endpoint") {
+        Some(text) => text.split(',').next().unwrap_or_default().trim(),
+        None if std::path::Path::new(SOCKET).exists() => SOCKET,
+        None => DEFAULT_ENDPOINT,
+    };
+    address(text)
+}
+
+fn address(text: &str) -> anyhow::Result<Address> {
+    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    anyhow::ensure!(!text.starts_with("https://"), "{text}: this build speaks plain http only");
+    bare.parse().with_context(|| "--endpoint".to_owned())
+}
+
+async fn status(parsed: &Parsed) -> anyhow::Result<u8> {
+    let at = endpoint(parsed)?;
+    let own = post(&at, "/v3/maintenance/status", ANSWER_WITHIN).await?;
+    let members = post(&at, "/v3/cluster/member/list", ANSWER_WITHIN).await?;
+    let mut rows = Vec::new();
+    for member in members["members"].as_array().into_iter().flatten() {
+        rows.push(row(member, &own).await);
+    }
+    let fleet = fleet_counts(&at).await;
+    let (text, well) = render(&own, &rows, fleet.as_ref());
+    print!("{text}");
+    Ok(u8::from(!well))
+}
+
+/// One member: id, name, part, address, and how it answers.
+struct Row {
+    id: String,
+    name: String,
+    part: &'static str,
+    address: String,
+    answer: Result<String, String>,
+}
+
+async fn row(member: &Value, own: &Value) -> Row {
+    let url = member["clientURLs"][0].as_str().unwrap_or_default();
+    let answer = match address(url) {
+        Ok(address) => match post(&address, "/v3/maintenance/status", PEER_WITHIN).await {
+            Ok(status) => Ok(format!("revision {}", status["header"]["revision"].as_str().unwrap_or("?"))),
+            Err(error) => Err(format!("{error:#}")),
+        },
+        Err(_) => Err("has never told its client address".to_owned()),
+    };
+    let leads = !member["ID"].is_null() && member["ID"] == own["leader"];
+    let learns = member["isLearner"].as_bool().unwrap_or(false);
+    Row {
+        id: hex(&member["ID"]),
+        name: member["name"].as_str().unwrap_or("-").to_owned(),
+        part: if leads {
+            "leader"
+        } else if learns {
+            "learner"
+        } else {
+            "follower"
+        },
+        address: if url.is_empty() { "-".to_owned() } else { url.to_owned() },
+        answer,
+    }
+}
+
+fn hex(id: &Value) -> String {
+    let number = id.as_str().and_then(|text| text.parse::<u64>().ok()).or_else(|| id.as_u64());
+    number.map_or_else(|| "-".to_owned(), |id| format!("{id:x}"))
+}
+
+/// Machines, units and active units; `None` where fleet is not served or does not answer.
+async fn fleet_counts(at: &Address) -> Option<[usize; 3]> {
+    let machines = listed(at, "machines", "machines").await?;
+    let units = listed(at, "units", "units").await?;
+    let states = listed(at, "state", "states").await?;
+    let active = states.iter().filter(|state| state["systemdActiveState"] == "active").count();
+    Some([machines.len(), units.len(), active])
+}
+
+async fn listed(at: &Address, path: &str, field: &str) -> Option<Vec<Value>> {
+    let mut all = Vec::new();
+    let mut token = String::new();
+    loop {
+        let path = format!("/fleet/v1/{path}{token}");
+        let answer = http::call(at, Method::GET, &path, None, ANSWER_WITHIN).await.ok()?;
+        let mut page: Value = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status.is_success())?;
+        if let Value::Array(items) = page[field].take() {
+            all.extend(items);
+        }
+        match page["nextPageToken"].as_str() {
+            Some(next) => token = format!("?nextPageToken={}", next.replace('=', "%3D")),
+            None => return Some(all),
+        }
+    }
+}
+
+async fn post(at: &Address, path: &str, wait: Duration) -> anyhow::Result<Value> {
+    let body = Some(("application/json", json!({}).to_string().into_bytes()));
+    let answer = http::call(at, Method::POST, path, body, wait).await?;
+    anyhow::ensure!(
+        answer.status.is_success(),
+        "{at}: {path}: {}: {}",
+        answer.status,
+        String::from_utf8_lossy(&answer.body).trim()
+    );
+    serde_json::from_slice(&answer.body).with_context(|| format!("{at}: {path}: the answer is no JSON"))
+}
+
+/// The text, and whether there is a leader and everyone answers.
+fn render(own: &Value, rows: &[Row], fleet: Option<&[usize; 3]>) -> (String, bool) {
+    let mut text = String::new();
+    let leader = rows.iter().find(|row| row.part == "leader");
+    let _ = match leader {
+        Some(row) => writeln!(text, "leader    {} ({})", row.name, row.id),
+        None => writeln!(text, "leader    none: an election is under way, or there is no quorum"),
+    };
+    let _ = writeln!(text, "revision  {}", own["header"]["revision"].as_str().unwrap_or("?"));
+    let answering = rows.iter().filter(|row| row.answer.is_ok()).count();
+    let _ = writeln!(text, "members   {answering} of {} answer", rows.len());
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    for row in rows {
+        let (mark, answer) = match &row.answer {
+            Ok(answer) => (' ', answer.clone()),
+            Err(error) => ('!', format!("MISSING: {error}")),
+        };
+        let _ =
+            writeln!(text, "  {mark} {:width$}  {:16}  {:8}  {}  {answer}", row.name, row.id, row.part, row.address);
+    }
+    if let Some([machines, units, active]) = fleet {
+        let _ = writeln!(text, "machines  {machines}\nunits     {units} ({active} active)");
+    }
+    (text, leader.is_some() && answering == rows.len())
+}
+
+fn limits() -> String {
+    use crate::base::limits as l;
+    let rows: [(&str, u128, &str); 10] = [
+        ("largest request", l::REQUEST_BYTES_MAX as u128, "bytes"),
+        ("operations in a transaction", l::TXN_OPS_MAX as u128, ""),
+        ("wait for a quorum", l::QUORUM_WAIT_MS_MAX.into(), "ms"),
+        ("writes that may wait", l::PROPOSALS_PENDING_MAX as u128, ""),
+        ("events that a slow watcher may have waiting", l::WATCH_BACKLOG_EVENTS_MAX as u128, ""),
+        ("client connections per listener", l::CLIENT_CONNECTIONS_MAX as u128, ""),
+        ("watches per stream", l::WATCHES_PER_STREAM_MAX as u128, ""),
+        ("unit text", l::UNIT_BYTES_MAX as u128, "bytes"),
+        ("unit name", l::UNIT_NAME_BYTES_MAX as u128, "bytes"),
+        ("items on a page of fleet's lists", l::FLEET_PAGE_ITEMS.into(), ""),
+    ];
+    let mut text = String::new();
+    for (what, value, unit) in rows {
+        let _ = writeln!(text, "{what:44} {value} {unit}");
+    }
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_missing_is_said() {
+        let own = json!({"header": {"revision": "7"}, "leader": "1"});
+        let row = |id: &str, part, answer: Result<&str, &str>| Row {
+            id: id.into(),
+            name: format!("n{id}"),
+            part,
+            address: "http://a:1".into(),
+            answer: answer.map(str::to_owned).map_err(str::to_owned),
+        };
+        let rows = [row("1", "leader", Ok("revision 7")), row("2", "follower", Err("cannot connect"))];
+        let (text, well) = render(&own, &rows, Some(&[2, 5, 3]));
+        assert!(!well);
+        for part in ["leader    n1 (1)", "members   1 of 2 answer", "! n2", "MISSING: cannot connect", "5 (3 active)"] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(render(&own, &rows[..1], None).1);
+        assert!(!render(&own, &[], None).1);
+    }
+
+    #[test]
+    fn command_lines() {
+        for (line, expected) in [("", 0), ("--help", 0), ("limits", 0), ("bogus", 2), ("--bogus", 2)] {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(run(&words).ok(), Some(expected), "{line}");
+        }
+        assert!(run(&["status".into(), "--endpoint=http://127.0.0.1:1".into()]).is_err());
+    }
+}
