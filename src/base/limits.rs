@@ -173,6 +173,10 @@ pub const SYSTEMD_BACKOFF_MS_MIN: u64 = 50;
 pub const SYSTEMD_BACKOFF_MS_MAX: u64 = 5_000;
 /// Messages of the bus that may wait for the watcher before reading from the socket pauses.
 pub const SYSTEMD_QUEUE_MESSAGES_MAX: usize = 4_096;
+/// Calls of systemd that may be unanswered at once; the bus allows a connection 128 by default.
+pub const SYSTEMD_CALLS_MAX: usize = 64;
+/// Units of one load that are looked at at once for what systemd makes of them.
+pub const SYSTEMD_LOOKS_MAX: usize = 16;
 /// How long a unit is given to stop besides what its own time-outs allow, and whatever they allow.
 pub const SYSTEMD_STOP_MARGIN_MS: u64 = 10_000;
 pub const SYSTEMD_STOP_MS_MAX: u64 = 3_600_000;
@@ -202,3 +206,9 @@ pub const TEMPLATE_RETRY_MS_MAX: u64 = 60_000;
 pub const TEMPLATE_READ_KEYS_MAX: i64 = 2_000;
 /// Batches of changes that may wait while templates are being handed out.
 pub const TEMPLATE_BATCHES_QUEUED_MAX: usize = 64;
+/// How often another store's endpoint is asked for a sign of life while calls are under way; etcd allows no less than 5.
+pub const REMOTE_PING_SECONDS: u64 = 10;
+/// How long it may take to give one.
+pub const REMOTE_SILENT_SECONDS_MAX: u64 = 5;
+/// One message from another store: its clients' largest transactions' worth of values.
+pub const REMOTE_MESSAGE_BYTES_MAX: usize = 512 << 20;

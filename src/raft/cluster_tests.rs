@@ -161,6 +161,12 @@ impl TestCluster {
         }
     }
 
+    /// Waits until a member has let go of its log up to `index`.
+    async fn purged(&self, n: usize, index: u64) {
+        let wait = self.store(n).node.raft.wait(Some(PATIENCE));
+        wait.metrics(|metrics| metrics.purged.is_some_and(|id| id.index >= index), "purge").await.unwrap();
+    }
+
     /// The index of the leader, once one of those that run leads.
     pub async fn leader(&self) -> usize {
         let running = self.nodes.iter().position(Option::is_some).unwrap();
@@ -351,6 +357,7 @@ async fn a_minority_refuses_within_five_seconds_and_says_who_is_missing() {
         assert_eq!((reachable, voters, needed), (1, 3, 2));
         assert!(missing.contains("n2 (2)") && missing.contains("n3 (3)"), "{missing}");
     }
+    assert_eq!(store.status().leader, None);
     let found = get(store, "a", Consistency::Serializable).await.unwrap();
     assert_eq!(found.as_deref(), Some("1"));
     cluster.start_node(1).await;
@@ -425,7 +432,7 @@ async fn leases_end_unless_they_are_kept_alive() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_is_far_behind_gets_a_snapshot() {
     let mut cluster = TestCluster::prepare(7, 3);
-    cluster.snapshot = SnapshotThresholds { entries: 20, keep: 5 };
+    cluster.snapshot = SnapshotThresholds { entries: 20, keep: 5, ..SnapshotThresholds::default() };
     cluster.start_all().await;
     put(cluster.store(0), "a", "first").await;
     let behind = (cluster.leader().await + 1) % 3;
@@ -434,12 +441,7 @@ async fn a_member_that_is_far_behind_gets_a_snapshot() {
     for i in 0..100 {
         put(cluster.store(busy), &format!("k{i}"), "v").await;
     }
-    let leader = cluster.leader().await;
-    let purged = cluster.store(leader).node.raft.metrics();
-    {
-        use openraft::async_runtime::watch::WatchReceiver;
-        assert!(purged.borrow_watched().purged.is_some_and(|id| id.index > 20), "nothing was purged");
-    }
+    cluster.purged(busy, 20).await;
     cluster.start_node(behind).await;
     let found = get(cluster.store(behind), "k99", Consistency::Linearizable).await;
     assert_eq!(found.unwrap().as_deref(), Some("v"));
@@ -568,6 +570,24 @@ async fn a_leader_that_stops_hands_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_member_starts_again_in_the_same_process() {
+    let cluster = TestCluster::prepare(17, 1);
+    let dir = cluster.data_dir(0);
+    for round in 0..5 {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = Options { data_dir: dir.clone(), ..cluster.options(0, listener) };
+        let store = RaftStore::start(options).await.unwrap();
+        let revision = put(&store, "a", "1").await.position.revision;
+        assert_eq!(revision, 2 + round);
+        within("a stop", store.stop()).await;
+        let write = store.write(Op::put("a", "2")).await;
+        assert_eq!(write, Err(StoreError::Stopping));
+        let read = get(&store, "a", Consistency::Serializable).await;
+        assert_eq!(read, Err(StoreError::Stopping));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_data_directory_is_refused() {
     let mut cluster = TestCluster::start(14, 1).await;
     put(cluster.store(0), "a", "1").await;
@@ -621,6 +641,22 @@ async fn many_writers_share_entries_and_members_agree() {
     assert!(applied - before < 1_200, "{} entries for 1200 writes", applied - before);
     assert_eq!(checksum(&cluster, 0), checksum(&cluster, 1));
     assert_eq!(checksum(&cluster, 0), checksum(&cluster, 2));
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heavy_log_is_cut_before_it_is_long() {
+    let mut cluster = TestCluster::prepare(18, 1);
+    cluster.snapshot.bytes = 1 << 20;
+    cluster.start_all().await;
+    let value = "v".repeat(100 << 10);
+    for _ in 0..100 {
+        put(cluster.store(0), "a", &value).await;
+    }
+    cluster.purged(0, 5).await;
+    cluster.stop(0).await;
+    cluster.start_node(0).await;
+    assert_eq!(get(cluster.store(0), "a", Consistency::Linearizable).await.unwrap(), Some(value));
     cluster.end().await;
 }
 

@@ -13,7 +13,9 @@ use super::machine::Core;
 use crate::base::BoxFuture;
 use crate::base::limits::{WATCH_BACKLOG_EVENTS_MAX, WATCH_HISTORY_CHANGES, WATCH_HISTORY_EVENTS};
 use crate::kv::store::{WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};
-use crate::kv::{self, Event, History, HistoryRequest, IndexPlace, Position, Space, StoreError, WatchIndex, WatcherId};
+use crate::kv::{
+    self, Event, History, HistoryRequest, IndexPlace, Position, Space, State, StoreError, WatchIndex, WatcherId,
+};
 
 /// All watchers, and up to where they were told.
 #[derive(Default)]
@@ -215,8 +217,9 @@ impl Live {
 struct Watch {
     core: Arc<Core>,
     request: WatchRequest,
-    from_revision: i64,
     from_index: u64,
+    /// The newest revision that history was read up to.
+    read: i64,
     began: Position,
     stage: Stage,
 }
@@ -232,19 +235,19 @@ enum Stage {
     Ended(WatchEnd),
 }
 
-/// Begins a watch.
+/// Begins a watch. Blocks while a transaction is applied: who has seen its outcome is not told of it again.
 pub fn watch(core: &Arc<Core>, request: WatchRequest) -> Result<Box<dyn WatchStream>, StoreError> {
     let mut watch = Watch {
         core: core.clone(),
-        from_revision: 0,
         from_index: 0,
-        began: core.hub.board().position,
+        read: 0,
+        began: core.with_state(State::position),
         stage: Stage::Past { next: 0 },
         request,
     };
     match watch.request.start {
         WatchStart::Now => {
-            watch.stage = match watch.enlist() {
+            watch.stage = match watch.enlist(0) {
                 Ok(live) => {
                     watch.began = live.began;
                     Stage::Live(live)
@@ -253,8 +256,7 @@ pub fn watch(core: &Arc<Core>, request: WatchRequest) -> Result<Box<dyn WatchStr
             };
         }
         WatchStart::Revision(revision) => {
-            watch.from_revision = revision.max(1);
-            watch.stage = Stage::Past { next: watch.from_revision };
+            watch.stage = Stage::Past { next: revision.max(1) };
         }
         WatchStart::V2Index(index) => watch.start_at_index(index)?,
     }
@@ -262,14 +264,16 @@ pub fn watch(core: &Arc<Core>, request: WatchRequest) -> Result<Box<dyn WatchStr
 }
 
 impl Watch {
-    fn enlist(&self) -> Result<Live, WatchEnd> {
-        self.core.hub.enlist(&self.request, self.from_revision, self.from_index)
+    /// Enlists for what has `from_revision` or later: what history had before it was published is not told twice.
+    fn enlist(&self, from_revision: i64) -> Result<Live, WatchEnd> {
+        self.core.hub.enlist(&self.request, from_revision, self.from_index)
     }
 
     fn start_at_index(&mut self, index: u64) -> Result<(), StoreError> {
         let broken = |error: &dyn std::fmt::Display| StoreError::Broken(error.to_string());
         let present = self.began.revision;
-        let snapshot = self.core.database.reader().map_err(|error| broken(&error))?;
+        let database = self.core.database().map_err(|_| StoreError::Stopping)?;
+        let snapshot = database.reader().map_err(|error| broken(&error))?;
         let place = kv::revision_of_index(&snapshot, index).map_err(|error| broken(&error))?;
         self.from_index = index;
         self.stage = match place {
@@ -293,7 +297,7 @@ impl Watch {
             changes_max: WATCH_HISTORY_CHANGES,
         };
         let read = move || {
-            let snapshot = core.database.reader().map_err(|error| error.to_string())?;
+            let snapshot = core.database()?.reader().map_err(|error| error.to_string())?;
             kv::history(&snapshot, &request).map_err(|error| error.to_string())
         };
         let closed = |error: String| WatchEnd::Closed(error);
@@ -315,6 +319,7 @@ impl Watch {
         let through = history.through.min(limit);
         history.events.retain(|event| event.kv.mod_revision <= through && event.kv.v2_modified >= self.from_index);
         let after = through + 1;
+        self.read = self.read.max(through.min(history.newest));
         self.stage = match std::mem::replace(&mut self.stage, Stage::Past { next: after }) {
             Stage::Joining { live, .. } if after > live.through => Stage::Live(live),
             Stage::Joining { live, .. } => Stage::Joining { next: after, live },
@@ -326,7 +331,7 @@ impl Watch {
     }
 
     fn join(&self, next: i64) -> Result<Stage, WatchEnd> {
-        let live = self.enlist()?;
+        let live = self.enlist(next)?;
         Ok(match next > live.through {
             true => Stage::Live(live),
             false => Stage::Joining { next, live },
@@ -356,7 +361,7 @@ impl WatchStream for Watch {
 
     fn caught_up(&self) -> Option<i64> {
         match &self.stage {
-            Stage::Live(live) => live.caught_up(),
+            Stage::Live(live) => live.caught_up().map(|published| published.max(self.read)),
             _ => None,
         }
     }

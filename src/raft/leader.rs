@@ -1,66 +1,89 @@
 //! Who leads, as this node sees it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
-use tokio::sync::watch;
+use openraft::metrics::RaftServerMetrics;
+use openraft::{Instant as _, RaftMetrics, ServerState};
 
+use super::node::Node;
 use super::types::{Raft, TypeConfig};
 use crate::base::MemberId;
+
+/// How soon a leader that is not to be seen is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Who leads, and in which term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lead {
+    /// The leader, if it is known to be alive: it answers, or, where it is this node, a quorum answers it.
     pub leader: Option<MemberId>,
+    /// The leader of this term, alive or not: where requests go.
+    pub known: Option<MemberId>,
     pub term: u64,
     /// This node is the leader.
     pub here: bool,
 }
 
-/// Follows openraft's view of the leader into `lead`, until openraft ends. Returns why it ended.
-pub async fn follow(raft: Raft, lead: watch::Sender<Lead>) {
-    let mut metrics = raft.server_metrics();
+/// Follows openraft's view of the leader into `node.lead`, until openraft or the node ends.
+pub async fn follow(node: Arc<Node>) {
+    let mut changes = node.raft.server_metrics();
+    let mut arrivals = node.peers.arrivals();
     loop {
-        let now = {
-            let metrics = metrics.borrow_and_update();
-            Lead {
-                leader: metrics.current_leader.map(MemberId),
-                term: metrics.vote.leader_id.term,
-                here: metrics.state == ServerState::Leader,
-            }
-        };
-        lead.send_if_modified(|old| {
+        // What is looked at is what is waited for: openraft's other metrics change a little later.
+        let (now, look_again) = look(&node, &changes.borrow_and_update());
+        node.lead.send_if_modified(|old| {
             let news = *old != now;
-            if news && old.leader != now.leader {
+            if old.leader != now.leader {
                 match now.leader {
-                    Some(leader) => tracing::info!(%leader, term = now.term, "leader elected"),
+                    Some(leader) => tracing::info!(%leader, term = now.term, "leader is up"),
                     None => tracing::info!(term = now.term, "no leader"),
                 }
             }
             *old = now;
             news
         });
-        if metrics.changed().await.is_err() {
-            lead.send_replace(Lead::default());
-            return;
+        tokio::select! {
+            () = node.stop.cancelled() => return,
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    node.lead.send_replace(Lead::default());
+                    return;
+                }
+            }
+            _ = arrivals.changed() => {}
+            () = tokio::time::sleep(look_again.unwrap_or_default()), if look_again.is_some() => {}
         }
     }
+}
+
+/// The present view, and after what time it may be outdated without any other sign.
+fn look(node: &Node, server: &RaftServerMetrics<TypeConfig>) -> (Lead, Option<Duration>) {
+    let here = server.state == ServerState::Leader;
+    let known = server.current_leader.map(MemberId);
+    let alive_for = match known {
+        Some(_) if here => lease_left(&node.raft.metrics().borrow_watched(), node.lease),
+        Some(leader) => node.peers.health.trusted_for(leader),
+        None => None,
+    };
+    let lead = Lead { leader: known.filter(|_| alive_for.is_some()), known, term: server.vote.leader_id.term, here };
+    let look_again = known.map(|_| alive_for.unwrap_or(LOOK_AGAIN));
+    (lead, look_again)
 }
 
 /// Whether this node leads and a quorum has confirmed it within `lease`, so that nobody else can lead yet.
 pub fn confirmed(raft: &Raft, lease: Duration) -> bool {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
-    metrics.state == ServerState::Leader
-        && (metrics.membership_config.membership().voter_ids().count() == 1
-            || metrics.last_quorum_acked.is_some_and(|acked| instant_elapsed(acked) < lease))
+    metrics.state == ServerState::Leader && lease_left(&metrics, lease).is_some()
 }
 
-type AckInstant = openraft::metrics::SerdeInstant<
-    <<TypeConfig as openraft::RaftTypeConfig>::AsyncRuntime as openraft::AsyncRuntime>::Instant,
->;
-
-fn instant_elapsed(instant: AckInstant) -> Duration {
-    openraft::Instant::elapsed(&instant.into_inner())
+/// How long the quorum's word still holds. A leader without other voters needs none.
+fn lease_left(metrics: &RaftMetrics<TypeConfig>, lease: Duration) -> Option<Duration> {
+    if metrics.membership_config.membership().voter_ids().count() == 1 {
+        return Some(lease);
+    }
+    let age = metrics.last_quorum_acked?.into_inner().elapsed();
+    lease.checked_sub(age).filter(|left| !left.is_zero())
 }

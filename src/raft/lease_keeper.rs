@@ -10,6 +10,7 @@ use openraft::vote::RaftLeaderId;
 use tokio::time::Instant;
 
 use super::leader;
+use super::leases::NotLeading;
 use super::node::Node;
 use super::peer::message::{Lane, Request, Response};
 use super::types::{Batch, CommittedLeader, EncodedOp};
@@ -104,12 +105,10 @@ async fn time_to_live_here(node: &Node, id: LeaseId, keys: bool) -> Result<Optio
     if !leader::confirmed(&node.raft, node.lease) {
         return Ok(None);
     }
-    let Ok(left) = node.core.leases.remaining_ms(id) else {
-        return Ok(None);
-    };
-    let lease = node.core.with_state(|state| state.lease(id).map(|record| record.lease.clone()));
-    let (Some(left), Some(lease)) = (left, lease) else {
-        return Ok(Some(None));
+    let (lease, left) = match node.core.leases.remaining_ms(id) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(Some(None)),
+        Err(NotLeading) => return Ok(None),
     };
     let keys = match keys {
         true => user_keys(node, id).await?,
@@ -119,7 +118,7 @@ async fn time_to_live_here(node: &Node, id: LeaseId, keys: bool) -> Result<Optio
 }
 
 async fn user_keys(node: &Node, id: LeaseId) -> Result<Vec<Bytes>, String> {
-    let database = node.core.database.clone();
+    let database = node.core.database()?;
     let read = move || {
         let snapshot = database.reader().map_err(|error| error.to_string())?;
         kv::lease_keys(&snapshot, id).map_err(|error| error.to_string())
@@ -168,7 +167,7 @@ async fn at_leader(node: &Node, doing: &str, request: Request) -> Result<Respons
             if let Some(response) = answer_here(node, &request).await.map_err(StoreError::Broken)? {
                 return Ok(response);
             }
-        } else if let Some(leader) = lead.leader.filter(|leader| *leader != node.me.member) {
+        } else if let Some(leader) = lead.known.filter(|leader| *leader != node.me.member) {
             match node.peers.ask(leader, Lane::Client, &request, ATTEMPT).await {
                 Ok(Response::NotLeader) | Err(_) => {}
                 Ok(response) => return Ok(response),

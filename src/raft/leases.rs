@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::base::limits::LEASE_EXPIRE_BATCH_MAX;
 use crate::base::{Clock, LeaseId};
-use crate::kv::{LeaseRecord, State};
+use crate::kv::{Lease, LeaseRecord, State};
 
 /// A lease that ran out and is still there is proposed again after this time.
 const EXPIRE_AGAIN: Duration = Duration::from_secs(5);
@@ -139,15 +139,17 @@ impl Leases {
         Ok(time.ttl_ms)
     }
 
-    /// The milliseconds that a lease still has; `Ok(None)`: there is no such lease.
-    pub fn remaining_ms(&self, id: LeaseId) -> Result<Option<i64>, NotLeading> {
+    /// A lease and the milliseconds that it still has; `Ok(None)`: there is no such lease.
+    pub fn remaining_ms(&self, id: LeaseId) -> Result<Option<(Lease, i64)>, NotLeading> {
         let times = self.times();
         if times.term.is_none() {
             return Err(NotLeading);
         }
-        Ok(times.by_id.get(&id).map(|time| {
+        let time = times.by_id.get(&id).filter(|time| !time.ended);
+        Ok(time.map(|time| {
             let left = time.end.saturating_duration_since(Instant::now());
-            i64::try_from(left.as_millis()).unwrap_or(i64::MAX)
+            let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
+            (Lease { id, ttl_ms: time.ttl_ms }, left)
         }))
     }
 

@@ -25,7 +25,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Bui
         let (wal, recovered) = Wal::open(&dir.path().join("wal"), options).unwrap();
         let log = LogStore::new(wal, recovered).unwrap();
         let database = Database::open(&dir.path().join("state.redb"), true).unwrap();
-        let core = Core::load(database, Hub::new(), Leases::new(Arc::new(SystemClock))).unwrap();
+        let core = Core::load(database, Hub::new(), Leases::new(Arc::new(SystemClock)), u64::MAX).unwrap();
         Ok((dir, log, StateMachine { core }))
     }
 }

@@ -5,7 +5,7 @@
 //! second after the first change, or at once when much has changed, and before every snapshot, which is what lets the log go.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -49,13 +49,17 @@ pub struct Progress {
 
 /// The state machine's core, shared by openraft's worker, readers and background tasks.
 pub struct Core {
-    pub database: Database,
+    /// `None` once it is closed.
+    database: RwLock<Option<Database>>,
     inner: Mutex<Inner>,
     progress: watch::Sender<Progress>,
     pub hub: Arc<Hub>,
     pub leases: Arc<Leases>,
     flush: Wake,
     compact: Notify,
+    /// So many bytes of the log are a reason to cut it.
+    log_bytes_max: u64,
+    heavy: Notify,
 }
 
 #[derive(Default)]
@@ -70,6 +74,8 @@ struct Inner {
     /// Up to where the state is known to be durable: what a snapshot may stand for.
     snapshot: Option<SnapshotMeta>,
     unflushed_bytes: usize,
+    /// Bytes of the log since it was last asked to be cut.
+    log_bytes: u64,
     /// Memory may be ahead of the tables: a transaction is open, or one failed. Final if it stays.
     torn: bool,
 }
@@ -85,20 +91,38 @@ struct Changes {
 
 impl Core {
     /// Takes up the state that `database` holds.
-    pub fn load(database: Database, hub: Arc<Hub>, leases: Arc<Leases>) -> Result<Arc<Self>, String> {
+    pub fn load(
+        database: Database,
+        hub: Arc<Hub>,
+        leases: Arc<Leases>,
+        log_bytes_max: u64,
+    ) -> Result<Arc<Self>, String> {
         let (state, record) = load(&database)?;
         let snapshot = meta(&record);
         let progress = Progress { applied: record.applied, position: state.position() };
         hub.restart(progress.position);
         Ok(Arc::new(Self {
-            database,
-            inner: Mutex::new(Inner { state, record, snapshot, unflushed_bytes: 0, torn: false }),
+            database: RwLock::new(Some(database)),
+            inner: Mutex::new(Inner { state, record, snapshot, unflushed_bytes: 0, log_bytes: 0, torn: false }),
             progress: watch::Sender::new(progress),
             hub,
             leases,
             flush: Wake::default(),
             compact: Notify::new(),
+            log_bytes_max,
+            heavy: Notify::new(),
         }))
+    }
+
+    /// The tables, until the node has stopped.
+    pub fn database(&self) -> Result<Database, String> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        database.clone().ok_or_else(|| "the state is closed".to_owned())
+    }
+
+    /// Gives the state file free, as soon as those who read it are done.
+    pub fn close(&self) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// A panic while it was held shows as `torn`.
@@ -131,9 +155,9 @@ impl Core {
     }
 
     /// Applies entries in one transaction. Blocks.
-    fn apply(&self, entries: &[Entry]) -> Result<Vec<Vec<Applied>>, String> {
+    pub fn apply(&self, entries: &[Entry]) -> Result<Vec<Vec<Applied>>, String> {
         let mut inner = self.whole()?;
-        let mut txn = self.database.begin().map_err(|error| error.to_string())?;
+        let mut txn = self.database()?.begin().map_err(|error| error.to_string())?;
         inner.torn = true;
         let mut changes = Changes::default();
         let mut replies = Vec::with_capacity(entries.len());
@@ -150,6 +174,11 @@ impl Core {
     /// Tells readers, watchers, the lease keeper and the background tasks. The lock keeps the order of transactions.
     fn tell(&self, inner: &mut Inner, changes: Changes) {
         inner.unflushed_bytes += changes.bytes;
+        inner.log_bytes += changes.bytes as u64;
+        if inner.log_bytes >= self.log_bytes_max {
+            inner.log_bytes = 0;
+            self.heavy.notify_one();
+        }
         self.flush.changed.notify_one();
         if inner.unflushed_bytes >= STATE_FLUSH_BYTES {
             self.flush.urgent.notify_one();
@@ -170,23 +199,24 @@ impl Core {
             inner.unflushed_bytes = 0;
             meta(&inner.record).unwrap_or_default()
         };
-        self.database.flush().map_err(|error| error.to_string())?;
+        self.database()?.flush().map_err(|error| error.to_string())?;
         Ok(flushed)
     }
 
     /// Replaces the state by the snapshot in `source`. Blocks.
     fn install(&self, expected: &SnapshotMeta, source: &mut dyn io::Read) -> Result<(), String> {
         let mut inner = self.whole()?;
+        let database = self.database()?;
         inner.torn = true;
-        self.database.import(source).map_err(|error| error.to_string())?;
-        let (state, record) = load(&self.database)?;
+        database.import(source).map_err(|error| error.to_string())?;
+        let (state, record) = load(&database)?;
         if record.applied != expected.last_log_id {
             return Err(format!(
                 "a snapshot says that it stands at {:?} and stands at {:?}",
                 expected.last_log_id, record.applied
             ));
         }
-        *inner = Inner { state, snapshot: meta(&record), record, unflushed_bytes: 0, torn: false };
+        *inner = Inner { state, snapshot: meta(&record), record, unflushed_bytes: 0, log_bytes: 0, torn: false };
         let position = inner.state.position();
         self.leases.reset(&inner.state);
         self.hub.restart(position);
@@ -196,9 +226,10 @@ impl Core {
 
     /// Writes the present state to `out`. Returns what it stands for. Blocks.
     pub fn export(&self, out: &mut dyn io::Write) -> Result<SnapshotMeta, String> {
-        let snapshot = self.database.reader().map_err(|error| error.to_string())?;
+        let database = self.database()?;
+        let snapshot = database.reader().map_err(|error| error.to_string())?;
         let record = read_record(&snapshot)?;
-        self.database.export(&snapshot, out).map_err(|error| error.to_string())?;
+        database.export(&snapshot, out).map_err(|error| error.to_string())?;
         meta(&record).ok_or_else(|| "there is no state yet".to_owned())
     }
 
@@ -223,6 +254,11 @@ impl Core {
         }
     }
 
+    /// Completes when the log has become heavy, whatever the number of its entries.
+    pub async fn log_heavy(&self) {
+        self.heavy.notified().await;
+    }
+
     /// Removes what compaction let go, a little at a time, until told to stop.
     pub async fn keep_compacted(self: Arc<Self>, stop: CancellationToken) {
         // What an earlier run left undone.
@@ -244,7 +280,7 @@ impl Core {
     /// Whether there is more to do.
     fn compact_step(&self) -> Result<bool, String> {
         let _inner = self.whole()?;
-        let mut txn = self.database.begin().map_err(|error| error.to_string())?;
+        let mut txn = self.database()?.begin().map_err(|error| error.to_string())?;
         let mut more = false;
         let mut removed = 0;
         for space in [Space::User, Space::System] {

@@ -25,6 +25,10 @@ mod types;
 #[cfg(test)]
 mod cluster_tests;
 #[cfg(test)]
+mod hub_tests;
+#[cfg(test)]
+mod leases_tests;
+#[cfg(test)]
 mod log_tests;
 
 pub use options::{ELECTION_MS_DEFAULT, HEARTBEAT_MS_DEFAULT, Options, Peer, SnapshotThresholds, StartError};

@@ -30,11 +30,13 @@ pub struct SnapshotThresholds {
     pub entries: u64,
     /// Log entries that are kept behind it for members that are a little late.
     pub keep: u64,
+    /// Bytes of commands after which a snapshot is made and the log cut, however few entries they are.
+    pub bytes: u64,
 }
 
 impl Default for SnapshotThresholds {
     fn default() -> Self {
-        Self { entries: 10_000, keep: 5_000 }
+        Self { entries: 10_000, keep: 5_000, bytes: 256 << 20 }
     }
 }
 

@@ -119,7 +119,7 @@ async fn carry(node: &Node, mut batch: Vec<Proposal>) {
     let mut leads = node.lead.subscribe();
     loop {
         let lead = *leads.borrow_and_update();
-        let attempt = match lead.leader {
+        let attempt = match lead.known {
             _ if lead.here => propose(node, batch).await,
             Some(leader) if leader != node.me.member => forward(node, leader, batch, deadline).await,
             _ => Attempt::Again(batch),

@@ -115,7 +115,7 @@ async fn attempt(node: &Node) -> Option<u64> {
     if lead.here {
         return here(node).await;
     }
-    let leader = lead.leader.filter(|leader| *leader != node.me.member)?;
+    let leader = lead.known.filter(|leader| *leader != node.me.member)?;
     match node.peers.ask(leader, Lane::Client, &Request::ReadIndex, ATTEMPT).await {
         Ok(Response::ReadIndex(index)) => Some(index),
         _ => None,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::{Config, SnapshotPolicy};
+use openraft::{Config, RaftMetrics, SnapshotPolicy};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,7 +30,7 @@ use super::reads::{self, Reads};
 use super::service::Service;
 use super::snapshot::Transfers;
 use super::store::RaftStore;
-use super::types::{self, Raft};
+use super::types::{self, Raft, TypeConfig};
 use crate::base::MemberId;
 use crate::base::limits::PEER_APPEND_BYTES_MAX;
 use crate::disk::Database;
@@ -42,6 +42,11 @@ const IDENTITY_FILE: &str = "identity";
 const LOG_FOLDER: &str = "wal";
 const STATE_FILE: &str = "state.redb";
 const TRANSFER_FOLDER: &str = "transfer";
+
+/// How long a snapshot, which is a flush, may take.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(60);
+/// Entries that a heavy log keeps for members that are a little late.
+const HEAVY_LOG_KEEP_ENTRIES: u64 = 64;
 
 impl RaftStore {
     /// Starts a member of a cluster whose first members are `options.peers`. A fresh one forms the cluster together
@@ -90,7 +95,7 @@ impl RaftStore {
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        tasks.spawn(leader::follow(raft.clone(), node.lead.clone()));
+        tasks.spawn(leader::follow(node.clone()));
         tasks.spawn(node.core.clone().keep_flushed(stop.clone()));
         tasks.spawn(node.core.clone().keep_compacted(stop.clone()));
         tasks.spawn(proposer::run(node.clone(), proposals));
@@ -98,6 +103,7 @@ impl RaftStore {
         tasks.spawn(lease_keeper::take_up(node.clone()));
         tasks.spawn(lease_keeper::expire(node.clone()));
         tasks.spawn(greet_arrivals(node.clone()));
+        tasks.spawn(cut_heavy_log(node.clone()));
         raft.run();
         tasks.spawn(server.run(options.listener));
         tasks.spawn(form_cluster(node.clone(), options.peers, options.election_ms));
@@ -137,8 +143,11 @@ struct Files {
 async fn open_files(options: &Options, me: &Identity, hub: Arc<Hub>, leases: Arc<Leases>) -> Result<Files, StartError> {
     let dir = options.data_dir.clone();
     let identity = format!("cluster {} member {}", me.cluster, me.member);
-    let segment_bytes = options.wal_segment_bytes;
-    let opening = move || open_blocking(&dir, &identity, segment_bytes, hub, leases);
+    let (segment_bytes, log_bytes_max) = (options.wal_segment_bytes, options.snapshot.bytes);
+    let opening = move || {
+        let load = |database| Core::load(database, hub, leases, log_bytes_max);
+        open_blocking(&dir, &identity, segment_bytes, load)
+    };
     match tokio::task::spawn_blocking(opening).await {
         Ok(result) => result,
         Err(error) => Err(StartError::Raft(error.to_string())),
@@ -149,8 +158,7 @@ fn open_blocking(
     dir: &Path,
     identity: &str,
     segment_bytes: u64,
-    hub: Arc<Hub>,
-    leases: Arc<Leases>,
+    load: impl FnOnce(Database) -> Result<Arc<Core>, String>,
 ) -> Result<Files, StartError> {
     let io = |error: io::Error| StartError::Directory { dir: dir.to_owned(), why: error.to_string() };
     let incomplete = |why: String| StartError::Incomplete { dir: dir.to_owned(), why };
@@ -163,7 +171,7 @@ fn open_blocking(
         return Err(incomplete(format!("{STATE_FILE} is missing and the log no longer holds all of it")));
     }
     let database = Database::open(&state_path, true)?;
-    let core = Core::load(database, hub, leases).map_err(&incomplete)?;
+    let core = load(database).map_err(&incomplete)?;
     if fresh && !core.is_pristine() {
         return Err(incomplete(format!("{STATE_FILE} is there but the log in {LOG_FOLDER} is not")));
     }
@@ -247,6 +255,33 @@ async fn greet_arrivals(node: Arc<Node>) {
     tokio::select! {
         () = node.stop.cancelled() => {}
         () = greeting => {}
+    }
+}
+
+/// Cuts the log when it has become heavy with few entries, which openraft's own policy does not see.
+async fn cut_heavy_log(node: Arc<Node>) {
+    let cutting = async {
+        loop {
+            node.core.log_heavy().await;
+            let Some(applied) = node.core.progress().borrow().applied else { continue };
+            if node.raft.trigger().snapshot().await.is_err() {
+                return;
+            }
+            let made = |metrics: &RaftMetrics<TypeConfig>| metrics.snapshot.is_some_and(|id| id.index >= applied.index);
+            let wait = node.raft.wait(Some(SNAPSHOT_WAIT));
+            if let Err(error) = wait.metrics(made, "a snapshot").await {
+                tracing::warn!("the log is heavy and could not be cut: {error}");
+                continue;
+            }
+            let upto = applied.index.saturating_sub(HEAVY_LOG_KEEP_ENTRIES);
+            if node.raft.trigger().purge_log(upto).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = node.stop.cancelled() => {}
+        () = cutting => {}
     }
 }
 

@@ -50,7 +50,7 @@ impl RaftStore {
             if let Some(error) = self.node.broken() {
                 return error.to_string();
             }
-            // The view of the leader ends when openraft ends.
+            // The view of the leader changes when openraft ends.
             if lead.changed().await.is_err() {
                 return "replication has ended".to_owned();
             }
@@ -63,7 +63,7 @@ impl RaftStore {
         quick: bool,
         read: impl FnOnce(&Snapshot) -> Result<T, TablesError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let database = self.node.core.database.clone();
+        let database = self.node.core.database().map_err(|_| StoreError::Stopping)?;
         let work = move || {
             let snapshot = database.reader().map_err(|error| error.to_string())?;
             read(&snapshot).map_err(|error| error.to_string())
@@ -151,7 +151,11 @@ impl Store for RaftStore {
     }
 
     fn watch(&self, request: WatchRequest) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>> {
-        Box::pin(async move { hub::watch(&self.node.core, request) })
+        Box::pin(async move {
+            let core = self.node.core.clone();
+            let watching = tokio::task::spawn_blocking(move || hub::watch(&core, request));
+            watching.await.unwrap_or_else(|error| Err(StoreError::Broken(error.to_string())))
+        })
     }
 
     fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<i64, StoreError>> {
@@ -170,7 +174,9 @@ impl Store for RaftStore {
         Box::pin(async move {
             self.consistent(Consistency::Linearizable).await?;
             let ids = |state: &kv::State| state.leases().map(|record| record.lease.id).collect();
-            Ok(self.node.core.with_state(ids))
+            let core = self.node.core.clone();
+            let reading = tokio::task::spawn_blocking(move || core.with_state(ids));
+            reading.await.map_err(|error| StoreError::Broken(error.to_string()))
         })
     }
 
@@ -181,7 +187,7 @@ impl Store for RaftStore {
     fn status(&self) -> Status {
         let node = &self.node;
         let progress = *node.core.progress().borrow();
-        let usage = node.core.database.usage().unwrap_or_default();
+        let usage = node.core.database().ok().and_then(|database| database.usage().ok()).unwrap_or_default();
         let membership = node.membership();
         Status {
             cluster: node.me.cluster,
@@ -231,6 +237,7 @@ impl RaftStore {
         let (core, log) = (node.core.clone(), self.log.clone());
         let closing = tokio::task::spawn_blocking(move || {
             let flushed = core.flush();
+            core.close();
             log.close();
             flushed
         });
@@ -252,7 +259,7 @@ impl RaftStore {
         if node.raft.trigger().transfer_leader(heir).await.is_err() {
             return;
         }
-        let handed = lead.wait_for(|lead| !lead.here && lead.leader.is_some());
+        let handed = lead.wait_for(|lead| !lead.here && lead.known.is_some());
         match tokio::time::timeout_at(deadline, handed).await {
             Ok(_) => tracing::info!(heir = %MemberId(heir), "handed leadership over"),
             Err(_) => tracing::warn!(heir = %MemberId(heir), "leadership was not taken over in time"),

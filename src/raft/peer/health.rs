@@ -60,6 +60,12 @@ impl Health {
         self.peer(id).is_some_and(|peer| peer.silent().is_none())
     }
 
+    /// How long the peer's last word still lets it count as reachable; `None`: it does not.
+    pub fn trusted_for(&self, id: MemberId) -> Option<Duration> {
+        let silent = self.peer(id)?.heard.elapsed();
+        Duration::from_millis(PEER_SILENT_MS).checked_sub(silent).filter(|left| !left.is_zero())
+    }
+
     /// All peers by id.
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.peers
