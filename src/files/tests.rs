@@ -122,9 +122,9 @@ async fn a_command_has_its_output_and_its_end() {
 #[tokio::test]
 async fn what_runs_on_in_the_background_is_not_waited_for() {
     let started = Instant::now();
-    assert!(!shell("sleep 60 & echo $!", LIMIT).await.unwrap().is_empty());
+    assert!(!shell("sleep 30 & echo $!", LIMIT).await.unwrap().is_empty());
     // Nor does its chatter hide the end.
-    assert!(!shell("(while echo y; do :; done) & exit 0", LIMIT).await.unwrap().is_empty());
+    shell("(while echo y; do :; done) & exit 0", LIMIT).await.unwrap();
     assert!(started.elapsed() < LIMIT);
 }
 

@@ -1,0 +1,306 @@
+//! What confd is told: flags, then variables, then the file, then defaults.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::log::LogLevel;
+use crate::ctl::args::{ArgsError, Flag, Parsed, parse};
+use crate::jobs::templates::Options;
+
+/// Where keys come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backend {
+    /// `etcd` and `etcdv3` are one: keys of both dialects are the same keys.
+    Etcd(&'static str),
+    Env,
+}
+
+impl Backend {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd(name) => name,
+            Self::Env => "env",
+        }
+    }
+
+    fn named(name: &str) -> Result<Self, Failed> {
+        match name {
+            "" | "etcd" => Ok(Self::Etcd("etcd")),
+            "etcdv3" => Ok(Self::Etcd("etcdv3")),
+            "env" => Ok(Self::Env),
+            other => Err(fatal(format!("Invalid backend: `{other}`; there are etcd, etcdv3 and env"))),
+        }
+    }
+}
+
+/// When to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Once,
+    Watch,
+    Interval(Duration),
+}
+
+/// All settings, settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub backend: Backend,
+    /// As given; empty: to be looked up under `srv_record`, or the backend's default.
+    pub nodes: Vec<String>,
+    pub srv_record: Option<String>,
+    pub confdir: PathBuf,
+    pub prefix: String,
+    pub mode: Mode,
+    pub options: Options,
+    pub log_level: LogLevel,
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Run(Settings),
+    Help,
+    Version,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// Exit code 2.
+    Usage(String),
+    /// Exit code 1.
+    Fatal(String),
+}
+
+fn fatal(message: impl Into<String>) -> Failed {
+    Failed::Fatal(message.into())
+}
+
+const fn flag(names: &'static [&'static str], value: bool, help: &'static str) -> Flag {
+    Flag { names, value, variable: None, help }
+}
+
+const FLAGS: &[Flag] = &[
+    flag(&["backend"], true, "etcd, etcdv3 or env [etcd]"),
+    flag(
+        &["node"],
+        true,
+        "URL or HOST:PORT of an etcd; may be repeated [$ETCDCTL_PEERS, $ETCDCTL_ENDPOINTS, 127.0.0.1:2379]",
+    ),
+    flag(&["confdir"], true, "holds conf.d/ and templates/ [/etc/confd]"),
+    flag(&["config-file"], true, "settings; it need not be there [/etc/confd/confd.toml]"),
+    flag(&["interval"], true, "seconds between two looks [600]"),
+    flag(&["onetime"], false, "look once and end"),
+    flag(&["watch"], false, "look when keys change"),
+    flag(&["noop"], false, "say what would be done, change nothing"),
+    flag(&["prefix"], true, "replaces the prefix of every resource"),
+    flag(&["sync-only"], false, "neither check_cmd nor reload_cmd"),
+    flag(&["keep-stage-file"], false, "leave staged files that were not moved to their place"),
+    flag(&["log-level"], true, "panic, fatal, error, warn, info or debug [info]"),
+    flag(&["srv-domain"], true, "domain whose _etcd._tcp record names the nodes"),
+    flag(&["srv-record"], true, "record that names the nodes"),
+    flag(&["scheme"], true, "http [http]"),
+    flag(&["version"], false, "print the version"),
+    flag(&["help", "h"], false, "print this"),
+];
+
+/// Known, and accepted where they change nothing: they belong to stores or protections that are not served.
+const OTHERS: &[Flag] = &[
+    Flag { names: &["client-cert"], value: true, variable: Some("CONFD_CLIENT_CERT"), help: "" },
+    Flag { names: &["client-key"], value: true, variable: Some("CONFD_CLIENT_KEY"), help: "" },
+    Flag { names: &["client-ca-keys"], value: true, variable: Some("CONFD_CLIENT_CAKEYS"), help: "" },
+    flag(&["client-insecure"], false, ""),
+    flag(&["basic-auth"], false, ""),
+    flag(&["username"], true, ""),
+    flag(&["password"], true, ""),
+    flag(&["auth-token"], true, ""),
+    flag(&["auth-type"], true, ""),
+    flag(&["app-id"], true, ""),
+    flag(&["user-id"], true, ""),
+    flag(&["role-id"], true, ""),
+    flag(&["secret-id"], true, ""),
+    flag(&["path"], true, ""),
+    flag(&["table"], true, ""),
+    flag(&["separator"], true, ""),
+    flag(&["file"], true, ""),
+    flag(&["filter"], true, ""),
+    flag(&["secret-keyring"], true, ""),
+    flag(&["debug"], false, ""),
+    flag(&["verbose"], false, ""),
+    flag(&["quiet"], false, ""),
+];
+
+/// A line for each flag.
+pub(super) fn flags_help() -> String {
+    let line = |flag: &Flag| format!("  -{:<16} {}\n", flag.names[0], flag.help);
+    FLAGS.iter().map(line).collect()
+}
+
+/// Settles a command line over the environment, the file it names, and the defaults.
+pub(super) fn gather(arguments: &[String], variable: &dyn Fn(&str) -> Option<String>) -> Result<Start, Failed> {
+    let parsed = parse(arguments, &[FLAGS, OTHERS], variable).map_err(usage)?;
+    if parsed.truth("help").map_err(usage)? {
+        return Ok(Start::Help);
+    }
+    if parsed.truth("version").map_err(usage)? {
+        return Ok(Start::Version);
+    }
+    let path = parsed.value("config-file").unwrap_or("/etc/confd/confd.toml");
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(fatal(format!("{path}: {error}"))),
+    };
+    let table = DeTable::parse(&text).map_err(|error| fatal(format!("{path}: {}", error.to_string().trim_end())))?;
+    let file = File { path: Path::new(path), text: &text, table: table.get_ref() };
+    settle(&parsed, &file, variable).map(Start::Run)
+}
+
+fn usage(error: ArgsError) -> Failed {
+    Failed::Usage(match error {
+        ArgsError::Unknown(flag) => format!("flag provided but not defined: -{}", flag.trim_start_matches('-')),
+        other => other.to_string(),
+    })
+}
+
+fn settle(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failed> {
+    let text = |flag: &str, key: &str| -> Result<Option<String>, Failed> {
+        match parsed.value(flag) {
+            Some(value) => Ok(Some(value.to_owned())),
+            None => file.text(key),
+        }
+    };
+    let truth = |flag: &str, key: &str| -> Result<bool, Failed> {
+        match parsed.value(flag) {
+            Some(_) => parsed.truth(flag).map_err(usage),
+            None => file.truth(key),
+        }
+    };
+    refuse_protections(&text, &truth)?;
+    // The fork's way: the backend as a word.
+    let backend = match parsed.words.first() {
+        Some(word) => word.clone(),
+        None => text("backend", "backend")?.unwrap_or_default(),
+    };
+    let backend = Backend::named(&backend)?;
+    if text("scheme", "scheme")?.is_some_and(|scheme| scheme != "http") {
+        return Err(fatal("scheme: only http is spoken to nodes"));
+    }
+    let level = text("log-level", "log-level")?.unwrap_or_default();
+    let log_level = match LogLevel::named(&level) {
+        _ if parsed.truth("debug").map_err(usage)? || parsed.truth("verbose").map_err(usage)? => LogLevel::Debug,
+        _ if parsed.truth("quiet").map_err(usage)? => LogLevel::Error,
+        Some(level) => level,
+        None => return Err(fatal(format!("not a valid logrus Level: {level:?}"))),
+    };
+    let interval = match parsed.number::<u64>("interval").map_err(usage)? {
+        Some(seconds) => seconds,
+        None => file.number("interval")?.unwrap_or(600),
+    };
+    let mode = match (truth("onetime", "onetime")?, truth("watch", "watch")?) {
+        (true, _) => Mode::Once,
+        (false, true) => Mode::Watch,
+        (false, false) => Mode::Interval(Duration::from_secs(interval)),
+    };
+    let options = Options {
+        noop: truth("noop", "noop")?,
+        sync_only: truth("sync-only", "sync-only")?,
+        keep_stage_file: truth("keep-stage-file", "keepstagefile")?,
+    };
+    let srv_record = match text("srv-record", "srv_record")? {
+        Some(record) => Some(record),
+        None => text("srv-domain", "srv_domain")?
+            .map(|domain| format!("_{}._tcp.{}.", backend.name(), domain.trim_end_matches('.'))),
+    };
+    Ok(Settings {
+        backend,
+        nodes: nodes(parsed, file, variable)?,
+        srv_record: srv_record.filter(|record| !record.is_empty()),
+        confdir: text("confdir", "confdir")?.unwrap_or_else(|| "/etc/confd".to_owned()).into(),
+        prefix: text("prefix", "prefix")?.unwrap_or_default(),
+        mode,
+        options,
+        log_level,
+    })
+}
+
+/// What would be a lie to accept: protections that are not there.
+fn refuse_protections(
+    text: &impl Fn(&str, &str) -> Result<Option<String>, Failed>,
+    truth: &impl Fn(&str, &str) -> Result<bool, Failed>,
+) -> Result<(), Failed> {
+    for (flag, key) in
+        [("client-cert", "client_cert"), ("client-key", "client_key"), ("client-ca-keys", "client_cakeys")]
+    {
+        if text(flag, key)?.is_some_and(|value| !value.is_empty()) {
+            return Err(fatal(format!(
+                "{flag}: TLS to nodes is not supported; reach them on a trusted network and leave it out"
+            )));
+        }
+    }
+    if truth("basic-auth", "basic_auth")? {
+        return Err(fatal("basic-auth: user names and passwords are not supported; leave it out"));
+    }
+    Ok(())
+}
+
+fn nodes(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<String>, Failed> {
+    let given: Vec<String> = parsed.values("node").map(str::to_owned).collect();
+    if !given.is_empty() {
+        return Ok(given);
+    }
+    let listed = file.texts("nodes")?;
+    if !listed.is_empty() {
+        return Ok(listed);
+    }
+    let peers =
+        ["ETCDCTL_PEERS", "ETCDCTL_ENDPOINTS"].iter().find_map(|name| variable(name).filter(|list| !list.is_empty()));
+    Ok(peers.map(|list| list.split(',').map(|one| one.trim().to_owned()).collect()).unwrap_or_default())
+}
+
+/// The settings file; names match in any case, what is not known is ignored.
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+    table: &'a DeTable<'a>,
+}
+
+impl File<'_> {
+    fn get(&self, key: &str) -> Option<&Spanned<DeValue<'_>>> {
+        self.table.iter().find(|(name, _)| name.get_ref().eq_ignore_ascii_case(key)).map(|(_, value)| value)
+    }
+
+    fn wrong(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &str) -> Failed {
+        let before = self.text.get(..value.span().start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        fatal(format!("{}:{line}: {key}: must be {expected}, not {}", self.path.display(), value.get_ref().type_str()))
+    }
+
+    fn text(&self, key: &str) -> Result<Option<String>, Failed> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let text = value.get_ref().as_str().ok_or_else(|| self.wrong(key, value, "a string"))?;
+        Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+    }
+
+    fn truth(&self, key: &str) -> Result<bool, Failed> {
+        let Some(value) = self.get(key) else { return Ok(false) };
+        value.get_ref().as_bool().ok_or_else(|| self.wrong(key, value, "true or false"))
+    }
+
+    fn number(&self, key: &str) -> Result<Option<u64>, Failed> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number =
+            value.get_ref().as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+        number.map(Some).ok_or_else(|| self.wrong(key, value, "a whole number"))
+    }
+
+    fn texts(&self, key: &str) -> Result<Vec<String>, Failed> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let wrong = || self.wrong(key, value, "a list of strings");
+        let items = value.get_ref().as_array().ok_or_else(wrong)?;
+        items.iter().map(|item| item.get_ref().as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+    }
+}
