@@ -147,6 +147,12 @@ impl Lab {
         command::run(&argv, Some(input), COMMAND_BOUND)?.ok().map(drop)
     }
 
+    /// Copies a file of this machine onto a host, mode and all.
+    pub fn copy_file(&self, host: &str, from: &Path, path: &str) -> Result<()> {
+        let target = format!("{}:{path}", self.container(host));
+        docker(&["cp", &from.to_string_lossy(), &target])?.ok().map(drop)
+    }
+
     /// Takes the power from a host: nothing on it gets to run another instruction.
     pub fn power_off(&self, host: &str) -> Result<()> {
         docker(&["kill", "-s", "KILL", &self.container(host)])?.ok().map(drop)

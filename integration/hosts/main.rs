@@ -2,8 +2,11 @@
 
 mod app_image;
 mod command;
+mod executor;
+mod inside;
 mod lab;
 mod smoke;
+mod stage;
 mod tables;
 mod waits;
 mod walkthrough;
@@ -30,4 +33,15 @@ fn hosts_boot_serve_and_keep_their_disk() -> anyhow::Result<()> {
 #[test]
 fn walkthrough() -> anyhow::Result<()> {
     walkthrough::run()
+}
+
+#[test]
+fn systemd_does_what_the_executor_asks() -> anyhow::Result<()> {
+    executor::run()
+}
+
+#[test]
+#[ignore = "plays one story on a host, where another test starts it"]
+fn inside_a_host() -> anyhow::Result<()> {
+    inside::play(&std::env::var(executor::STORY)?)
 }

@@ -14,7 +14,7 @@ const NAMES: [&str; 3] = ["core-01", "core-02", "core-03"];
 const SERVES_BOUND: Duration = Duration::from_secs(15);
 
 /// Says that it is ready and, for the watchdog, that it is well, as the binary does.
-const PROGRAM: &str = "#!/bin/sh
+pub const PROGRAM: &str = "#!/bin/sh
 cat /etc/node/node.toml.d/host.toml
 systemd-notify --ready
 while :; do

@@ -26,7 +26,8 @@ pub struct Board<At> {
 #[derive(Debug)]
 struct Entry<At> {
     state: ActiveState,
-    at: At,
+    /// Where each part of the state was told. A message may tell one part only, and must not outdate the others.
+    at: [At; 3],
     /// Being loaded: whether it will be held is not certain, so nothing is told of it.
     quiet: bool,
 }
@@ -56,7 +57,7 @@ impl<At: Copy + Default + Ord> Board<At> {
             return false;
         }
         let state = ActiveState { load: "loaded".to_owned(), active: "inactive".to_owned(), sub: "dead".to_owned() };
-        self.units.insert(name.to_owned(), Entry { state, at: At::default(), quiet: true });
+        self.units.insert(name.to_owned(), Entry { state, at: [At::default(); 3], quiet: true });
         true
     }
 
@@ -83,21 +84,21 @@ impl<At: Copy + Default + Ord> Board<At> {
 
     /// Takes in what a message at `at` says of a unit. Says whether its state is another now.
     pub fn observe(&mut self, name: &str, seen: Seen, at: At) -> bool {
-        let Some(entry) = self.units.get_mut(name).filter(|entry| entry.at <= at) else {
-            return false;
-        };
-        entry.at = at;
-        let state = ActiveState {
-            load: seen.load.unwrap_or_else(|| entry.state.load.clone()),
-            active: seen.active.unwrap_or_else(|| entry.state.active.clone()),
-            sub: seen.sub.unwrap_or_else(|| entry.state.sub.clone()),
-        };
-        if state == entry.state {
+        let Some(entry) = self.units.get_mut(name) else { return false };
+        let state = &mut entry.state;
+        let parts = [(&mut state.load, seen.load), (&mut state.active, seen.active), (&mut state.sub, seen.sub)];
+        let mut changed = false;
+        for ((part, new), told_at) in parts.into_iter().zip(&mut entry.at) {
+            let Some(new) = new.filter(|_| *told_at <= at) else { continue };
+            *told_at = at;
+            changed |= *part != new;
+            *part = new;
+        }
+        if !changed {
             return false;
         }
-        entry.state = state.clone();
         if !entry.quiet {
-            self.changes.insert(name.to_owned(), Some(state));
+            self.changes.insert(name.to_owned(), Some(entry.state.clone()));
         }
         true
     }
@@ -157,6 +158,16 @@ mod tests {
         assert!(board.observe("a.service", seen("active", "running"), 7));
         assert!(!board.observe("a.service", seen("activating", "start"), 6));
         assert_eq!(board.state("a.service").unwrap().active, "active");
+    }
+
+    #[test]
+    fn a_message_about_one_part_does_not_outdate_the_others() {
+        let mut board = held();
+        assert!(!board.observe("a.service", Seen::dropped(), 7));
+        let read = ActiveState { load: "bad-setting".to_owned(), active: "active".to_owned(), sub: "dead".to_owned() };
+        assert!(board.observe("a.service", Seen::whole(read), 6));
+        let state = board.state("a.service").unwrap();
+        assert_eq!((state.load.as_str(), state.active.as_str()), ("bad-setting", "inactive"));
     }
 
     #[test]

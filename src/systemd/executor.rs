@@ -8,11 +8,12 @@ use tokio::task::JoinHandle;
 use zbus::Variant;
 
 use super::bus;
+use super::caller::Caller;
 use super::child;
 use super::files;
 use super::journal;
 use super::load;
-use super::shared::{Caller, Link, Shared};
+use super::shared::{Link, Shared};
 use super::unload;
 use super::watcher;
 use crate::base::BoxFuture;
@@ -115,14 +116,13 @@ impl SystemdExecutor {
         let doing = "starting it";
         self.held(name)?;
         let caller = self.shared.caller(name, doing).await?;
-        let started = caller.manager.start_unit(name.to_owned(), "replace".to_owned()).await;
-        started.map(drop).map_err(|error| bus::failed(name, doing, &error))
+        caller.start(name).await.map_err(|error| bus::failed(name, doing, &error))
     }
 
     async fn stop_unit(&self, name: &str) -> Result<(), ExecutorError> {
         self.held(name)?;
         let caller = self.shared.caller(name, unload::STOPPING).await?;
-        unload::stop(&caller, name).await
+        caller.stop(name).await.map_err(|error| bus::failed(name, unload::STOPPING, &error))
     }
 
     async fn next_changes(&self) -> Vec<StateChange> {
@@ -140,7 +140,7 @@ impl SystemdExecutor {
 
 /// Whether systemd holds an older text of any of the units: a node that was killed may have written one and not told.
 async fn any_outdated(caller: &Caller, names: &[String]) -> bool {
-    let asked = names.iter().map(|name| bus::property(&caller.connection, name, bus::UNIT, "NeedDaemonReload"));
+    let asked = names.iter().map(|name| caller.property(name, bus::UNIT, "NeedDaemonReload"));
     let answers = futures_util::future::join_all(asked).await;
     // One that cannot be asked is not outdated: reading the states tells what is wrong with it.
     answers.into_iter().flatten().any(|answer| matches!(*answer, Variant::Bool(true)))

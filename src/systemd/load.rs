@@ -1,16 +1,19 @@
 //! Making a batch of units known to systemd: files, links, `[Install]`, one reload; then a look at what systemd makes of
 //! each. A unit that is refused is taken back, and what was there before under its name is put back.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use futures_util::{StreamExt, stream};
 use zbus::Variant;
 
 use super::bus;
+use super::caller::Caller;
 use super::child;
 use super::files;
-use super::shared::{Caller, Shared};
-use super::unload::disable;
+use super::shared::Shared;
+use crate::base::limits::SYSTEMD_LOOKS_MAX;
 use crate::fleet::executor::{ActiveState, ExecutorError, UnitFile};
 use crate::unit::UnitText;
 
@@ -154,7 +157,7 @@ fn installs(text: &str) -> bool {
 async fn unlink_installed(caller: &Caller, items: &mut [Item]) {
     for item in items.iter_mut().filter(|item| item.result.is_ok()) {
         if item.before.as_deref().is_some_and(installs)
-            && let Err(error) = disable(caller, &item.unit.name).await
+            && let Err(error) = caller.disable(&item.unit.name).await
         {
             item.fail(bus::failed(&item.unit.name, "removing the links of its old [Install]", &error));
         }
@@ -165,11 +168,11 @@ async fn unlink_installed(caller: &Caller, items: &mut [Item]) {
 async fn link(shared: &Shared, caller: &Caller, items: &mut [Item]) {
     let path = |item: &Item| files::path(&shared.units_dir, &item.unit.name).to_string_lossy().into_owned();
     let paths: Vec<String> = items.iter().filter(|item| item.result.is_ok()).map(path).collect();
-    if paths.is_empty() || caller.manager.link_unit_files(paths, true, true).await.is_ok() {
+    if paths.is_empty() || caller.link(paths).await.is_ok() {
         return;
     }
     for item in items.iter_mut().filter(|item| item.result.is_ok()) {
-        if let Err(error) = caller.manager.link_unit_files(vec![path(item)], true, true).await {
+        if let Err(error) = caller.link(vec![path(item)]).await {
             item.fail(bus::failed(&item.unit.name, "linking it", &error));
         }
     }
@@ -179,11 +182,11 @@ async fn link(shared: &Shared, caller: &Caller, items: &mut [Item]) {
 async fn enable(caller: &Caller, items: &mut [Item]) {
     let wanted = |item: &Item| item.result.is_ok() && item.installs;
     let names: Vec<String> = items.iter().filter(|i| wanted(i)).map(|item| item.unit.name.clone()).collect();
-    if names.is_empty() || caller.manager.enable_unit_files(names, true, true).await.is_ok() {
+    if names.is_empty() || caller.enable(names).await.is_ok() {
         return;
     }
     for item in items.iter_mut().filter(|i| wanted(i)) {
-        if let Err(error) = caller.manager.enable_unit_files(vec![item.unit.name.clone()], true, true).await {
+        if let Err(error) = caller.enable(vec![item.unit.name.clone()]).await {
             item.fail(bus::failed(&item.unit.name, "enabling it", &error));
         }
     }
@@ -196,12 +199,16 @@ async fn inspect(shared: &Shared, caller: &Caller, items: &mut [Item]) {
     if names.is_empty() {
         return;
     }
-    if let Err(error) = shared.read_states(caller, &names).await {
-        let fail = |item: &mut Item| item.fail(bus::failed(&item.unit.name, DOING, &error));
-        return items.iter_mut().filter(|item| item.result.is_ok()).for_each(fail);
-    }
-    let looks = names.iter().map(|name| fault(shared, caller, name));
-    let mut faults = futures_util::future::join_all(looks).await.into_iter();
+    let states: BTreeMap<String, ActiveState> = match shared.read_states(caller, &names).await {
+        Ok(states) => states.into_iter().collect(),
+        Err(error) => {
+            let fail = |item: &mut Item| item.fail(bus::failed(&item.unit.name, DOING, &error));
+            return items.iter_mut().filter(|item| item.result.is_ok()).for_each(fail);
+        }
+    };
+    let looks: Vec<_> = names.iter().map(|name| fault(shared, caller, name, states.get(name))).collect();
+    let faults: Vec<Option<String>> = stream::iter(looks).buffered(SYSTEMD_LOOKS_MAX).collect().await;
+    let mut faults = faults.into_iter();
     for item in items.iter_mut().filter(|item| item.result.is_ok()) {
         if let Some(Some(reason)) = faults.next() {
             item.fail(ExecutorError::Unsupported { unit: item.unit.name.clone(), reason });
@@ -210,12 +217,14 @@ async fn inspect(shared: &Shared, caller: &Caller, items: &mut [Item]) {
 }
 
 /// Why systemd would not run the unit from our file; `None`: it would.
-async fn fault(shared: &Shared, caller: &Caller, name: &str) -> Option<String> {
-    let state = shared.board().state(name).cloned().unwrap_or_default();
+async fn fault(shared: &Shared, caller: &Caller, name: &str, state: Option<&ActiveState>) -> Option<String> {
+    let Some(state) = state else {
+        return Some("systemd does not list it: it may be an alias of another unit".to_owned());
+    };
     if state.load != "loaded" {
-        return Some(refusal(shared, caller, name, &state).await);
+        return Some(refusal(shared, caller, name, state).await);
     }
-    let answer = bus::property(&caller.connection, name, bus::UNIT, "FragmentPath").await.ok()?;
+    let answer = caller.property(name, bus::UNIT, "FragmentPath").await.ok()?;
     let Variant::Str(fragment) = &*answer else { return None };
     let (fragment, ours) = (fragment.as_str().to_owned(), files::path(&shared.units_dir, name));
     let shown = fragment.clone();
@@ -229,10 +238,10 @@ async fn fault(shared: &Shared, caller: &Caller, name: &str) -> Option<String> {
 
 /// What is wrong with a unit that systemd did not load, in its own words as far as it has some.
 async fn refusal(shared: &Shared, caller: &Caller, name: &str, state: &ActiveState) -> String {
-    let answer = bus::property(&caller.connection, name, bus::UNIT, "LoadError").await.ok();
+    let answer = caller.property(name, bus::UNIT, "LoadError").await.ok();
     let error = answer.and_then(|value| <(String, String)>::try_from(value).ok());
     let words = error.map(|(_, text)| text).filter(|text| !text.is_empty());
-    let said = words.unwrap_or_else(|| format!("its load state is {}", state.load));
+    let said = words.unwrap_or_else(|| format!("it is {}", state.load));
     let lines = child::verify(&files::path(&shared.units_dir, name), name).await;
     if lines.is_empty() { format!("systemd refuses it: {said}") } else { format!("systemd refuses it: {lines}") }
 }
@@ -257,7 +266,7 @@ async fn restore(shared: &Shared, caller: &Caller, item: &Item) -> Result<(), Ex
     let name = &item.unit.name;
     let failed = |error: zbus::Error| bus::failed(name, "unlinking it", &error);
     let (dir, unit, before) = (shared.units_dir.clone(), name.clone(), item.before.clone());
-    let unlinked = disable(caller, name).await.map_err(failed);
+    let unlinked = caller.disable(name).await.map_err(failed);
     let work = move || match before {
         Some(text) => files::write(&dir, &unit, &text),
         None => files::remove(&dir, &unit),
@@ -266,10 +275,10 @@ async fn restore(shared: &Shared, caller: &Caller, item: &Item) -> Result<(), Ex
     unlinked?;
     let Some(before) = &item.before else { return Ok(()) };
     let path = files::path(&shared.units_dir, name).to_string_lossy().into_owned();
-    let link_again = caller.manager.link_unit_files(vec![path], true, true).await;
+    let link_again = caller.link(vec![path]).await;
     link_again.map_err(|error| bus::failed(name, "linking it again", &error))?;
     if installs(before) {
-        let enabled = caller.manager.enable_unit_files(vec![name.clone()], true, true).await;
+        let enabled = caller.enable(vec![name.clone()]).await;
         enabled.map_err(|error| bus::failed(name, "enabling it again", &error))?;
     }
     Ok(())
@@ -278,7 +287,7 @@ async fn restore(shared: &Shared, caller: &Caller, item: &Item) -> Result<(), Ex
 impl Shared {
     /// Has systemd read its configuration anew; all who ask at the same moment share one reload.
     pub async fn reload(&self, unit: &str, caller: &Caller) -> Result<(), ExecutorError> {
-        let reloaded = self.reloads.pass(caller.manager.reload()).await;
+        let reloaded = self.reloads.pass(caller.reload()).await;
         reloaded.map_err(|error| bus::failed(unit, "having systemd reload its configuration", &error))
     }
 }

@@ -7,6 +7,7 @@
 
 mod board;
 mod bus;
+mod caller;
 mod child;
 mod executor;
 mod files;

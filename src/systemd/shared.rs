@@ -1,18 +1,18 @@
 //! What the executor's methods and its watcher share: the connection, the board, the turnstile for reloads.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use zbus::Connection;
 use zbus::message::Sequence;
-use zbus_systemd::systemd1::ManagerProxy;
 
 use super::board::Board;
 use super::bus;
+use super::caller::Caller;
 use super::reload::Turnstile;
-use crate::base::limits::SYSTEMD_AWAY_MS_MAX;
+use crate::base::limits::{SYSTEMD_AWAY_MS_MAX, SYSTEMD_CALLS_MAX};
 use crate::fleet::executor::{ActiveState, ExecutorError};
 
 /// A place in the stream of messages: which connection, and where in it.
@@ -33,16 +33,10 @@ pub struct Shared {
     pub units_dir: PathBuf,
     pub link: watch::Sender<Link>,
     pub reloads: Turnstile,
+    turns: Arc<Semaphore>,
     board: Mutex<Board<Stamp>>,
     /// Counts the changes of the board.
     version: watch::Sender<u64>,
-}
-
-/// systemd, callable at this moment.
-pub struct Caller {
-    pub connection: Connection,
-    pub number: u64,
-    pub manager: ManagerProxy<'static>,
 }
 
 impl Shared {
@@ -51,6 +45,7 @@ impl Shared {
             units_dir,
             link: watch::Sender::new(Link::Away { reason: "not connected yet".to_owned() }),
             reloads: Turnstile::default(),
+            turns: Arc::new(Semaphore::new(SYSTEMD_CALLS_MAX)),
             board: Mutex::default(),
             version: watch::Sender::new(0),
         }
@@ -94,8 +89,8 @@ impl Shared {
         let link = self.link.borrow().clone();
         match link {
             Link::Up { connection, number } => {
-                let manager = bus::manager(&connection).await.map_err(|error| bus::failed(unit, doing, &error))?;
-                Ok(Caller { connection, number, manager })
+                let caller = Caller::new(connection, number, self.turns.clone()).await;
+                caller.map_err(|error| bus::failed(unit, doing, &error))
             }
             Link::Away { reason } => Err(ExecutorError::Failed {
                 unit: unit.to_owned(),

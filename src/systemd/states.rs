@@ -3,14 +3,14 @@
 use zbus::{Message, OwnedObjectPath};
 
 use super::board::Seen;
-use super::bus;
-use super::shared::{Caller, Shared, Stamp};
+use super::caller::Caller;
+use super::shared::{Shared, Stamp};
 use crate::fleet::executor::ActiveState;
 
 /// One row of `ListUnitsByNames`: name, description, load, active, sub, followed unit, path, and the unit's job.
 type Row = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
-/// The answer of [`bus::list_units`].
+/// The answer of `ListUnitsByNames`.
 pub fn rows(answer: &Message) -> zbus::Result<Vec<(String, ActiveState)>> {
     let rows: Vec<Row> = answer.body().deserialize()?;
     Ok(rows.into_iter().map(|row| (row.0, ActiveState { load: row.2, active: row.3, sub: row.4 })).collect())
@@ -19,7 +19,7 @@ pub fn rows(answer: &Message) -> zbus::Result<Vec<(String, ActiveState)>> {
 impl Shared {
     /// Asks systemd for the states of `names`, and takes them down on the board.
     pub async fn read_states(&self, caller: &Caller, names: &[String]) -> zbus::Result<Vec<(String, ActiveState)>> {
-        let answer = bus::list_units(&caller.connection, names).await?;
+        let answer = caller.list_units(names).await?;
         let states = rows(&answer)?;
         let stamp = Stamp { connection: caller.number, position: answer.recv_position() };
         self.take_down(&states, stamp);

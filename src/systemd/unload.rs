@@ -1,13 +1,14 @@
-//! Stopping units, and forgetting them: to their end, so that `ExecStop=` and `ExecStopPost=` have run.
+//! Forgetting units: they are stopped first, to their end, so that `ExecStop=` and `ExecStopPost=` have run.
 
 use std::time::Duration;
 
 use zbus::Variant;
 
 use super::bus;
+use super::caller::Caller;
 use super::files;
 use super::load::blocking;
-use super::shared::{Caller, Shared};
+use super::shared::Shared;
 use super::states::at_rest;
 use crate::base::limits::{SYSTEMD_STOP_MARGIN_MS, SYSTEMD_STOP_MS_MAX};
 use crate::fleet::executor::ExecutorError;
@@ -19,53 +20,31 @@ const STOP_PHASES: u32 = 6;
 /// systemd's `DefaultTimeoutStopSec`, for types of units that have no time-out of their own.
 const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(90);
 
-/// Asks for a unit to be stopped. That there is nothing to stop is fine.
-pub async fn stop(caller: &Caller, name: &str) -> Result<(), ExecutorError> {
-    match caller.manager.stop_unit(name.to_owned(), "replace".to_owned()).await {
-        Err(error) if !bus::is_missing(&error) => Err(bus::failed(name, STOPPING, &error)),
-        _ => Ok(()),
-    }
-}
-
 /// Stops a unit to its end and takes it out of systemd and out of the directory. Where it fails, the unit is still held,
 /// and it can be tried again.
 pub async fn unload(shared: &Shared, name: &str) -> Result<(), ExecutorError> {
     let doing = "unloading it";
     let caller = shared.caller(name, doing).await?;
     let bound = stop_bound(&caller, name).await;
-    stop(&caller, name).await?;
+    let failed = |doing: &str, error: zbus::Error| bus::failed(name, doing, &error);
+    caller.stop(name).await.map_err(|error| failed(STOPPING, error))?;
     // Read after the stop was accepted: what is at rest now stays so.
     let names = [name.to_owned()];
-    shared.read_states(&caller, &names).await.map_err(|error| bus::failed(name, doing, &error))?;
+    shared.read_states(&caller, &names).await.map_err(|error| failed(doing, error))?;
     let ended = shared.wait_for(name, |state| state.is_none_or(at_rest));
     if tokio::time::timeout(bound, ended).await.is_err() {
         return Err(ExecutorError::TimedOut { doing: format!("{name}: waiting for it to stop"), waited: bound });
     }
     // The stop may have taken long: systemd may have come anew since.
     let caller = shared.caller(name, doing).await?;
-    disable(&caller, name).await.map_err(|error| bus::failed(name, "unlinking it", &error))?;
-    reset(&caller, name).await?;
+    caller.disable(name).await.map_err(|error| failed("unlinking it", error))?;
+    // systemd would keep a unit that failed in memory for ever.
+    caller.reset_failed(name).await.map_err(|error| failed("forgetting that it failed", error))?;
     let (dir, unit) = (shared.units_dir.clone(), name.to_owned());
     blocking(name, "removing its file", move || files::remove(&dir, &unit)).await?;
     shared.reload(name, &caller).await?;
     shared.update(|board| board.forget(name));
     Ok(())
-}
-
-/// Removes all links to a unit file, those of `[Install]` included.
-pub async fn disable(caller: &Caller, name: &str) -> zbus::Result<()> {
-    match caller.manager.disable_unit_files(vec![name.to_owned()], true).await {
-        Err(error) if !bus::is_missing(&error) => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Lets systemd forget that a unit failed; it would keep it for ever otherwise.
-async fn reset(caller: &Caller, name: &str) -> Result<(), ExecutorError> {
-    match caller.manager.reset_failed_unit(name.to_owned()).await {
-        Err(error) if !bus::is_missing(&error) => Err(bus::failed(name, "forgetting that it failed", &error)),
-        _ => Ok(()),
-    }
 }
 
 /// How long a stop of the unit may take by its own time-outs, and a margin. systemd ends it earlier; this bound is for
@@ -75,7 +54,7 @@ async fn stop_bound(caller: &Caller, name: &str) -> Duration {
         Some((_, "service")) => "org.freedesktop.systemd1.Service",
         _ => return bound_of(STOP_TIMEOUT_DEFAULT),
     };
-    let answer = bus::property(&caller.connection, name, interface, "TimeoutStopUSec").await;
+    let answer = caller.property(name, interface, "TimeoutStopUSec").await;
     match answer.as_deref() {
         Ok(Variant::U64(micros)) => bound_of(Duration::from_micros(*micros)),
         _ => bound_of(STOP_TIMEOUT_DEFAULT),
