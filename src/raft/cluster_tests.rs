@@ -682,6 +682,74 @@ async fn two_clusters_do_not_mix() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_of_the_same_member_is_refused() {
+    let mut cluster = TestCluster::start(19, 2).await;
+    put(cluster.store(0), "a", "1").await;
+    let mut double = TestCluster::prepare(19, 2);
+    double.peers[0].address = cluster.peers[0].address.clone();
+    double.start_node(1).await;
+    let view = async |wanted: &dyn Fn(&Option<(Duration, String)>) -> bool| {
+        within("another view of the peer", async {
+            while !wanted(&double.store(1).status().peers[0].silent) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    };
+    let refused = "another process already runs as member 2";
+    view(&|silent| silent.as_ref().is_some_and(|(_, why)| why.contains(refused))).await;
+    put(cluster.store(1), "a", "2").await;
+    // Once the first one is gone, the name is free.
+    cluster.kill(1).await;
+    view(&Option::is_none).await;
+    cluster.end().await;
+    double.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_older_or_newer_than_the_log_is_brought_in_line() {
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        std::fs::create_dir_all(to).unwrap();
+        for file in std::fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            if file.file_type().unwrap().is_file() {
+                std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+            }
+        }
+    };
+    let mut cluster = TestCluster::start(20, 1).await;
+    put(cluster.store(0), "a", "1").await;
+    cluster.stop(0).await;
+    let (dir, old) = (cluster.data_dir(0), cluster.data_dir(1));
+    copy(&dir, &old);
+    cluster.start_node(0).await;
+    put(cluster.store(0), "a", "2").await;
+    copy(&dir.join("wal"), &old.join("wal"));
+    for i in 0..50 {
+        put(cluster.store(0), "a", &i.to_string()).await;
+    }
+    let newest = checksum(&cluster, 0);
+    // As after a crash that took what was applied but not flushed.
+    cluster.stop(0).await;
+    std::fs::rename(dir.join("state.redb"), old.join("newest.redb")).unwrap();
+    std::fs::rename(old.join("state.redb"), dir.join("state.redb")).unwrap();
+    cluster.start_node(0).await;
+    assert_eq!(get(cluster.store(0), "a", Consistency::Linearizable).await.unwrap().as_deref(), Some("49"));
+    let again = checksum(&cluster, 0);
+    assert_eq!((again.0.revision, again.1), (newest.0.revision, newest.1));
+    cluster.stop(0).await;
+    // As on a follower that had applied what a quorum had, and lost what its own disk had not synced yet.
+    std::fs::remove_dir_all(dir.join("wal")).unwrap();
+    copy(&old.join("wal"), &dir.join("wal"));
+    std::fs::rename(old.join("newest.redb"), dir.join("state.redb")).unwrap();
+    cluster.start_node(0).await;
+    assert_eq!(get(cluster.store(0), "a", Consistency::Serializable).await.unwrap().as_deref(), Some("49"));
+    put(cluster.store(0), "a", "50").await;
+    assert_eq!(get(cluster.store(0), "a", Consistency::Linearizable).await.unwrap().as_deref(), Some("50"));
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_cluster_writes_nothing() {
     let cluster = TestCluster::start(10, 3).await;
     put(cluster.store(0), "a", "1").await;

@@ -51,6 +51,7 @@ async fn answer(node: &Arc<Node>, from: MemberId, request: Request) -> Result<Re
         Request::SnapshotEnd { transfer, crc } => snapshot_end(node, from, transfer, crc).await?,
         Request::Write(ops) => write(node, ops).await?,
         Request::ReadIndex => read_index(node).await,
+        Request::IsFormed => Response::IsFormed(node.raft.is_initialized().await.map_err(|error| text(&error))?),
         request @ (Request::KeepAlive(_) | Request::LeaseTimeToLive { .. }) => {
             let answered = lease_keeper::answer_here(node, &request).await?;
             answered.unwrap_or(Response::NotLeader)

@@ -24,6 +24,7 @@ use super::options::{Options, StartError};
 use super::peer::Peers;
 use super::peer::handshake::Identity;
 use super::peer::health::Health;
+use super::peer::message::{Lane, Request, Response};
 use super::peer::server::Server;
 use super::proposer::{self, Proposer};
 use super::reads::{self, Reads};
@@ -60,6 +61,7 @@ impl RaftStore {
             cluster: options.cluster,
             member: options.member,
             peers: addresses.iter().map(|(id, _)| *id).collect(),
+            instance: options.random.next_u64(),
         });
         let hub = Hub::new();
         let leases = Leases::new(options.clock.clone());
@@ -90,6 +92,7 @@ impl RaftStore {
         let server = Server {
             me,
             health,
+            guests: Arc::default(),
             service: Arc::new(Service(node.clone())),
             handler: options.handler.clone(),
             stop: stop.clone(),
@@ -303,6 +306,10 @@ async fn form_cluster(node: Arc<Node>, members: Vec<super::options::Peer>, elect
             Ok(true) | Err(_) => return,
             Ok(false) => {}
         }
+        if somebody_formed(&node, Duration::from_millis(election_ms)).await {
+            tracing::info!("the cluster exists already; its leader brings this member up to date");
+            return;
+        }
         let membership: BTreeMap<u64, types::Node> =
             members.into_iter().map(|member| (member.id.0, types::Node { address: member.address })).collect();
         match node.raft.initialize(membership).await {
@@ -315,6 +322,13 @@ async fn form_cluster(node: Arc<Node>, members: Vec<super::options::Peer>, elect
         () = node.stop.cancelled() => {}
         () = forming => {}
     }
+}
+
+/// Whether a peer says that the cluster has come into being: then this member has lost its disk, or was slow to come.
+async fn somebody_formed(node: &Node, wait: Duration) -> bool {
+    let asked = node.me.peers.iter().map(|id| node.peers.ask(*id, Lane::Control, &Request::IsFormed, wait));
+    let answers = futures_util::future::join_all(asked).await;
+    answers.iter().any(|answer| matches!(answer, Ok(Response::IsFormed(true))))
 }
 
 /// Waits until so many peers have been heard of that a leader can be elected, but not longer than `wait`.

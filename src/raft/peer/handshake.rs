@@ -1,11 +1,13 @@
 //! The first two frames of a connection: who speaks, for which cluster, and to whom it believes to speak.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::guests::{Guests, Seat};
 use super::message::{Lane, decode, encode};
 use crate::base::limits::{PEER_HANDSHAKE_BYTES_MAX, PEER_HANDSHAKE_MS_MAX};
 use crate::base::{ClusterId, MemberId};
@@ -26,6 +28,8 @@ pub struct Hello {
     pub from: MemberId,
     pub to: MemberId,
     pub lane: Lane,
+    /// Chosen by the process at its start.
+    pub instance: u64,
 }
 
 /// What the accepting side answers.
@@ -42,6 +46,8 @@ pub struct Identity {
     pub cluster: ClusterId,
     pub member: MemberId,
     pub peers: Vec<MemberId>,
+    /// Tells this process from others that say to be the same member.
+    pub instance: u64,
 }
 
 /// Why a connection did not come about.
@@ -68,7 +74,15 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let hello = Hello { magic: MAGIC, version: PROTOCOL_VERSION, cluster: me.cluster, from: me.member, to, lane };
+    let hello = Hello {
+        magic: MAGIC,
+        version: PROTOCOL_VERSION,
+        cluster: me.cluster,
+        from: me.member,
+        to,
+        lane,
+        instance: me.instance,
+    };
     bounded(async {
         send(writer, encode(&hello)).await?;
         let answer = receive(reader).await?;
@@ -83,9 +97,10 @@ where
 /// Reads the hello of whoever connected and answers it.
 pub async fn admit<R, W>(
     me: &Identity,
+    guests: &Arc<Guests>,
     reader: &mut FrameReader<R>,
     writer: &mut FrameWriter<W>,
-) -> Result<Hello, HandshakeError>
+) -> Result<(Hello, Seat), HandshakeError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -96,12 +111,16 @@ where
         if hello.magic != MAGIC {
             return Err(HandshakeError::NotAPeer("it does not say hello".to_owned()));
         }
-        if let Err(reason) = judge(me, &hello) {
-            send(writer, encode(&Answer::Refused(reason.clone()))).await?;
-            return Err(HandshakeError::Rejected { from: hello.from, reason });
+        match judge(me, &hello).and_then(|()| guests.admit(hello.from, hello.instance)) {
+            Ok(seat) => {
+                send(writer, encode(&Answer::Welcome)).await?;
+                Ok((hello, seat))
+            }
+            Err(reason) => {
+                send(writer, encode(&Answer::Refused(reason.clone()))).await?;
+                Err(HandshakeError::Rejected { from: hello.from, reason })
+            }
         }
-        send(writer, encode(&Answer::Welcome)).await?;
-        Ok(hello)
     })
     .await
 }
@@ -125,6 +144,9 @@ fn judge(me: &Identity, hello: &Hello) -> Result<(), String> {
             "member {} looks for member {}, this is member {}: check the addresses in the initial cluster",
             hello.from, hello.to, me.member
         ));
+    }
+    if hello.from == me.member {
+        return Err(format!("another process runs as member {} too: give each node its own name", me.member));
     }
     if !me.peers.contains(&hello.from) {
         return Err(format!(
@@ -171,6 +193,7 @@ mod tests {
             cluster: ClusterId(cluster),
             member: MemberId(member),
             peers: peers.iter().copied().map(MemberId).collect(),
+            instance: member,
         }
     }
 
@@ -178,20 +201,25 @@ mod tests {
         client: Identity,
         to: u64,
         server: Identity,
-    ) -> (Result<(), HandshakeError>, Result<Hello, HandshakeError>) {
+    ) -> (Result<(), HandshakeError>, Result<(Hello, Seat), HandshakeError>) {
         let (near, far) = tokio::io::duplex(4096);
         let (near_read, near_write) = tokio::io::split(near);
         let (far_read, far_write) = tokio::io::split(far);
         let (mut r1, mut w1) = (FrameReader::new(near_read, 0), FrameWriter::new(near_write));
         let (mut r2, mut w2) = (FrameReader::new(far_read, 0), FrameWriter::new(far_write));
-        tokio::join!(greet(&client, MemberId(to), Lane::Log, &mut r1, &mut w1), admit(&server, &mut r2, &mut w2))
+        let guests = Arc::new(Guests::default());
+        tokio::join!(
+            greet(&client, MemberId(to), Lane::Log, &mut r1, &mut w1),
+            admit(&server, &guests, &mut r2, &mut w2)
+        )
     }
 
     #[tokio::test]
     async fn peers_of_one_cluster_meet() {
         let (near, far) = meet(identity(1, 10, &[11]), 11, identity(1, 11, &[10])).await;
         near.unwrap();
-        assert_eq!((far.clone().unwrap().from, far.unwrap().lane), (MemberId(10), Lane::Log));
+        let (hello, _seat) = far.unwrap();
+        assert_eq!((hello.from, hello.lane), (MemberId(10), Lane::Log));
     }
 
     #[tokio::test]
@@ -200,6 +228,7 @@ mod tests {
             (identity(2, 10, &[11]), 11, "cluster 2"),
             (identity(1, 10, &[11]), 12, "looks for member c"),
             (identity(1, 99, &[11]), 11, "not known"),
+            (identity(1, 11, &[11]), 11, "runs as member b too"),
         ];
         for (client, to, word) in cases {
             let (near, far) = meet(client, to, identity(1, 11, &[10])).await;
@@ -213,7 +242,8 @@ mod tests {
         for noise in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 0, 0, 2, 1, 2], &[]] {
             let mut reader = FrameReader::new(noise, 0);
             let mut writer = FrameWriter::new(Vec::new());
-            let result = admit(&identity(1, 11, &[10]), &mut reader, &mut writer).await;
+            let guests = Arc::new(Guests::default());
+            let result = admit(&identity(1, 11, &[10]), &guests, &mut reader, &mut writer).await;
             assert!(matches!(result, Err(HandshakeError::NotAPeer(_))), "{result:?}");
         }
     }

@@ -132,6 +132,8 @@ pub enum Request {
         lease: LeaseId,
         keys: bool,
     },
+    /// Whether the member belongs to a cluster that has come into being.
+    IsFormed,
 }
 
 /// An answer.
@@ -156,6 +158,7 @@ pub enum Response {
     NotLeader,
     /// Why the request failed.
     Failed(String),
+    IsFormed(bool),
 }
 
 /// The fate of a forwarded operation.

@@ -1,8 +1,9 @@
 //! Members talk to members: framed, versioned, pipelined connections over TCP, one for each lane and direction.
 //!
 //! `message` what is said · `handshake` who speaks · `session` one open connection · `link` a connection that is kept up ·
-//! `server` the other side · `stream` long answers · `health` who answers.
+//! `server` the other side · `stream` long answers · `health` who answers · `guests` who is connected.
 
+pub mod guests;
 pub mod handshake;
 pub mod health;
 pub mod link;

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::guests::{Guests, Seat};
 use super::handshake::{HandshakeError, Hello, Identity, admit};
 use super::health::Health;
 use super::message::{Frame, Kind, Lane, Request, Response, decode, encode};
@@ -39,6 +40,7 @@ pub trait PeerService: Send + Sync + 'static {
 pub struct Server {
     pub me: Arc<Identity>,
     pub health: Arc<Health>,
+    pub guests: Arc<Guests>,
     pub service: Arc<dyn PeerService>,
     pub handler: Arc<dyn PeerHandler>,
     pub stop: CancellationToken,
@@ -82,13 +84,13 @@ impl Server {
         let mut writer = FrameWriter::new(write);
         let admitted = tokio::select! {
             () = self.stop.cancelled() => return,
-            admitted = admit(&self.me, &mut reader, &mut writer) => admitted,
+            admitted = admit(&self.me, &self.guests, &mut reader, &mut writer) => admitted,
         };
         match admitted {
-            Ok(hello) => {
+            Ok((hello, seat)) => {
                 reader.set_limit(PEER_FRAME_BYTES_MAX);
                 self.health.heard(hello.from);
-                if let Err(reason) = self.converse(&hello, reader, writer).await {
+                if let Err(reason) = self.converse(&hello, &seat, reader, writer).await {
                     tracing::warn!(peer = %hello.from, %remote, "peer connection closed: {reason}");
                 }
             }
@@ -104,6 +106,7 @@ impl Server {
     async fn converse<R, W>(
         &self,
         hello: &Hello,
+        seat: &Seat,
         mut reader: FrameReader<R>,
         writer: FrameWriter<W>,
     ) -> Result<(), String>
@@ -142,6 +145,7 @@ impl Server {
                 Err(error) => return Err(error.to_string()),
             };
             self.health.heard(hello.from);
+            seat.heard();
             let frame = Frame::parse(bytes).ok_or("a frame of no known kind")?;
             match frame.kind {
                 Kind::Request => {
