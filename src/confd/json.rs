@@ -72,9 +72,13 @@ impl Reader<'_> {
         }
     }
 
-    /// The complaint about what stands here.
+    /// The complaint about what stands here. Go reads a space at the end, and complains of it within words and numbers.
     fn unexpected(&self, context: &str) -> String {
-        let Some(byte) = self.peek() else { return "unexpected end of JSON input".to_owned() };
+        let within =
+            context.starts_with("in ") && context != "in string literal" || context.starts_with("after decimal");
+        let Some(byte) = self.peek().or(within.then_some(b' ')) else {
+            return "unexpected end of JSON input".to_owned();
+        };
         let shown = match byte {
             b'\'' => r"'\''".to_owned(),
             b'"' => "'\"'".to_owned(),
@@ -329,7 +333,9 @@ mod tests {
         let cases = [
             ("", "unexpected end of JSON input"),
             ("{", "unexpected end of JSON input"),
-            ("{\"a\":tru", "unexpected end of JSON input"),
+            ("{\"a\":tru", "invalid character ' ' in literal true (expecting 'e')"),
+            ("{\"a\":\"tru", "unexpected end of JSON input"),
+            ("{\"a\":é}", "invalid character 'Ã' looking for beginning of value"),
             ("x", "invalid character 'x' looking for beginning of value"),
             ("{a", "invalid character 'a' looking for beginning of object key string"),
             ("{\"a\",", "invalid character ',' after object key"),
@@ -340,7 +346,7 @@ mod tests {
             ("trUe", "invalid character 'U' in literal true (expecting 'u')"),
             ("-x", "invalid character 'x' in numeric literal"),
             ("1.x", "invalid character 'x' after decimal point in numeric literal"),
-            ("1e+", "unexpected end of JSON input"),
+            ("1e+", "invalid character ' ' in exponent of numeric literal"),
             ("01", "invalid character '1' after top-level value"),
             ("\"\n\"", "invalid character '\\n' in string literal"),
             ("\"\\q\"", "invalid character 'q' in string escape code"),

@@ -87,28 +87,25 @@ async fn work(settings: &Settings) -> Result<(), String> {
     tracing::info!("Backend set to {}", settings.backend.name());
     tracing::info!("Starting confd");
     let source = Source::open(settings).await?;
-    let once = || one_round(settings, &source);
     match settings.mode {
-        Mode::Once => once().await,
-        Mode::Watch => {
-            let ended = Ended::listen()?;
-            watch(settings, &source, ended).await
+        Mode::Once => one_round(settings, &source, resources(settings)?).await,
+        Mode::Watch => watch(settings, &source, Ended::listen()?).await,
+        Mode::Interval(pause) => repeat(settings, &source, pause, Ended::listen()?).await,
+    }
+}
+
+/// Looks again and again, until a signal says otherwise. Resources are read anew each time; what fails is told and looked
+/// at the next time, but where no resources can be had at all there is nothing to go on with.
+async fn repeat(settings: &Settings, source: &Source, pause: Duration, mut ended: Ended) -> Result<(), String> {
+    loop {
+        let loaded = resources(settings)?;
+        tokio::select! {
+            () = ended.wait() => return Ok(()),
+            _told = one_round(settings, source, loaded) => {}
         }
-        Mode::Interval(pause) => {
-            let mut ended = Ended::listen()?;
-            loop {
-                tokio::select! {
-                    () = ended.wait() => return Ok(()),
-                    // What went wrong is told already, and is looked at again; without resources there is nothing to do.
-                    round = once() => if let Err(error) = round && !settings.confdir.join("conf.d").is_dir() && settings.confdir.exists() {
-                        return Err(error);
-                    },
-                }
-                tokio::select! {
-                    () = ended.wait() => return Ok(()),
-                    () = tokio::time::sleep(pause) => {}
-                }
-            }
+        tokio::select! {
+            () = ended.wait() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -130,8 +127,7 @@ fn resources(settings: &Settings) -> Result<Loaded, String> {
 }
 
 /// One pass over every resource, one after the other. The last error is the answer; each is told when it happens.
-async fn one_round(settings: &Settings, source: &Source) -> Result<(), String> {
-    let loaded = resources(settings)?;
+async fn one_round(settings: &Settings, source: &Source, loaded: Loaded) -> Result<(), String> {
     loaded.tell();
     let mut last = loaded.broken.last().map(|(_, reason)| reason.clone());
     let folders = cover(loaded.targets.iter().map(|target| &target.selection));
@@ -154,12 +150,15 @@ async fn one_round(settings: &Settings, source: &Source) -> Result<(), String> {
 }
 
 async fn watch(settings: &Settings, source: &Source, mut ended: Ended) -> Result<(), String> {
-    if resources(settings)?.targets.is_empty() {
-        return Ok(());
+    let loaded = resources(settings)?;
+    if loaded.targets.is_empty() {
+        loaded.tell();
+        let broken = loaded.broken.into_iter().next_back();
+        return broken.map_or(Ok(()), |(_, reason)| Err(reason));
     }
     let Some(store) = source.store() else {
         // The environment does not change: one round, as it is.
-        let _told = one_round(settings, source).await;
+        let _told = one_round(settings, source, loaded).await;
         ended.wait().await;
         return Ok(());
     };
