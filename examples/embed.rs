@@ -4,7 +4,7 @@
 
 use anyhow::Context as _;
 use corenode::Node;
-use corenode::kv::{Op, Store as _, WatchRequest};
+use corenode::kv::{Op, WatchRequest};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -68,7 +68,9 @@ fn tool(face: &str, _arguments: &[String]) -> u8 {
 }
 
 fn unknown(face: &str) -> u8 {
-    eprintln!("node: `{face}` is not something this binary does; `node help` lists what is, `node --version` what is compiled in");
+    eprintln!(
+        "node: `{face}` is not something this binary does; `node help` lists what is, `node --version` what is compiled in"
+    );
     2
 }
 

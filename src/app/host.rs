@@ -1,9 +1,8 @@
-//! What the machine says of itself: clock, chance, hostname, machine-id, address.
+//! What the host gives every node: clock, chance, a name.
 
-use std::net::{IpAddr, UdpSocket};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::base::{Clock, MachineId, Random, UnixMillis};
+use crate::base::{Clock, Random, UnixMillis};
 
 /// The machine's wall clock.
 pub struct SystemClock;
@@ -26,44 +25,6 @@ impl Random for SystemRandom {
 
 /// The host's name as the kernel has it.
 pub fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
-}
-
-/// The id in `/etc/machine-id`.
-///
-/// # Errors
-/// What is wrong with the file, and the remedy.
-pub fn machine_id() -> Result<MachineId, String> {
-    let file = "/etc/machine-id";
-    let remedy = "write one with `systemd-machine-id-setup` or set fleet.machine_id";
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}; {remedy}"))?;
-    let id = text.trim();
-    if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        Ok(MachineId(id.to_lowercase()))
-    } else {
-        Err(format!("{file} does not hold 32 hex digits; {remedy}"))
-    }
-}
-
-/// The kernel's id of this boot, without dashes.
-pub fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().replace('-', "")
-}
-
-/// The address that the default route would send from; empty without one. Nothing is sent.
-pub fn default_route_ip() -> String {
-    let probe = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
-        // An address set aside for documentation: it only selects the route.
-        socket.connect("192.0.2.1:9")?;
-        socket.local_addr()
-    });
-    match probe.map(|address| address.ip()) {
-        Ok(IpAddr::V4(ip)) if !ip.is_unspecified() => ip.to_string(),
-        _ => String::new(),
-    }
-}
-
-/// Whether systemd is PID 1 here. Source: sd_booted(3).
-pub fn systemd_is_pid_1() -> bool {
-    sd_notify::booted().unwrap_or(false)
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
 }

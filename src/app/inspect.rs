@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
+use super::answer::{Head, Question};
 use crate::base::limits::INSPECT_MS_MAX;
 use crate::base::{BoxFuture, MachineId, MemberId};
 use crate::fleet::executor::{Executor, ExecutorError, JournalQuery, JournalStream, StatusText};
@@ -13,60 +13,7 @@ use crate::fleet::inspect::{InspectError, Inspector};
 use crate::fleet::layout::{self, Key};
 use crate::fleet::types::Machine;
 use crate::kv::{Consistency, RangeRequest, Space, Store};
-use crate::raft::{CallStream, PeerHandler, PeerStream, RaftStore};
-
-/// What one node asks of another.
-#[derive(Serialize, Deserialize)]
-enum Question {
-    Status { unit: String },
-    Journal { unit: String, query: JournalQuery },
-}
-
-/// The first piece of the answer; a journal's lines follow as they are.
-#[derive(Serialize, Deserialize)]
-enum Head {
-    Status(StatusText),
-    Journal,
-    Refused(String),
-}
-
-/// Answers other nodes' questions about this machine's units.
-pub struct Answering(pub Arc<dyn Executor>);
-
-impl PeerHandler for Answering {
-    fn handle(&self, _from: MemberId, payload: Bytes) -> BoxFuture<'_, Result<Box<dyn PeerStream>, String>> {
-        Box::pin(async move {
-            let question = serde_json::from_slice(&payload).map_err(|error| format!("a question that is not known here: {error}"))?;
-            let (head, journal) = match question {
-                Question::Status { unit } => (self.0.status(&unit).await.map(Head::Status), None),
-                Question::Journal { unit, query } => match self.0.journal(&unit, query).await {
-                    Ok(journal) => (Ok(Head::Journal), Some(journal)),
-                    Err(error) => (Err(error), None),
-                },
-            };
-            let head = head.unwrap_or_else(|error| Head::Refused(error.to_string()));
-            let head = serde_json::to_vec(&head).map_err(|error| format!("writing the answer: {error}"))?;
-            Ok(Box::new(Pieces { head: Some(Bytes::from(head)), journal }) as Box<dyn PeerStream>)
-        })
-    }
-}
-
-struct Pieces {
-    head: Option<Bytes>,
-    journal: Option<Box<dyn JournalStream>>,
-}
-
-impl PeerStream for Pieces {
-    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, String>>> {
-        Box::pin(async move {
-            if let Some(head) = self.head.take() {
-                return Some(Ok(head));
-            }
-            let lines = self.journal.as_mut()?.next().await?;
-            Some(lines.map(Bytes::from).map_err(|error| error.to_string()))
-        })
-    }
-}
+use crate::raft::{CallStream, RaftStore};
 
 /// Looks at units of any machine.
 pub struct Inspection {
@@ -92,10 +39,12 @@ impl Inspection {
         let member = self.member_of(machine).await?;
         let payload = serde_json::to_vec(question).map_err(|error| unreachable(error.to_string()))?;
         let asked = async {
-            let mut stream = self.store.call(member, Bytes::from(payload)).await.map_err(|error| unreachable(error.to_string()))?;
+            let mut stream =
+                self.store.call(member, Bytes::from(payload)).await.map_err(|error| unreachable(error.to_string()))?;
             let first = stream.next().await.ok_or_else(|| unreachable("it hung up".to_owned()))?;
             let head = first.map_err(|error| unreachable(error.to_string()))?;
-            let head = serde_json::from_slice(&head).map_err(|error| unreachable(format!("an answer that is not known here: {error}")))?;
+            let head = serde_json::from_slice(&head)
+                .map_err(|error| unreachable(format!("an answer that is not known here: {error}")))?;
             Ok((head, stream))
         };
         let waited = Duration::from_millis(INSPECT_MS_MAX);
@@ -109,11 +58,7 @@ fn refused(unit: &str, doing: &str, reason: String) -> InspectError {
 }
 
 impl Inspector for Inspection {
-    fn status<'a>(
-        &'a self,
-        machine: &'a MachineId,
-        unit: &'a str,
-    ) -> BoxFuture<'a, Result<StatusText, InspectError>> {
+    fn status<'a>(&'a self, machine: &'a MachineId, unit: &'a str) -> BoxFuture<'a, Result<StatusText, InspectError>> {
         Box::pin(async move {
             if *machine == self.machine {
                 return Ok(self.executor.status(unit).await?);
@@ -137,7 +82,9 @@ impl Inspector for Inspection {
                 return Ok(self.executor.journal(unit, query).await?);
             }
             match self.ask(machine, &Question::Journal { unit: unit.to_owned(), query }).await? {
-                (Head::Journal, stream) => Ok(Box::new(RemoteJournal { unit: unit.to_owned(), stream }) as Box<dyn JournalStream>),
+                (Head::Journal, stream) => {
+                    Ok(Box::new(RemoteJournal { unit: unit.to_owned(), stream }) as Box<dyn JournalStream>)
+                }
                 (Head::Refused(reason), _) => Err(refused(unit, "reading its journal", reason)),
                 (Head::Status(_), _) => Err(refused(unit, "reading its journal", "the answer was a status".to_owned())),
             }

@@ -7,10 +7,11 @@ use tokio::sync::watch;
 #[cfg(feature = "api")]
 use tokio_util::sync::CancellationToken;
 
-use super::inspect::{Answering, Inspection};
-use super::node::owner;
+use super::answer::Answering;
+#[cfg(feature = "api")]
+use super::inspect::Inspection;
 use super::settings::{ExecutorChoice, Settings};
-use super::{StartError, host};
+use super::{StartError, host, identity};
 use crate::base::{LeaseId, MachineId};
 use crate::fleet::executor::Executor;
 use crate::fleet::types::Machine as Record;
@@ -32,7 +33,9 @@ pub struct Ready {
 
 /// A machine that takes part in the cluster.
 pub struct Machine {
+    #[cfg(feature = "api")]
     id: MachineId,
+    #[cfg(feature = "api")]
     executor: Arc<dyn Executor>,
     process: Option<Arc<ProcessExecutor>>,
     lease: watch::Receiver<Option<LeaseId>>,
@@ -42,19 +45,19 @@ pub struct Machine {
 pub async fn executor(settings: &Settings) -> Result<Ready, StartError> {
     let id = match &settings.fleet.machine_id {
         Some(id) => id.clone(),
-        None => host::machine_id().map_err(StartError::Host)?,
+        None => identity::machine_id().map_err(StartError::Host)?,
     };
-    let owner = owner(&settings.data_dir)?;
+    let owner = identity::owner(&settings.data_dir)?;
     let systemd = match settings.fleet.executor {
         ExecutorChoice::Systemd => true,
         ExecutorChoice::Process => false,
-        ExecutorChoice::Auto => host::systemd_is_pid_1(),
+        ExecutorChoice::Auto => identity::systemd_is_pid_1(),
     };
     if systemd {
         let executor = systemd_executor(settings).await?;
         return Ok(Ready { id, owner, executor, process: None });
     }
-    let host = Host { machine_id: id.0.clone(), hostname: host::hostname(), boot_id: host::boot_id() };
+    let host = Host { machine_id: id.0.clone(), hostname: host::hostname(), boot_id: identity::boot_id() };
     let failed = |error: std::io::Error| StartError::Executor(error.to_string());
     let options = ProcessOptions::new(settings.data_dir.join("units"), host).map_err(failed)?;
     let process = Arc::new(ProcessExecutor::new(options).map_err(failed)?);
@@ -105,12 +108,19 @@ impl Ready {
             lease: lease.clone(),
         });
         jobs.start(Engine { store: store.clone(), member: settings.member });
-        Machine { id: self.id, executor: self.executor, process: self.process, lease }
+        Machine {
+            #[cfg(feature = "api")]
+            id: self.id,
+            #[cfg(feature = "api")]
+            executor: self.executor,
+            process: self.process,
+            lease,
+        }
     }
 
     fn record(&self, settings: &Settings) -> Record {
         let ip = match settings.fleet.public_ip.as_str() {
-            "" => host::default_route_ip(),
+            "" => identity::default_route_ip(),
             ip => ip.to_owned(),
         };
         Record {

@@ -1,7 +1,11 @@
 //! One node's life as a recipe: settings → build → run → close in reverse.
 
+#[cfg(feature = "scheduler")]
+mod answer;
 mod host;
 #[cfg(feature = "scheduler")]
+mod identity;
+#[cfg(all(feature = "scheduler", feature = "api"))]
 mod inspect;
 #[cfg(feature = "scheduler")]
 mod machine;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::host;
 use super::settings::{PeerSetting, Settings};
-use crate::base::Random as _;
 use crate::base::limits::WAL_SEGMENT_BYTES;
 use crate::jobs::Jobs;
 use crate::jobs::member::Announce;
@@ -93,10 +91,12 @@ impl Node {
         };
         let (fatal_tx, fatal) = watch::channel(None);
         #[cfg(feature = "scheduler")]
-        let handler = executor.as_ref().map(|executor| executor.answering());
+        let handler: Arc<dyn PeerHandler> = match &executor {
+            Some(executor) => executor.answering(),
+            None => Arc::new(raft::NoCalls),
+        };
         #[cfg(not(feature = "scheduler"))]
-        let handler = None;
-        let handler = handler.unwrap_or_else(|| Arc::new(raft::NoCalls));
+        let handler: Arc<dyn PeerHandler> = Arc::new(raft::NoCalls);
         let store = RaftStore::start(store_options(&settings, peer_listener, handler)).await?;
         let mut jobs = Jobs::default();
         jobs.start(Announce { store: store.clone(), member: own_member(&settings) });
@@ -208,7 +208,9 @@ async fn bind_peers(address: SocketAddr) -> Result<TcpListener, StartError> {
     let failed = |source| StartError::Listen { key: "peer.listen", address: address.to_string(), source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     if !address.ip().is_loopback() {
-        tracing::warn!("peer.listen {address} is open to other machines in plain text; keep it on a network that you trust");
+        tracing::warn!(
+            "peer.listen {address} is open to other machines in plain text; keep it on a network that you trust"
+        );
     }
     Ok(listener)
 }
@@ -256,21 +258,5 @@ fn own_member(settings: &Settings) -> Member {
         peer_urls: own.map(|peer| peer.urls.clone()).unwrap_or_default(),
         client_urls: settings.client_advertise.clone(),
         learner: false,
-    }
-}
-
-/// Tells data directories apart: made once, kept with the data.
-pub(super) fn owner(data_dir: &Path) -> Result<String, StartError> {
-    let file = data_dir.join("owner");
-    let failed = |source| StartError::DataDir { path: file.display().to_string(), source };
-    match std::fs::read_to_string(&file) {
-        Ok(owner) if !owner.trim().is_empty() => Ok(owner.trim().to_owned()),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-        _ => {
-            let owner = format!("{:016x}", host::SystemRandom.next_u64());
-            let staged = data_dir.join("owner.new");
-            std::fs::write(&staged, &owner).and_then(|()| std::fs::rename(&staged, &file)).map_err(failed)?;
-            Ok(owner)
-        }
     }
 }

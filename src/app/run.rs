@@ -50,7 +50,9 @@ pub fn config(arguments: &[String]) -> u8 {
     match arguments.split_first() {
         Some((verb, rest)) if verb == "check" && !wants_help(rest) => check(rest),
         _ => {
-            println!("node config check [--config FILE] [--KEY VALUE …]: the effective settings and where each comes from\n");
+            println!(
+                "node config check [--config FILE] [--KEY VALUE …]: the effective settings and where each comes from\n"
+            );
             print!("{}", settings::help());
             u8::from(!wants_help(arguments)) * 2
         }
@@ -99,7 +101,12 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 fn start_logging(level: &str) {
     // openraft tells of every step at info; its warnings are what an operator can use.
     let filter = tracing_subscriber::EnvFilter::new(format!("{level},openraft=error"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .try_init();
 }
 
 fn live(settings: Settings, leashed: bool) -> anyhow::Result<()> {

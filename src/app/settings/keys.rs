@@ -37,7 +37,11 @@ pub const KEYS: &[Key] = &[
         default: "/run/node/node.sock",
         help: "unix socket for clients on this machine; empty: none",
     },
-    Key { path: "fleet.enabled", default: if cfg!(feature = "scheduler") { "true" } else { "false" }, help: "take part in the cluster as a machine that runs units" },
+    Key {
+        path: "fleet.enabled",
+        default: if cfg!(feature = "scheduler") { "true" } else { "false" },
+        help: "take part in the cluster as a machine that runs units",
+    },
     Key { path: "fleet.metadata", default: "", help: "k=v[,…], matched by MachineMetadata=" },
     Key {
         path: "fleet.public_ip",
@@ -57,7 +61,11 @@ pub const KEYS: &[Key] = &[
         default: "/run/fleet.sock",
         help: "unix socket where fleetctl looks by itself; empty: none",
     },
-    Key { path: "template.enabled", default: if cfg!(feature = "template") { "true" } else { "false" }, help: "render confd templates" },
+    Key {
+        path: "template.enabled",
+        default: if cfg!(feature = "template") { "true" } else { "false" },
+        help: "render confd templates",
+    },
     Key { path: "template.confdir", default: "/etc/confd", help: "conf.d/ and templates/ are looked for in it" },
     Key { path: "template.prefix", default: "", help: "put before the keys of every template resource" },
     Key { path: "log.level", default: "info", help: "error, warn, info, debug or trace" },
