@@ -19,6 +19,8 @@ const SOCKETS: [&str; 3] = ["/run/fleet.sock", "/var/run/fleet.sock", "/run/node
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:2379";
 /// How long one request may take: longer than a node takes to find that there is no quorum.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Requests that a command with many units has under way at once.
+pub const IN_FLIGHT: usize = 16;
 /// What a unit's name holds as it is in a path.
 const PLAIN: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'@').remove(b':');

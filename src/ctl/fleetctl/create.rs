@@ -6,6 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+use futures_util::stream::{self, StreamExt as _};
+
+use super::client::IN_FLIGHT;
 use super::find::text_of;
 use super::wait::{Goal, Waiter};
 use super::{Context, Failed, say};
@@ -13,17 +16,24 @@ use crate::api::fleet::model::{OptionJson, UnitJson};
 use crate::unit::name::{self, UnitName, from_argument};
 use crate::unit::{Requirements, UnitText, requirements};
 
+/// What is to be said about a word, in the order of the words: to standard error or (`true`) to standard output.
+type Notes = Vec<(bool, String)>;
+
 /// Creates the units of all words, and waits until those that are new are known as inactive.
 pub async fn create(context: &Context, command: &str) -> Result<(), Failed> {
-    let failed = |error: String| Failed::new(format!("Error creating units: {error}"));
+    let (units, mut mistake) = prepare(context, command).await;
     let mut created = Vec::new();
-    let mut mistake = None;
-    for word in &context.words {
-        match create_one(context, command, word).await {
-            Ok(Some(name)) => created.push(name),
-            Ok(None) => {}
+    let writes = units.iter().map(async |unit| {
+        let name = &unit.name;
+        context.client.put(unit).await.map_err(|error| format!("failed creating unit {name}: {error}"))?;
+        Ok::<_, String>(name.clone())
+    });
+    let mut writes = stream::iter(writes).buffered(IN_FLIGHT);
+    while let Some(written) = writes.next().await {
+        match written {
+            Ok(name) => created.push(name),
             Err(error) => {
-                mistake = Some(failed(error));
+                mistake = Some(error);
                 break;
             }
         }
@@ -32,31 +42,60 @@ pub async fn create(context: &Context, command: &str) -> Result<(), Failed> {
         let mut waiter = Waiter::new(context, &created)?;
         if let Err(error) = waiter.until(Goal::Inactive, &created).await {
             say::warn(&format!("Error waiting on unit creation: {error}"));
-            return Err(mistake.unwrap_or_else(|| failed("One or more errors creating units".to_owned())));
+            mistake.get_or_insert("One or more errors creating units".to_owned());
         }
     }
-    mistake.map_or(Ok(()), Err)
+    mistake.map_or(Ok(()), |error| Err(Failed::new(format!("Error creating units: {error}"))))
 }
 
-/// The unit's name if it was written.
-async fn create_one(context: &Context, command: &str, word: &str) -> Result<Option<String>, String> {
+/// The units that are to be written, up to the first word that is a mistake.
+async fn prepare(context: &Context, command: &str) -> (Vec<UnitJson>, Option<String>) {
+    let looks = context.words.iter().map(async |word| {
+        let mut notes = Notes::new();
+        let outcome = prepare_one(context, command, word, &mut notes).await;
+        (notes, outcome)
+    });
+    let mut looks = stream::iter(looks).buffered(IN_FLIGHT);
+    let mut units: Vec<UnitJson> = Vec::new();
+    while let Some((notes, outcome)) = looks.next().await {
+        for (plain, text) in notes {
+            if plain {
+                say::out(&text);
+            } else {
+                say::warn(&text);
+            }
+        }
+        match outcome {
+            Ok(Some(unit)) if units.iter().all(|other| other.name != unit.name) => units.push(unit),
+            Ok(_) => {}
+            Err(error) => return (units, Some(error)),
+        }
+    }
+    (units, None)
+}
+
+/// The unit of a word, if it is to be written.
+async fn prepare_one(
+    context: &Context,
+    command: &str,
+    word: &str,
+    notes: &mut Notes,
+) -> Result<Option<UnitJson>, String> {
     let name = from_argument(word);
     let file = file_of(word, &name);
     let retrieving = |error| format!("error retrieving Unit({name}) from Registry: {error}");
     let existing = context.client.unit(&name).await.map_err(retrieving)?;
     let text = match &existing {
-        Some(unit) if !is_to_be_written(context, command, &file, unit)? => return Ok(None),
-        _ => text_for(context, &file, &name).await?,
+        Some(unit) if !is_to_be_written(context, command, &file, unit, notes)? => return Ok(None),
+        _ => text_for(context, &file, &name, notes).await?,
     };
     name::validate(&name).map_err(|error| error.to_string())?;
     Requirements::as_written(&text).validate().map_err(|error| error.to_string())?;
     for option in requirements::unknown(&text) {
-        say::warn(&format!("WARNING: Unit {name}: unrecognized requirement in [X-Fleet] section: {option:?}"));
+        notes.push((false, format!("WARNING: Unit {name}: unrecognized requirement in [X-Fleet] section: {option:?}")));
     }
     let options = text.options().iter().map(OptionJson::from).collect();
-    let unit = UnitJson { name: name.clone(), options, ..UnitJson::default() };
-    context.client.put(&unit).await.map_err(|error| format!("failed creating unit {name}: {error}"))?;
-    Ok(Some(name))
+    Ok(Some(UnitJson { name, options, ..UnitJson::default() }))
 }
 
 /// The file that a word means: in its folder, under the unit's name.
@@ -65,7 +104,13 @@ fn file_of(word: &str, name: &str) -> PathBuf {
 }
 
 /// Whether a unit that is there is to be replaced by the file. Says where the two differ.
-fn is_to_be_written(context: &Context, command: &str, file: &Path, unit: &UnitJson) -> Result<bool, String> {
+fn is_to_be_written(
+    context: &Context,
+    command: &str,
+    file: &Path,
+    unit: &UnitJson,
+    notes: &mut Notes,
+) -> Result<bool, String> {
     let replace = context.parsed.truth("replace").map_err(|error| error.to_string())?;
     let Some((kind, local)) = local_text(file, &unit.name) else {
         return if replace {
@@ -81,15 +126,18 @@ fn is_to_be_written(context: &Context, command: &str, file: &Path, unit: &UnitJs
     };
     if local.hash() == text_of(unit).hash() {
         if replace {
-            say::out(&format!("Found same Unit({}) in Registry, nothing to do\n", unit.name));
+            notes.push((true, format!("Found same Unit({}) in Registry, nothing to do\n", unit.name)));
         }
         return Ok(false);
     }
     if !replace {
-        say::warn(&format!(
-            "WARNING: Unit {} in registry differs from local {kind} {}. Add --replace to override.",
-            unit.name,
-            file.display()
+        notes.push((
+            false,
+            format!(
+                "WARNING: Unit {} in registry differs from local {kind} {}. Add --replace to override.",
+                unit.name,
+                file.display()
+            ),
         ));
         return Ok(false);
     }
@@ -99,9 +147,12 @@ fn is_to_be_written(context: &Context, command: &str, file: &Path, unit: &UnitJs
         _ => true,
     };
     if !may {
-        say::warn(&format!(
-            "Warning: can not replace Unit({}) in state '{}', use the appropriate command",
-            unit.name, unit.desired_state
+        notes.push((
+            false,
+            format!(
+                "Warning: can not replace Unit({}) in state '{}', use the appropriate command",
+                unit.name, unit.desired_state
+            ),
         ));
     }
     Ok(may)
@@ -117,7 +168,7 @@ fn local_text(file: &Path, name: &str) -> Option<(&'static str, Result<UnitText,
 }
 
 /// The text for a unit that is to be written.
-async fn text_for(context: &Context, file: &Path, name: &str) -> Result<UnitText, String> {
+async fn text_for(context: &Context, file: &Path, name: &str, notes: &mut Notes) -> Result<UnitText, String> {
     if file.exists() {
         return read(file).map_err(|error| format!("failed getting Unit({}) from file: {error}", file.display()));
     }
@@ -129,10 +180,10 @@ async fn text_for(context: &Context, file: &Path, name: &str) -> Result<UnitText
         let text = text_of(&unit);
         let beside = file.with_file_name(&template);
         if beside.exists() && read(&beside).is_ok_and(|local| local.hash() != text.hash()) {
-            say::warn(&format!(
+            notes.push((false, format!(
                 "WARNING: Unit {template} in registry differs from local template unit file {}. Add --replace to override.",
                 file.display()
-            ));
+            )));
         }
         return Ok(text);
     }

@@ -3,26 +3,27 @@
 use super::{Context, Failed};
 use crate::api::fleet::model::UnitJson;
 use crate::base::glob;
-use crate::unit::name::from_argument;
+use crate::unit::name::{UnitName, from_argument};
 use crate::unit::{Requirements, UnitOption, UnitText};
 
-/// The units that the words mean, in the order of the words, each once. Names that nobody has are passed over.
-pub async fn units(context: &Context) -> Result<Vec<UnitJson>, Failed> {
+/// The units that the words mean, in the order of the words, each once. Names that nobody has are passed over; patterns
+/// mean templates too only where they are wanted.
+pub async fn units(context: &Context, templates: bool) -> Result<Vec<UnitJson>, Failed> {
     let all = context.client.units().await.map_err(|error| Failed::new(error.to_string()))?;
-    Ok(meant(&context.words, all))
+    Ok(meant(&context.words, all, templates))
 }
 
 /// The units that one word means.
 pub async fn matching(context: &Context, word: &str) -> Result<Vec<UnitJson>, Failed> {
     let all = context.client.units().await.map_err(|error| Failed::new(error.to_string()))?;
-    Ok(meant(&[word.to_owned()], all))
+    Ok(meant(&[word.to_owned()], all, false))
 }
 
-fn meant(words: &[String], mut all: Vec<UnitJson>) -> Vec<UnitJson> {
+fn meant(words: &[String], mut all: Vec<UnitJson>, templates: bool) -> Vec<UnitJson> {
     let mut found = Vec::new();
     for word in words {
-        let wanted =
-            |unit: &UnitJson| unit.name == from_argument(word) || is_pattern(word) && matches(word, &unit.name);
+        let may = |name: &str| is_pattern(word) && (templates || !UnitName::new(name).is_template());
+        let wanted = |unit: &UnitJson| unit.name == from_argument(word) || may(&unit.name) && matches(word, &unit.name);
         let (mine, rest) = all.into_iter().partition(wanted);
         found.extend::<Vec<_>>(mine);
         all = rest;
@@ -71,8 +72,11 @@ mod tests {
         for (words, expected) in cases {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
             let units = all.map(|name| UnitJson { name: name.into(), ..UnitJson::default() }).to_vec();
-            let found: Vec<String> = meant(&words, units).into_iter().map(|unit| unit.name).collect();
+            let found: Vec<String> = meant(&words, units, true).into_iter().map(|unit| unit.name).collect();
             assert_eq!(found, expected, "{words:?}");
         }
+        let template = UnitJson { name: "web@.service".into(), ..UnitJson::default() };
+        assert!(meant(&["web@*".to_owned()], vec![template.clone()], false).is_empty());
+        assert_eq!(meant(&["web@.service".to_owned()], vec![template], false).len(), 1);
     }
 }

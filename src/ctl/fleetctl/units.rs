@@ -1,6 +1,8 @@
 //! What changes units: submit, load, start, stop, unload, destroy, restart.
 
-use super::client::ApiError;
+use futures_util::stream::{self, StreamExt as _};
+
+use super::client::{ApiError, IN_FLIGHT};
 use super::create::create;
 use super::find::is_global;
 use super::wait::{Goal, Waiter};
@@ -38,61 +40,61 @@ pub async fn start(context: &Context) -> Result<u8, Failed> {
 
 /// `stop`
 pub async fn stop(context: &Context) -> Result<u8, Failed> {
-    let units = find::units(context).await?;
+    let units = find::units(context, false).await?;
     if units.is_empty() {
         return nothing_found();
     }
-    let mut stopping = Vec::new();
-    for unit in &units {
-        if is_global(unit) {
-            set(context, unit, "loaded").await.map_err(|error| failed("Error stopping units", &error))?;
-            say::out(&format!("Triggered global unit {} stop\n", unit.name));
-            continue;
-        }
-        match unit.current_state.as_str() {
-            "inactive" if unit.desired_state != "launched" => {
-                return Err(Failed::new(format!("Unable to stop unit {} in state inactive", unit.name)));
-            }
-            "loaded" if unit.desired_state != "launched" => continue,
-            _ => {}
-        }
-        set(context, unit, "loaded").await.map_err(|error| failed("Error stopping units", &error))?;
-        stopping.push(unit.name.clone());
+    let is_up = |unit: &&UnitJson| is_global(unit) || unit.current_state != "inactive";
+    let mut stopping: Vec<&UnitJson> = units.iter().take_while(is_up).collect();
+    let down = units.get(stopping.len());
+    // One that is about to be launched is not stopped yet.
+    stopping.retain(|unit| is_global(unit) || unit.current_state != "loaded" || unit.desired_state == "launched");
+    let waited = set_some(context, &stopping, ("stop", "loaded")).await?;
+    if let Some(unit) = down {
+        return Err(Failed::new(format!("Unable to stop unit {} in state inactive", unit.name)));
     }
-    finish(context, ("stop", "stopped"), Goal::Loaded, &stopping).await
+    finish(context, ("stop", "stopped"), Goal::Loaded, &waited).await
 }
 
 /// `unload`
 pub async fn unload(context: &Context) -> Result<u8, Failed> {
-    let units = find::units(context).await?;
+    let units = find::units(context, false).await?;
     if units.is_empty() {
         return nothing_found();
     }
-    let mut unloading = Vec::new();
-    for unit in &units {
-        let global = is_global(unit);
-        if !global && unit.current_state == "inactive" && unit.desired_state == "inactive" {
-            continue;
-        }
-        set(context, unit, "inactive").await.map_err(|error| failed("Error unloading units", &error))?;
-        if global {
-            say::out(&format!("Triggered global unit {} unload\n", unit.name));
+    let is_up = |unit: &&UnitJson| unit.current_state != "inactive" || unit.desired_state != "inactive";
+    let unloading: Vec<&UnitJson> = units.iter().filter(is_up).collect();
+    let waited = set_some(context, &unloading, ("unload", "inactive")).await?;
+    finish(context, ("unload", "unloaded"), Goal::Inactive, &waited).await
+}
+
+/// Sets the desired state of units; returns the names of those that are to be waited for.
+async fn set_some(context: &Context, units: &[&UnitJson], verb: (&str, &str)) -> Result<Vec<String>, Failed> {
+    let writes = units.iter().map(async |unit| (unit, set(context, unit, verb.1).await));
+    let mut writes = stream::iter(writes).buffered(IN_FLIGHT);
+    let mut waited = Vec::new();
+    while let Some((unit, outcome)) = writes.next().await {
+        outcome.map_err(|error| failed(&format!("Error setting target state for unit {}", unit.name), &error))?;
+        if is_global(unit) {
+            say::out(&format!("Triggered global unit {} {}\n", unit.name, verb.0));
         } else {
-            unloading.push(unit.name.clone());
+            waited.push(unit.name.clone());
         }
     }
-    finish(context, ("unload", "unloaded"), Goal::Inactive, &unloading).await
+    Ok(waited)
 }
 
 /// `destroy`
 pub async fn destroy(context: &Context) -> Result<u8, Failed> {
-    let units = find::units(context).await?;
+    let units = find::units(context, true).await?;
     if units.is_empty() {
         return nothing_found();
     }
     let mut code = 0;
-    for unit in &units {
-        match context.client.destroy(&unit.name).await {
+    let removals = units.iter().map(async |unit| (unit, context.client.destroy(&unit.name).await));
+    let mut removals = stream::iter(removals).buffered(IN_FLIGHT);
+    while let Some((unit, outcome)) = removals.next().await {
+        match outcome {
             Ok(()) => {
                 say::out(&format!("Destroyed {}\n", unit.name));
             }
@@ -112,7 +114,7 @@ pub async fn restart(context: &Context) -> Result<u8, Failed> {
     if context.words.iter().any(|word| !find::is_pattern(word)) {
         create(context, "restart").await?;
     }
-    let units = find::units(context).await?;
+    let units = find::units(context, false).await?;
     if units.is_empty() {
         return nothing_found();
     }
@@ -152,20 +154,25 @@ async fn restart_of_old(context: &Context, unit: &UnitJson) -> Result<(), Failed
 /// already are passed over.
 async fn set_all(context: &Context, desired: &str) -> Result<Vec<String>, String> {
     let verb = if desired == "launched" { "start" } else { "load" };
-    let mut triggered = Vec::new();
-    for word in &context.words {
-        let name = from_argument(word);
+    let names: Vec<String> = context.words.iter().map(|word| from_argument(word)).collect();
+    let changes = names.iter().enumerate().filter(|(at, name)| !names[..*at].contains(name)).map(async |(_, name)| {
         let retrieving = |error: ApiError| format!("error retrieving unit {name} from registry: {error}");
-        let unit = context.client.unit(&name).await.map_err(retrieving)?;
+        let unit = context.client.unit(name).await.map_err(retrieving)?;
         let unit = unit.ok_or_else(|| format!("unable to find unit {name}"))?;
         if unit.desired_state == desired {
-            continue;
+            return Ok(None);
         }
-        set(context, &unit, desired).await?;
-        if is_global(&unit) {
-            say::out(&format!("Triggered global unit {name} {verb}\n"));
-        } else {
-            triggered.push(name);
+        set(context, &unit, desired).await.map(|()| Some(unit))
+    });
+    let mut changes = stream::iter(changes).buffered(IN_FLIGHT);
+    let mut triggered = Vec::new();
+    while let Some(changed) = changes.next().await {
+        match changed? {
+            Some(unit) if is_global(&unit) => {
+                say::out(&format!("Triggered global unit {} {verb}\n", unit.name));
+            }
+            Some(unit) => triggered.push(unit.name),
+            None => {}
         }
     }
     Ok(triggered)

@@ -18,6 +18,10 @@ use crate::ctl::http::Streamed;
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// How long a unit may be nowhere, refused, or started and not running, before that is said to be its fate.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a unit may be nowhere before the reasons are told; it may still find a place.
+const SAY: Duration = Duration::from_millis(300);
+/// How long a unit must stay active: a program that fails at once is active for a moment, too.
+const SETTLE: Duration = Duration::from_millis(50);
 /// How long is waited where nobody said how long.
 const UNTOLD: Duration = Duration::from_secs(600);
 /// How often a fleetd of old is asked.
@@ -91,8 +95,29 @@ struct Pending<'n> {
     name: &'n str,
     /// Whether its line has been printed.
     told: bool,
-    /// Since when it is stuck, and whether that was said.
-    stuck: Option<(Instant, bool)>,
+    stuck: Option<Since>,
+    /// Since when it is active.
+    active: Option<Instant>,
+}
+
+/// A unit's trouble: since when it lasts, whether it was said, whether that was the end of it.
+#[derive(Clone, Copy)]
+struct Since {
+    at: Instant,
+    said: bool,
+    judged: bool,
+}
+
+impl Pending<'_> {
+    /// When to look again although nothing is heard.
+    fn next_look(&self) -> Option<Instant> {
+        let trouble = self.stuck.map(|since| match since {
+            Since { at, said: false, .. } => Some(at + SAY),
+            Since { at, judged: false, .. } => Some(at + GRACE),
+            _ => None,
+        });
+        trouble.flatten().into_iter().chain(self.active.map(|at| at + SETTLE)).min()
+    }
 }
 
 /// How a unit stands to its goal.
@@ -137,7 +162,7 @@ impl<'a> Waiter<'a> {
     pub async fn until(&mut self, goal: Goal, names: &[String]) -> Result<(), String> {
         let deadline = self.patience.in_all.map(|in_all| Instant::now() + in_all);
         let mut pending: Vec<Pending<'_>> =
-            names.iter().map(|name| Pending { name, told: false, stuck: None }).collect();
+            names.iter().map(|name| Pending { name, told: false, stuck: None, active: None }).collect();
         let mut first_error = None;
         loop {
             if self.board.synced {
@@ -157,8 +182,7 @@ impl<'a> Waiter<'a> {
             if pending.is_empty() {
                 return first_error.map_or(Ok(()), Err);
             }
-            let grace_ends = pending.iter().filter_map(|unit| unit.stuck).filter(|(_, said)| !said);
-            let next = grace_ends.map(|(since, _)| since + GRACE).chain(deadline).min();
+            let next = pending.iter().filter_map(Pending::next_look).chain(deadline).min();
             match next {
                 None => self.hear().await,
                 Some(next) => {
@@ -180,50 +204,64 @@ impl<'a> Waiter<'a> {
             say::out(&self.board.line(unit.name));
         }
         let stuck = match standing {
+            Standing::Reached if goal == Goal::Launched => {
+                unit.stuck = None;
+                return Ok(unit.active.get_or_insert_with(Instant::now).elapsed() >= SETTLE);
+            }
             Standing::Reached => return Ok(true),
             Standing::Gone => return Err(format!("Unit {} not found", unit.name)),
             Standing::OnItsWay | Standing::Starting => {
-                unit.stuck = None;
+                (unit.stuck, unit.active) = (None, None);
                 return Ok(false);
             }
             Standing::Stuck(stuck) => stuck,
         };
-        let (since, said) = *unit.stuck.get_or_insert((Instant::now(), false));
-        if said || since.elapsed() < GRACE {
+        unit.active = None;
+        let mut since = *unit.stuck.get_or_insert(Since { at: Instant::now(), said: false, judged: false });
+        let lasts = since.at.elapsed();
+        let (say, judge) = (!since.said && lasts >= SAY, !since.judged && lasts >= GRACE);
+        (since.said, since.judged) = (since.said || say, since.judged || judge);
+        unit.stuck = Some(since);
+        if !say && !judge {
             return Ok(false);
         }
-        unit.stuck = Some((since, true));
+        self.judge(unit.name, &stuck, say, judge).await.map(|()| false)
+    }
+
+    /// Says what keeps a unit from getting on, and in the end that it will not.
+    async fn judge(&self, name: &str, stuck: &Stuck, say: bool, judge: bool) -> Result<(), String> {
+        let end = judge && !self.patience.stubborn;
         match stuck {
             Stuck::Nowhere => {
-                let Some(reasons) = self.why_nowhere(unit.name).await else { return Ok(false) };
-                say::warn(&reasons);
-                if self.patience.stubborn {
-                    return Ok(false);
+                let Some(reasons) = self.why_nowhere(name).await else { return Ok(()) };
+                if say {
+                    say::warn(&reasons);
                 }
-                Err(format!("unit {} fits on no machine (with --block-attempts=N fleetctl waits for one)", unit.name))
+                if end {
+                    return Err(format!(
+                        "unit {name} fits on no machine (with --block-attempts=N fleetctl waits for one)"
+                    ));
+                }
             }
             Stuck::Refused(problem) => {
-                say::warn(&format!("Unit {}: {problem}", unit.name));
-                if self.patience.stubborn {
-                    return Ok(false);
+                if say {
+                    say::warn(&format!("Unit {name}: {problem}"));
                 }
-                Err(format!("unit {} was refused by its machine", unit.name))
+                if end {
+                    return Err(format!("unit {name} was refused by its machine"));
+                }
             }
-            Stuck::Down(state) => {
-                say::warn(&format!(
-                    "Unit {} is {state} on {}; `fleetctl journal {}` may say why",
-                    unit.name,
-                    self.board.place(unit.name),
-                    unit.name
+            Stuck::Down(state) if judge => {
+                let place = self.board.place(name);
+                say::warn(&format!("Unit {name} is {state} on {place}; `fleetctl journal {name}` may say why"));
+                let within = GRACE.as_secs();
+                return Err(format!(
+                    "Failed to find an active unit {name} within {within}s, err: Failed to fetch states within {within}s"
                 ));
-                Err(format!(
-                    "Failed to find an active unit {} within {}s, err: Failed to fetch states within {}s",
-                    unit.name,
-                    GRACE.as_secs(),
-                    GRACE.as_secs()
-                ))
             }
+            Stuck::Down(_) => {}
         }
+        Ok(())
     }
 
     async fn give_up(&self, goal: Goal, pending: &[Pending<'_>], first_error: Option<String>) -> String {
@@ -236,7 +274,7 @@ impl<'a> Waiter<'a> {
                 }
                 _ => format!("timed out waiting for unit {} to report state {}", unit.name, goal.word()),
             };
-            let said = unit.stuck.is_some_and(|(_, said)| said);
+            let said = unit.stuck.is_some_and(|since| since.said);
             if standing == Standing::Stuck(Stuck::Nowhere)
                 && !said
                 && let Some(reasons) = self.why_nowhere(unit.name).await
