@@ -9,10 +9,10 @@ use openraft::EntryPayload;
 use openraft::impls::leader_id_std::LeaderId;
 use openraft::vote::RaftLeaderId;
 
-use super::cluster_tests::{SystemClock, scratch_dir, within};
 use super::hub::{Hub, watch};
 use super::leases::Leases;
 use super::machine::Core;
+use super::test_cluster::{SystemClock, scratch_dir, within};
 use super::types::{Batch, EncodedOp, Entry, LogId};
 use crate::base::UnixMillis;
 use crate::base::limits::WATCH_BACKLOG_EVENTS_MAX;

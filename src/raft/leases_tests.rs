@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cluster_tests::within;
 use super::leases::{Leases, NotLeading};
+use super::test_cluster::within;
 use crate::base::limits::LEASE_EXPIRE_BATCH_MAX;
 use crate::base::{Clock, LeaseId, UnixMillis};
 use crate::kv::mem::MemTables;

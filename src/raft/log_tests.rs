@@ -7,11 +7,12 @@ use std::sync::Arc;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 
-use super::cluster_tests::{SystemClock, scratch_dir};
 use super::hub::Hub;
 use super::leases::Leases;
 use super::log_store::LogStore;
-use super::machine::{Core, StateMachine};
+use super::machine::Core;
+use super::state_machine::StateMachine;
+use super::test_cluster::{SystemClock, scratch_dir};
 use super::types::TypeConfig;
 use crate::disk::Database;
 use crate::wal::{Options, Wal};

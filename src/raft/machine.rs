@@ -1,4 +1,4 @@
-//! openraft's state machine: `kv/` applies, `disk/` keeps.
+//! The state machine's core: `kv/` applies, `disk/` keeps.
 //!
 //! What is applied together is one transaction, and with it goes the record of the last applied log id and the
 //! membership. Transactions are not durable by themselves: the log holds what a crash loses of them. A flush follows a
@@ -8,17 +8,14 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
-use openraft::storage::{EntryResponder, RaftStateMachine};
-use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use openraft::EntryPayload;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
 use super::leases::Leases;
-use super::snapshot::SnapshotData;
-use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use super::types::{Entry, LogId, SnapshotMeta, StoredMembership};
 use crate::base::LeaseId;
 use crate::base::limits::{STATE_FLUSH_BYTES, STATE_FLUSH_MS};
 use crate::disk::{Database, WriteTxn};
@@ -28,8 +25,6 @@ use crate::kv::{self, Applied, Event, LogPosition, Op, Position, Reply, Space, S
 const META_RAFT: &[u8] = b"raft";
 /// First byte of the raft record.
 const RECORD_VERSION: u8 = 1;
-/// Entries that one transaction applies.
-const ENTRIES_PER_TXN_MAX: usize = 64;
 /// Changes that compaction looks at while applying waits.
 const COMPACT_STEP_CHANGES: usize = 1_000;
 
@@ -203,8 +198,27 @@ impl Core {
         Ok(flushed)
     }
 
+    /// What was applied last, and the membership by then.
+    pub fn recorded(&self) -> (Option<LogId>, StoredMembership) {
+        let record = &self.inner().record;
+        (record.applied, record.membership.clone())
+    }
+
+    /// Up to where a snapshot of this state stands, once there is one.
+    pub fn snapshot(&self) -> Option<SnapshotMeta> {
+        self.inner().snapshot.clone()
+    }
+
+    /// The state is durable up to `meta`: the log may go so far. An older mark than the present one changes nothing.
+    pub fn vouch_for(&self, meta: &SnapshotMeta) {
+        let snapshot = &mut self.inner().snapshot;
+        if snapshot.as_ref().is_none_or(|present| present.last_log_id <= meta.last_log_id) {
+            *snapshot = Some(meta.clone());
+        }
+    }
+
     /// Replaces the state by the snapshot in `source`. Blocks.
-    fn install(&self, expected: &SnapshotMeta, source: &mut dyn io::Read) -> Result<(), String> {
+    pub fn install(&self, expected: &SnapshotMeta, source: &mut dyn io::Read) -> Result<(), String> {
         let mut inner = self.whole()?;
         let database = self.database()?;
         inner.torn = true;
@@ -385,98 +399,4 @@ fn save(txn: &mut WriteTxn, record: &Record) -> Result<(), String> {
     let bytes = postcard::to_extend(record, vec![RECORD_VERSION])
         .map_err(|error| format!("the state's raft record cannot be written: {error}"))?;
     txn.put(Table::Meta, META_RAFT, &bytes).map_err(|error| error.to_string())
-}
-
-/// openraft's handle on the core.
-#[derive(Clone)]
-pub struct StateMachine {
-    pub core: Arc<Core>,
-}
-
-impl StateMachine {
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Core) -> Result<T, String> + Send + 'static,
-    ) -> io::Result<T> {
-        let core = self.core.clone();
-        tokio::task::spawn_blocking(move || work(&core)).await.map_err(io::Error::other)?.map_err(io::Error::other)
-    }
-}
-
-impl RaftStateMachine<TypeConfig> for StateMachine {
-    type SnapshotData = SnapshotData;
-    type SnapshotBuilder = Self;
-
-    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
-        let inner = self.core.inner();
-        Ok((inner.record.applied, inner.record.membership.clone()))
-    }
-
-    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
-    where
-        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
-    {
-        let mut chunks = entries.ready_chunks(ENTRIES_PER_TXN_MAX);
-        while let Some(chunk) = chunks.next().await {
-            let mut entries = Vec::with_capacity(chunk.len());
-            let mut responders = Vec::with_capacity(chunk.len());
-            for item in chunk {
-                let (entry, responder) = item?;
-                entries.push(entry);
-                responders.push(responder);
-            }
-            let replies = self.blocking(move |core| core.apply(&entries)).await?;
-            for (responder, reply) in responders.into_iter().zip(replies) {
-                if let Some(responder) = responder {
-                    responder.send(reply);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn get_snapshot_builder(&mut self) -> Self {
-        self.clone()
-    }
-
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
-        let meta = meta.clone();
-        self.blocking(move |core| {
-            let mut source = snapshot.read()?;
-            core.install(&meta, &mut source)
-        })
-        .await
-    }
-
-    async fn get_current_snapshot(
-        &mut self,
-    ) -> Result<
-        Option<openraft::storage::Snapshot<super::types::CommittedLeader, u64, super::types::Node, SnapshotData>>,
-        io::Error,
-    > {
-        let meta = self.core.inner().snapshot.clone();
-        Ok(meta.map(|meta| openraft::storage::Snapshot { meta, snapshot: SnapshotData::Own(self.core.clone()) }))
-    }
-}
-
-/// A snapshot is the durable state itself: to build one is to flush. It becomes a file when a peer needs it.
-impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
-    type SnapshotData = SnapshotData;
-
-    async fn build_snapshot(
-        &mut self,
-    ) -> Result<
-        openraft::storage::Snapshot<super::types::CommittedLeader, u64, super::types::Node, SnapshotData>,
-        io::Error,
-    > {
-        let meta = self.blocking(Core::flush).await?;
-        {
-            let mut inner = self.core.inner();
-            let newer = inner.snapshot.as_ref().is_some_and(|other| other.last_log_id > meta.last_log_id);
-            if !newer {
-                inner.snapshot = Some(meta.clone());
-            }
-        }
-        Ok(openraft::storage::Snapshot { meta, snapshot: SnapshotData::Own(self.core.clone()) })
-    }
 }

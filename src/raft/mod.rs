@@ -1,7 +1,7 @@
 //! Replication: a proposal batcher, openraft over our log and state, and the transport between members.
 //!
 //! `start` brings a node up · `store` is what the floors above use of it · `proposer`, `reads`, `lease_keeper` and `hub` carry
-//! writes, reads, leases and watches · `log_store`, `machine` and `snapshot` are openraft's storage, `network` its way to
+//! writes, reads, leases and watches · `log_store`, `state_machine`, `machine` and `snapshot` are openraft's storage, `network` its way to
 //! `peer`s · `service` answers them · `types` is what openraft is set up with.
 
 mod hub;
@@ -19,6 +19,7 @@ mod reads;
 mod service;
 mod snapshot;
 mod start;
+mod state_machine;
 mod store;
 mod types;
 
@@ -30,6 +31,12 @@ mod hub_tests;
 mod leases_tests;
 #[cfg(test)]
 mod log_tests;
+#[cfg(test)]
+mod peer_tests;
+#[cfg(test)]
+mod recovery_tests;
+#[cfg(test)]
+mod test_cluster;
 
 pub use options::{ELECTION_MS_DEFAULT, HEARTBEAT_MS_DEFAULT, Options, Peer, SnapshotThresholds, StartError};
 pub use peer::session::PeerError;

@@ -43,7 +43,7 @@ pub type Vote = openraft::Vote<LeaderId<u64, u64>>;
 pub type Entry = openraft::Entry<CommittedLeader, EntryPayload<Batch, u64, Node>>;
 pub type StoredMembership = openraft::StoredMembership<CommittedLeader, u64, Node>;
 pub type SnapshotMeta = openraft::SnapshotMeta<CommittedLeader, u64, Node>;
-pub type Raft = openraft::Raft<TypeConfig, super::machine::StateMachine>;
+pub type Raft = openraft::Raft<TypeConfig, super::state_machine::StateMachine>;
 
 /// What the membership in the log says of a member.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
