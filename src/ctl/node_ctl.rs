@@ -169,7 +169,8 @@ async fn listed(at: &Address, path: &str, field: &str) -> Option<Vec<Value>> {
 
 async fn post(at: &Address, path: &str, wait: Duration) -> anyhow::Result<Value> {
     let body = Some(("application/json", json!({}).to_string().into_bytes()));
-    let answer = http::call(at, Method::POST, path, body, wait).await?;
+    // The error's text has its causes in it already.
+    let answer = http::call(at, Method::POST, path, body, wait).await.map_err(|error| anyhow::anyhow!("{error}"))?;
     anyhow::ensure!(
         answer.status.is_success(),
         "{at}: {path}: {}: {}",
