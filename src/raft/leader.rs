@@ -10,6 +10,7 @@ use openraft::{Instant as _, RaftMetrics, ServerState};
 use super::node::Node;
 use super::types::{Raft, TypeConfig};
 use crate::base::MemberId;
+use crate::kv::StoreError;
 
 /// How soon a leader that is not to be seen is looked for again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -48,14 +49,23 @@ pub async fn follow(node: Arc<Node>) {
             () = node.stop.cancelled() => return,
             changed = changes.changed() => {
                 if changed.is_err() {
-                    node.lead.send_replace(Lead::default());
-                    return;
+                    return openraft_ended(&node).await;
                 }
             }
             _ = arrivals.changed() => {}
             () = tokio::time::sleep(look_again.unwrap_or_default()), if look_again.is_some() => {}
         }
     }
+}
+
+/// Notes why openraft has ended, for all who ask or wait.
+async fn openraft_ended(node: &Node) {
+    let error = node.let_go().await;
+    if error != StoreError::Stopping {
+        tracing::error!("{error}");
+    }
+    node.ended.get_or_init(|| error);
+    node.lead.send_replace(Lead::default());
 }
 
 /// The present view, and after what time it may be outdated without any other sign.

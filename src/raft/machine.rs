@@ -217,6 +217,12 @@ impl Core {
         }
     }
 
+    /// As after a transaction that failed half-way.
+    #[cfg(test)]
+    pub fn tear(&self) {
+        self.inner().torn = true;
+    }
+
     /// Replaces the state by the snapshot in `source`. Blocks.
     pub fn install(&self, expected: &SnapshotMeta, source: &mut dyn io::Read) -> Result<(), String> {
         let mut inner = self.whole()?;

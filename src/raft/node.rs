@@ -1,9 +1,10 @@
 //! The parts of a running node, shared by its tasks.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::Fatal;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +16,7 @@ use super::peer::handshake::Identity;
 use super::proposer::Proposer;
 use super::reads::Reads;
 use super::snapshot::Transfers;
-use super::types::{Raft, StoredMembership};
+use super::types::{Raft, StoredMembership, TypeConfig};
 use crate::base::limits::QUORUM_WAIT_MS_MAX;
 use crate::base::{Clock, MemberId};
 use crate::kv::StoreError;
@@ -32,6 +33,8 @@ pub struct Node {
     pub proposer: Proposer,
     pub reads: Reads,
     pub lead: watch::Sender<Lead>,
+    /// Set when openraft has ended, in order or not.
+    pub ended: OnceLock<StoreError>,
     /// How long a quorum's word keeps others from leading.
     pub lease: Duration,
     pub stop: CancellationToken,
@@ -41,12 +44,22 @@ pub struct Node {
 impl Node {
     /// Why this node can do nothing any more, if so.
     pub fn broken(&self) -> Option<StoreError> {
+        if let Some(error) = self.ended.get() {
+            return Some(error.clone());
+        }
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        match &metrics.running_state {
-            Ok(()) => None,
-            Err(openraft::errors::Fatal::Stopped) => Some(StoreError::Stopping),
-            Err(error) => Some(StoreError::Broken(error.to_string())),
+        metrics.running_state.as_ref().err().map(ended)
+    }
+
+    /// Why openraft has let go of a request. Asks it, as what it tells by itself comes a little later.
+    pub async fn let_go(&self) -> StoreError {
+        match self.raft.with_raft_state(|_| ()).await {
+            Err(fatal) => ended(&fatal),
+            Ok(()) => StoreError::TimedOut {
+                waited: Duration::ZERO,
+                doing: "replicating; the request was dropped and may yet happen".to_owned(),
+            },
         }
     }
 
@@ -95,5 +108,13 @@ impl Node {
                 doing: format!("{doing} through the leader {leader}"),
             },
         }
+    }
+}
+
+/// What the end of openraft means to a request.
+pub fn ended(fatal: &Fatal<TypeConfig>) -> StoreError {
+    match fatal {
+        Fatal::Stopped => StoreError::Stopping,
+        error => StoreError::Broken(format!("replication has failed: {error}; restart the node")),
     }
 }

@@ -170,8 +170,8 @@ async fn propose(node: &Node, batch: Vec<Proposal>) -> Attempt {
     let (responder, response) = OneshotResponder::new_pair();
     let sent = node.raft.client_write_ff(entry, Some(responder)).await;
     let unknown = |doing: &str| StoreError::TimedOut { waited: Duration::ZERO, doing: doing.to_owned() };
-    if sent.is_err() {
-        answer_all(batch, &node.broken().unwrap_or(StoreError::Stopping));
+    if let Err(fatal) = sent {
+        answer_all(batch, &super::node::ended(&fatal));
         return Attempt::Done;
     }
     match response.await {
@@ -183,7 +183,7 @@ async fn propose(node: &Node, batch: Vec<Proposal>) -> Attempt {
         }
         Ok(Err(ClientWriteError::ForwardToLeader(_))) => return Attempt::Again(batch),
         Ok(Err(error)) => answer_all(batch, &unknown(&format!("the leader changed: {error}"))),
-        Err(_) => answer_all(batch, &node.broken().unwrap_or(StoreError::Stopping)),
+        Err(_) => answer_all(batch, &node.let_go().await),
     }
     Attempt::Done
 }
@@ -196,7 +196,6 @@ async fn forward(node: &Node, leader: MemberId, batch: Vec<Proposal>, deadline: 
     let asked = node.peers.ask(leader, Lane::Client, &Request::Write(ops), wait).await;
     match asked {
         Ok(Response::Write(outcomes)) if outcomes.len() == batch.len() => {
-            let mut again = Vec::new();
             for (proposal, outcome) in batch.into_iter().zip(outcomes) {
                 let fate = match outcome {
                     WriteOutcome::Applied(applied) => Ok(*applied),
@@ -205,15 +204,11 @@ async fn forward(node: &Node, leader: MemberId, batch: Vec<Proposal>, deadline: 
                         waited: Duration::from_millis(QUORUM_WAIT_MS_MAX),
                         doing: format!("at the leader {leader}: {why}"),
                     }),
-                    WriteOutcome::NotLeader => {
-                        again.push(proposal);
-                        continue;
-                    }
                 };
                 // Whoever no longer waits needs no answer.
                 let _ = proposal.reply.send(fate);
             }
-            Attempt::Again(again)
+            Attempt::Done
         }
         Ok(Response::NotLeader) | Err(PeerError::NotSent(_)) => Attempt::Again(batch),
         other => {

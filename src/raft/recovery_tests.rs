@@ -157,3 +157,24 @@ async fn a_state_older_or_newer_than_the_log_is_brought_in_line() {
     assert_eq!(get(cluster.store(0), "a", Consistency::Linearizable).await.unwrap().as_deref(), Some("50"));
     cluster.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_cannot_write_its_state_says_so() {
+    let mut cluster = TestCluster::start(21, 1).await;
+    put(cluster.store(0), "a", "1").await;
+    cluster.store(0).node.core.tear();
+    let store = cluster.nodes[0].as_ref().unwrap().store.clone();
+    let broken = tokio::spawn(async move { store.broken().await });
+    let error = within("the refusal", cluster.store(0).write(Op::put("a", "2"))).await.unwrap_err();
+    assert!(matches!(error, StoreError::Broken(_)), "{error}");
+    let reason = within("the news", broken).await.unwrap();
+    assert!(reason.contains("restart the node"), "{reason}");
+    let error = within("the refusal", cluster.store(0).write(Op::put("a", "2"))).await.unwrap_err();
+    assert!(matches!(error, StoreError::Broken(_)), "{error}");
+    let error = get(cluster.store(0), "a", Consistency::Linearizable).await.unwrap_err();
+    assert!(matches!(error, StoreError::Broken(_)), "{error}");
+    cluster.kill(0).await;
+    cluster.start_node(0).await;
+    put(cluster.store(0), "a", "3").await;
+    cluster.end().await;
+}

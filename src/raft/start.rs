@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openraft::{Config, RaftMetrics, SnapshotPolicy};
@@ -86,6 +86,7 @@ impl RaftStore {
             proposer,
             reads,
             lead: watch::Sender::new(Lead::default()),
+            ended: OnceLock::new(),
             lease: Duration::from_millis(options.election_ms),
             stop: stop.clone(),
             tasks: tasks.clone(),

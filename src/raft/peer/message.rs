@@ -165,8 +165,6 @@ pub enum Response {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum WriteOutcome {
     Applied(Box<Applied>),
-    /// Not proposed; it may be sent again.
-    NotLeader,
     /// Not proposed: the leader has too many waiting.
     Overloaded(String),
     /// Perhaps proposed; nobody knows whether it will be applied.
