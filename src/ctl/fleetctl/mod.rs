@@ -3,6 +3,7 @@
 //! What the old tool did by asking again and again, this one is told by the node's watch; what it did over ssh, the node
 //! does. Pointed at a real fleetd it falls back to the old ways.
 
+mod board;
 mod client;
 mod commands;
 mod create;
