@@ -21,7 +21,13 @@ const WRITERS: usize = 8;
 type Acknowledged = Arc<Mutex<BTreeMap<String, u64>>>;
 
 /// Writes its own keys with growing numbers at one node until told to stop, and notes what was acknowledged.
-async fn write(address: Address, writer: usize, stop: Arc<AtomicBool>, next: Arc<AtomicU64>, acknowledged: Acknowledged) {
+async fn write(
+    address: Address,
+    writer: usize,
+    stop: Arc<AtomicBool>,
+    next: Arc<AtomicU64>,
+    acknowledged: Acknowledged,
+) {
     while !stop.load(Ordering::Relaxed) {
         let Ok(channel) = corenode::remote::channel(&address, Duration::from_secs(2)).await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -31,7 +37,8 @@ async fn write(address: Address, writer: usize, stop: Arc<AtomicBool>, next: Arc
         while !stop.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let key = format!("w{writer}/{}", number % 50);
-            let request = PutRequest { key: key.clone().into(), value: number.to_string().into(), ..PutRequest::default() };
+            let request =
+                PutRequest { key: key.clone().into(), value: number.to_string().into(), ..PutRequest::default() };
             match client.put(request).await {
                 Ok(_) => {
                     acknowledged.lock().unwrap().insert(key, number);
@@ -74,7 +81,8 @@ fn every_acknowledged_write_survives_kill_9_of_all_nodes() {
         let expected = acknowledged.lock().unwrap().clone();
         let found = runtime.block_on(read_all(&cluster.nodes[round % 3].client.to_string()));
         for (key, number) in &expected {
-            let value = found.get(key).unwrap_or_else(|| panic!("round {round}: {key} is gone, {number} was acknowledged"));
+            let value =
+                found.get(key).unwrap_or_else(|| panic!("round {round}: {key} is gone, {number} was acknowledged"));
             assert!(value >= number, "round {round}: {key} is {value}, {number} was acknowledged");
         }
         println!("round {}: all of {} keys hold what was acknowledged", round + 1, expected.len());
@@ -98,7 +106,14 @@ fn without_a_quorum_requests_fail_in_time_and_units_go_on() {
     ok("fleetctl", &endpoint, &["start", &unit.to_string_lossy()]);
     ok("etcdctl", &endpoint, &["put", "a", "1"]);
     let status = ok("fleetctl", &endpoint, &["status", "steady.service"]);
-    let pid = status.lines().find_map(|line| line.trim().strip_prefix("Main PID: ")).unwrap().split(' ').next().unwrap().to_owned();
+    let pid = status
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Main PID: "))
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .to_owned();
     cluster.nodes[1].kill_9();
     cluster.nodes[2].kill_9();
     for arguments in [&["put", "a", "2"][..], &["get", "a"], &["set", "/b", "1"], &["get", "/b", "--quorum"]] {
@@ -109,7 +124,10 @@ fn without_a_quorum_requests_fail_in_time_and_units_go_on() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{arguments:?} succeeded");
         assert!(started.elapsed() < Duration::from_secs(5), "{arguments:?} took {:?}", started.elapsed());
-        assert!(stderr.contains("no quorum") && stderr.contains("n2") && stderr.contains("n3"), "{arguments:?}: {stderr}");
+        assert!(
+            stderr.contains("no quorum") && stderr.contains("n2") && stderr.contains("n3"),
+            "{arguments:?}: {stderr}"
+        );
     }
     assert_eq!(ok("etcdctl", &endpoint, &["get", "a", "--consistency=s"]), "a\n1\n");
     assert!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "the unit was stopped");
@@ -148,7 +166,10 @@ fn debians_etcdctl_works_against_any_node() {
         assert_eq!(v3(&["member", "list"]).lines().count(), 3);
         assert!(v3(&["endpoint", "status"]).contains(&node.client.to_string()));
         assert!(v3(&["lease", "grant", "60"]).contains("granted with TTL(60s)"));
-        assert!(v3(&["lease", "list"]).starts_with(&format!("found {} leases", at + 1)), "machines' leases are nobody's");
+        assert!(
+            v3(&["lease", "list"]).starts_with(&format!("found {} leases", at + 1)),
+            "machines' leases are nobody's"
+        );
         let v2 = |arguments: &[&str]| etcdctl("2", &endpoint, arguments);
         assert_eq!(v2(&["set", "/dir/a", "1"]), "1\n");
         assert_eq!(v2(&["get", "/dir/a"]), "1\n");

@@ -90,7 +90,8 @@ impl Drop for Cluster {
 fn workplace() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let examples = folder.path().join("examples");
-    let copied = Command::new("cp").arg("-r").arg(format!("{ROOT}/config/usr/share/doc/node/examples")).arg(&examples).status();
+    let copied =
+        Command::new("cp").arg("-r").arg(format!("{ROOT}/config/usr/share/doc/node/examples")).arg(&examples).status();
     assert!(copied.unwrap().success());
     for tool in ["node", "etcdctl", "fleetctl", "confd"] {
         std::os::unix::fs::symlink(NODE, folder.path().join(tool)).unwrap();
@@ -108,7 +109,8 @@ fn the_readmes_commands_do_what_it_shows() {
     assert!(steps.len() > 15, "only {} commands were found", steps.len());
     for step in steps {
         let script = format!(". {}; PATH={}:$PATH; {}", env.display(), folder.path().display(), step.command);
-        let output = Command::new("timeout").args(["30", "bash", "-c", &script]).current_dir(&examples).output().unwrap();
+        let output =
+            Command::new("timeout").args(["30", "bash", "-c", &script]).current_dir(&examples).output().unwrap();
         let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let shown = format!("$ {}\nprinted:\n{stdout}\non standard error:\n{stderr}", step.command);
         assert!(output.status.success(), "{}: {shown}", output.status);

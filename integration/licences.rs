@@ -74,7 +74,9 @@ fn licences_of_all_dependencies_are_permissive() {
 
 #[test]
 fn expressions_are_read_as_spdx_has_them() {
-    for good in ["MIT", "MIT/Apache-2.0", "(MIT OR GPL-3.0) AND Unicode-3.0", "Apache-2.0 WITH LLVM-exception OR GPL-2.0"] {
+    for good in
+        ["MIT", "MIT/Apache-2.0", "(MIT OR GPL-3.0) AND Unicode-3.0", "Apache-2.0 WITH LLVM-exception OR GPL-2.0"]
+    {
         assert!(acceptable(good), "{good}");
     }
     for bad in ["GPL-3.0", "MIT AND GPL-3.0", "AGPL-3.0 OR GPL-2.0", ""] {

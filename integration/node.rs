@@ -48,7 +48,15 @@ fn version_and_help() {
     for feature in ["scheduler", "systemd", "template", "api"] {
         assert!(version.contains(feature), "{version}");
     }
-    for face in [&["--help"][..], &["run", "--help"], &["dev", "--help"], &["ctl", "--help"], &["fleetctl", "--help"], &["etcdctl", "--help"], &["confd", "--help"]] {
+    for face in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["dev", "--help"],
+        &["ctl", "--help"],
+        &["fleetctl", "--help"],
+        &["etcdctl", "--help"],
+        &["confd", "--help"],
+    ] {
         let help = print(face);
         assert!(help.contains("$ "), "{face:?} teaches by no example:\n{help}");
     }
@@ -64,7 +72,10 @@ fn a_config_with_an_unknown_key_is_refused_with_all_its_mistakes() {
     for arguments in [&["run"][..], &["config", "check"]] {
         let output = Command::new(NODE).args(arguments).arg("--config").arg(&file).output().unwrap();
         assert_eq!(output.status.code(), Some(78), "{arguments:?}");
-        says(&output, &["2 mistakes", "node.toml:1: unknown key `nmae`; did you mean `name`?", "node.toml:3: `client.listen`"]);
+        says(
+            &output,
+            &["2 mistakes", "node.toml:1: unknown key `nmae`; did you mean `name`?", "node.toml:3: `client.listen`"],
+        );
     }
 }
 
@@ -177,7 +188,8 @@ fn restarts_and_kills_of_the_node_leave_units_alone() {
     ok("fleetctl", &endpoint, &["start", &file.to_string_lossy()]);
     let pid = |endpoint: &str| {
         let status = ok("fleetctl", endpoint, &["status", "long.service"]);
-        let line = status.lines().find(|line| line.contains("Main PID:")).unwrap_or_else(|| panic!("{status}")).to_owned();
+        let line =
+            status.lines().find(|line| line.contains("Main PID:")).unwrap_or_else(|| panic!("{status}")).to_owned();
         line.split_whitespace().nth(2).unwrap().to_owned()
     };
     let before = pid(&endpoint);
@@ -211,12 +223,12 @@ fn dev_leaves_nothing_behind() {
     // The marker makes the unit's process findable.
     let marker = format!("{}", rand::random::<u32>() as f64 / 8.0 + 1e6);
     std::fs::write(&unit, format!("[Service]\nExecStart=/bin/sleep {marker}\n")).unwrap();
-    let mut dev = Command::new(NODE).args(["dev", "--nodes", "1", "--env"]).arg(&env).stdout(Stdio::null()).spawn().unwrap();
+    let mut dev =
+        Command::new(NODE).args(["dev", "--nodes", "1", "--env"]).arg(&env).stdout(Stdio::null()).spawn().unwrap();
     wait_for("the cluster", Instant::now() + Duration::from_secs(60), || env.exists().then_some(()));
     let text = std::fs::read_to_string(&env).unwrap();
-    let value = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(&format!("export {name}="))).unwrap().to_owned()
-    };
+    let value =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(&format!("export {name}="))).unwrap().to_owned();
     let data = value("NODE_DEV_DIR");
     ok("fleetctl", &value("FLEETCTL_ENDPOINT"), &["start", &unit.to_string_lossy()]);
     let running = || Command::new("pgrep").args(["-f", &marker]).output().unwrap().status.success();

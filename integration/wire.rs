@@ -16,7 +16,8 @@ const PROTOS: [&str; 8] = [
     "watch.proto",
 ];
 const PACKAGES: [&str; 3] = ["authpb", "etcdserverpb", "mvccpb"];
-const HEADER: &str = "//! Written by `CORENODE_GENERATE=1 cargo test --test wire` from `src/wire/proto`; not edited by hand.\n\n";
+const HEADER: &str =
+    "//! Written by `CORENODE_GENERATE=1 cargo test --test wire` from `src/wire/proto`; not edited by hand.\n\n";
 
 /// Field types and the label `repeated`, as `descriptor.proto` numbers them.
 const TYPE_INT64: i32 = 3;
@@ -49,8 +50,7 @@ fn committed_code_matches_the_protos() {
 }
 
 fn generate(protos: &Path, out: &Path) {
-    let set = protox::compile(PROTOS.map(|name| protos.join(name)), [protos])
-        .expect("the protos compile");
+    let set = protox::compile(PROTOS.map(|name| protos.join(name)), [protos]).expect("the protos compile");
     let mut builder = tonic_prost_build::configure()
         .out_dir(out)
         .bytes(".")
@@ -68,10 +68,7 @@ fn generate(protos: &Path, out: &Path) {
                 let field = format!("{}.{name}", message.name());
                 builder = builder
                     .field_attribute(field, "#[serde(flatten)]")
-                    .enum_attribute(
-                        format!("{path}.{name}"),
-                        "#[derive(serde::Serialize, serde::Deserialize)]",
-                    );
+                    .enum_attribute(format!("{path}.{name}"), "#[derive(serde::Serialize, serde::Deserialize)]");
             }
             for field in &message.field {
                 let (full, optional) = match field.oneof_index {
@@ -99,14 +96,7 @@ fn generate(protos: &Path, out: &Path) {
 
 /// How a field looks in the JSON gateway: its proto name (lowerCamel understood), 64-bit numbers as strings, bytes
 /// as base64, enums by name, zero values left out.
-fn json_attribute(
-    name: &str,
-    camel: &str,
-    kind: i32,
-    repeated: bool,
-    type_name: &str,
-    optional: bool,
-) -> String {
+fn json_attribute(name: &str, camel: &str, kind: i32, repeated: bool, type_name: &str, optional: bool) -> String {
     let mut parts = vec![format!("rename = {name:?}")];
     if !camel.is_empty() && camel != name {
         parts.push(format!("alias = {camel:?}"));
@@ -116,14 +106,8 @@ fn json_attribute(
         (TYPE_INT64 | TYPE_UINT64, false) => parts.push(format!("with = \"{json}::number\"")),
         (TYPE_BYTES, false) => parts.push(format!("with = \"{json}::base64\"")),
         (TYPE_BYTES, true) => parts.push(format!("with = \"{json}::base64_list\"")),
-        (TYPE_ENUM, false) => parts.push(format!(
-            "with = \"{json}::Named::<{}>\"",
-            rust_type(type_name)
-        )),
-        (TYPE_ENUM, true) => parts.push(format!(
-            "with = \"{json}::NamedList::<{}>\"",
-            rust_type(type_name)
-        )),
+        (TYPE_ENUM, false) => parts.push(format!("with = \"{json}::Named::<{}>\"", rust_type(type_name))),
+        (TYPE_ENUM, true) => parts.push(format!("with = \"{json}::NamedList::<{}>\"", rust_type(type_name))),
         _ => {}
     }
     if optional {

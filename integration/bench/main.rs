@@ -31,7 +31,8 @@ fn cluster(binary: &str) -> anyhow::Result<Cluster> {
     for line in lines {
         let line = line?;
         if let Some(list) = line.strip_prefix("export ETCDCTL_ENDPOINTS=") {
-            cluster.endpoints = list.split(',').map(|url| url.trim_start_matches("http://").parse()).collect::<Result<_, _>>()?;
+            cluster.endpoints =
+                list.split(',').map(|url| url.trim_start_matches("http://").parse()).collect::<Result<_, _>>()?;
         }
         if let Some(dir) = line.strip_prefix("export NODE_DEV_DIR=") {
             cluster.dir = dir.to_owned();
@@ -61,7 +62,8 @@ async fn starts(cluster: &Cluster) -> anyhow::Result<()> {
     let mut taken = Vec::new();
     for number in 0..STARTS {
         let name = format!("bench-{number}.service");
-        let mut changes = corenode::ctl::http::open(far, Method::GET, &format!("/fleet/v1/watch?unit={name}"), None).await?;
+        let mut changes =
+            corenode::ctl::http::open(far, Method::GET, &format!("/fleet/v1/watch?unit={name}"), None).await?;
         let body = serde_json::json!({
             "desiredState": "launched",
             "options": [{"section": "Service", "name": "ExecStart", "value": "/bin/sleep infinity"}],

@@ -57,7 +57,15 @@ impl TestCluster {
         let members: Vec<String> =
             names.iter().zip(&addresses).map(|(name, peer)| format!("{name}=http://{peer}")).collect();
         let nodes = (0..count)
-            .map(|at| TestNode::new(&folder.path().join(&names[at]), &names[at], addresses[at], addresses[count + at], &members.join(",")))
+            .map(|at| {
+                TestNode::new(
+                    &folder.path().join(&names[at]),
+                    &names[at],
+                    addresses[at],
+                    addresses[count + at],
+                    &members.join(","),
+                )
+            })
             .collect();
         Self { nodes, folder }
     }

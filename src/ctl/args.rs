@@ -50,7 +50,8 @@ pub fn parse(
             parsed.words.extend(rest.by_ref().cloned());
             break;
         }
-        let Some(bare) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')).filter(|b| !b.is_empty()) else {
+        let Some(bare) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')).filter(|b| !b.is_empty())
+        else {
             parsed.words.push(argument.clone());
             continue;
         };
@@ -58,7 +59,8 @@ pub fn parse(
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (bare, None),
         };
-        let flag = known().find(|flag| flag.names.contains(&name)).ok_or_else(|| ArgsError::Unknown(argument.clone()))?;
+        let flag =
+            known().find(|flag| flag.names.contains(&name)).ok_or_else(|| ArgsError::Unknown(argument.clone()))?;
         let value = match (flag.value, attached) {
             (_, Some(value)) => value,
             (false, None) => "true".to_owned(),
@@ -122,7 +124,12 @@ mod tests {
 
     #[test]
     fn both_dialects_are_one() {
-        for line in ["-full list -endpoint x", "list --full --endpoint=x", "-l --endpoint x list", "--full=true list -endpoint=x"] {
+        for line in [
+            "-full list -endpoint x",
+            "list --full --endpoint=x",
+            "-l --endpoint x list",
+            "--full=true list -endpoint=x",
+        ] {
             let parsed = parse(&words(line), &[FLAGS], &|_| None).unwrap();
             assert!(parsed.truth("full").unwrap(), "{line}");
             assert_eq!(parsed.value("endpoint"), Some("x"), "{line}");

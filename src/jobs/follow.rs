@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::JobError;
-use crate::fleet::layout::{Key, PREFIX};
 use crate::fleet::Cluster;
+use crate::fleet::layout::{Key, PREFIX};
 use crate::kv::{Consistency, RangeRequest, Space, Store, WatchRequest, WatchStart, WatchStream, prefix_end};
 
 /// A [`Cluster`] that keeps up with the store.

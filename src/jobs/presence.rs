@@ -12,7 +12,9 @@ use super::{Job, JobError, Stop, accepted};
 use crate::base::{BoxFuture, LeaseId, Random};
 use crate::fleet::layout::{self, Key};
 use crate::fleet::types::Machine;
-use crate::kv::{Consistency, Op, RangeRequest, Reply, Space, Store, TxnRequest, WatchRequest, WatchStart, system_lease};
+use crate::kv::{
+    Consistency, Op, RangeRequest, Reply, Space, Store, TxnRequest, WatchRequest, WatchStart, system_lease,
+};
 
 /// Keeps this machine in the list of machines.
 pub struct Presence {

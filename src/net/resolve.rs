@@ -55,12 +55,9 @@ pub async fn resolve_srv(name: &str) -> Result<Vec<Srv>, ResolveError> {
     let resolver = resolver().map_err(fail)?;
     let found = resolver.srv_lookup(name).await.map_err(|error| fail(error.to_string()))?;
     let service = |data: &RData| match data {
-        RData::SRV(srv) => Some(Srv {
-            target: srv.target.to_string(),
-            port: srv.port,
-            priority: srv.priority,
-            weight: srv.weight,
-        }),
+        RData::SRV(srv) => {
+            Some(Srv { target: srv.target.to_string(), port: srv.port, priority: srv.priority, weight: srv.weight })
+        }
         _ => None,
     };
     Ok(found.answers().iter().filter_map(|record| service(&record.data)).collect())

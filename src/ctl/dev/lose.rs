@@ -17,7 +17,12 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
     let pid_file = dir.join("pid");
     let pid = std::fs::read_to_string(&pid_file)
         .with_context(|| format!("`{name}` is no node of this cluster: reading {}", pid_file.display()))?;
-    let pid = pid.trim().parse().ok().and_then(Pid::from_raw).with_context(|| format!("{} holds no pid", pid_file.display()))?;
+    let pid = pid
+        .trim()
+        .parse()
+        .ok()
+        .and_then(Pid::from_raw)
+        .with_context(|| format!("{} holds no pid", pid_file.display()))?;
     kill_process(pid, Signal::KILL).with_context(|| format!("{name} is not running"))?;
     kill_units(&dir);
     println!("{name} and everything that it ran are gone");

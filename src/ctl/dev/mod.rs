@@ -71,7 +71,8 @@ fn parse(arguments: &[String]) -> anyhow::Result<Options> {
             Some((flag, value)) => (flag, Some(value.to_owned())),
             None => (argument.as_str(), None),
         };
-        let mut value = || attached.clone().or_else(|| rest.next().cloned()).with_context(|| format!("{flag} needs a value"));
+        let mut value =
+            || attached.clone().or_else(|| rest.next().cloned()).with_context(|| format!("{flag} needs a value"));
         match flag {
             "--nodes" => {
                 options.nodes = value()?.parse().ok().filter(|n| (1..=9).contains(n)).context("--nodes: 1 to 9")?;

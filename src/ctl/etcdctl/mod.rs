@@ -188,7 +188,8 @@ fn timeout(parsed: &Parsed) -> Result<Duration, Failed> {
         _ => f64::NAN,
     };
     let seconds = number.parse::<f64>().unwrap_or(f64::NAN) * unit;
-    Duration::try_from_secs_f64(seconds).map_err(|_| Failed::usage(format!("`{text}` is no duration; write 5s or 500ms")))
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| Failed::usage(format!("`{text}` is no duration; write 5s or 500ms")))
 }
 
 #[cfg(test)]

@@ -8,13 +8,25 @@ use crate::ctl::http::{self, Answer as HttpAnswer, HttpError};
 use crate::wire::v2::{Answer, Failure, Node};
 
 pub const VERBS: &[&str] = &[
-    "set", "get", "ls", "rm", "rmdir", "mk", "mkdir", "setdir", "update", "updatedir", "watch", "exec-watch",
+    "set",
+    "get",
+    "ls",
+    "rm",
+    "rmdir",
+    "mk",
+    "mkdir",
+    "setdir",
+    "update",
+    "updatedir",
+    "watch",
+    "exec-watch",
     "cluster-health",
 ];
 
 const FORM: &str = "application/x-www-form-urlencoded";
 /// Left as they are in a path.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'@').remove(b':');
+const PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'@').remove(b':');
 
 /// A good answer with the index of its header.
 struct Reply {
@@ -75,7 +87,9 @@ fn reply(status: StatusCode, headers: &hyper::HeaderMap, raw: Vec<u8>) -> Result
     if !status.is_success() {
         let code = if status.is_server_error() { 5 } else { 4 };
         let message = match serde_json::from_slice::<Failure>(&raw) {
-            Ok(failure) => format!("{}: {} ({}) [{}]", failure.error_code, failure.message, failure.cause, failure.index),
+            Ok(failure) => {
+                format!("{}: {} ({}) [{}]", failure.error_code, failure.message, failure.cause, failure.index)
+            }
             Err(_) => format!("{status}: {}", String::from_utf8_lossy(&raw)),
         };
         return Err(Failed { code, message });
@@ -93,7 +107,10 @@ fn print_key(context: &Context, reply: &Reply) {
     match context.parsed.value("output") {
         Some("json") => println!("{}", String::from_utf8_lossy(&reply.raw).trim_end()),
         Some("extended") => {
-            println!("Key: {}\nCreated-Index: {}\nModified-Index: {}", node.key, node.created_index, node.modified_index);
+            println!(
+                "Key: {}\nCreated-Index: {}\nModified-Index: {}",
+                node.key, node.created_index, node.modified_index
+            );
             if let Some(value) = previous {
                 println!("PrevNode.Value: {value}");
             }

@@ -20,8 +20,8 @@ use crate::wire::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::wire::etcdserverpb::watch_client::WatchClient;
 use crate::wire::etcdserverpb::watch_request::RequestUnion;
 use crate::wire::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, MemberListRequest, PutRequest, RangeRequest, StatusRequest, WatchCreateRequest,
-    WatchRequest,
+    CompactionRequest, DeleteRangeRequest, MemberListRequest, PutRequest, RangeRequest, StatusRequest,
+    WatchCreateRequest, WatchRequest,
 };
 use crate::wire::mvccpb::event::EventType;
 use crate::wire::mvccpb::{Event, KeyValue};
@@ -87,7 +87,10 @@ pub async fn within<T>(
     match tokio::time::timeout(context.timeout, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(refused(&status)),
-        Err(_) => Err(Failed { code: 1, message: format!("context deadline exceeded: no answer within {:?}", context.timeout) }),
+        Err(_) => Err(Failed {
+            code: 1,
+            message: format!("context deadline exceeded: no answer within {:?}", context.timeout),
+        }),
     }
 }
 
@@ -101,9 +104,13 @@ fn range_of(context: &Context, at: usize) -> Result<(Bytes, Bytes), Failed> {
         None => return Err(Failed::usage("one key, and an end of the range if one is meant, are needed")),
     };
     let end = match (words.get(1), prefix, from_key) {
-        (Some(_), true, _) | (Some(_), _, true) => return Err(Failed::usage("a range end does not go with --prefix or --from-key")),
+        (Some(_), true, _) | (Some(_), _, true) => {
+            return Err(Failed::usage("a range end does not go with --prefix or --from-key"));
+        }
         (Some(end), ..) => Bytes::from(end.clone()),
-        (None, true, true) => return Err(Failed::usage("`--prefix` and `--from-key` cannot be set at the same time, choose one")),
+        (None, true, true) => {
+            return Err(Failed::usage("`--prefix` and `--from-key` cannot be set at the same time, choose one"));
+        }
         (None, true, false) => prefix_end(&key),
         (None, false, true) => Bytes::from_static(b"\0"),
         (None, false, false) => Bytes::new(),
@@ -138,7 +145,9 @@ fn print_kv(context: &Context, kv: &KeyValue) -> Result<(), Failed> {
 async fn put(context: &Context) -> Result<u8, Failed> {
     let (ignore_value, ignore_lease) = (context.parsed.truth("ignore-value")?, context.parsed.truth("ignore-lease")?);
     let mut words = context.parsed.words.iter().skip(1);
-    let key = words.next().ok_or_else(|| Failed::usage("put command needs 1 argument and input from stdin or 2 arguments"))?;
+    let key = words
+        .next()
+        .ok_or_else(|| Failed::usage("put command needs 1 argument and input from stdin or 2 arguments"))?;
     let value = match words.next() {
         Some(value) => value.clone(),
         None if ignore_value => String::new(),
@@ -307,7 +316,8 @@ async fn status_line(context: &Context, address: &Address) -> Result<String, Fai
 async fn health_line(context: &Context, address: &Address) -> Result<String, Failed> {
     let started = std::time::Instant::now();
     let mut client = KvClient::new(at(context, address).await?);
-    within(context, client.range(RangeRequest { key: Bytes::from_static(b"health"), ..RangeRequest::default() })).await?;
+    within(context, client.range(RangeRequest { key: Bytes::from_static(b"health"), ..RangeRequest::default() }))
+        .await?;
     Ok(format!("{address} is healthy: successfully committed proposal: took = {:?}", started.elapsed()))
 }
 

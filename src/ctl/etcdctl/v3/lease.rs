@@ -10,7 +10,8 @@ use crate::wire::etcdserverpb::{
 
 /// A lease's id as people write it: hex.
 pub fn id(text: &str) -> Result<i64, Failed> {
-    i64::from_str_radix(text, 16).map_err(|_| Failed::usage(format!("bad lease ID `{text}`; it is hex, as `lease grant` printed it")))
+    i64::from_str_radix(text, 16)
+        .map_err(|_| Failed::usage(format!("bad lease ID `{text}`; it is hex, as `lease grant` printed it")))
 }
 
 pub async fn run(context: &Context) -> Result<u8, Failed> {
@@ -40,7 +41,11 @@ pub async fn run(context: &Context) -> Result<u8, Failed> {
             leases.iter().for_each(|lease| println!("{:016x}", lease.id));
         }
         "keep-alive" => return keep_alive(context, client, lease()?).await,
-        _ => return Err(Failed::usage("write `lease grant TTL`, `revoke`, `timetolive`, `keep-alive ID` or `lease list`")),
+        _ => {
+            return Err(Failed::usage(
+                "write `lease grant TTL`, `revoke`, `timetolive`, `keep-alive ID` or `lease list`",
+            ));
+        }
     }
     Ok(0)
 }
@@ -59,7 +64,11 @@ fn print_time_to_live(answer: &crate::wire::etcdserverpb::LeaseTimeToLiveRespons
 }
 
 /// Renews at a third of the time to live, until the lease is gone, or once.
-async fn keep_alive(context: &Context, mut client: LeaseClient<tonic::transport::Channel>, id: i64) -> Result<u8, Failed> {
+async fn keep_alive(
+    context: &Context,
+    mut client: LeaseClient<tonic::transport::Channel>,
+    id: i64,
+) -> Result<u8, Failed> {
     loop {
         let request = futures_util::stream::iter([LeaseKeepAliveRequest { id }]);
         let mut answers = within(context, client.lease_keep_alive(request)).await?;

@@ -8,7 +8,9 @@ use crate::wire::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUni
 use crate::wire::etcdserverpb::kv_client::KvClient;
 use crate::wire::etcdserverpb::request_op::Request;
 use crate::wire::etcdserverpb::response_op::Response;
-use crate::wire::etcdserverpb::{Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, ResponseOp, TxnRequest};
+use crate::wire::etcdserverpb::{
+    Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, ResponseOp, TxnRequest,
+};
 
 pub async fn run(context: &Context) -> Result<u8, Failed> {
     let text = std::io::read_to_string(std::io::stdin())
@@ -118,7 +120,11 @@ fn operation(line: &str) -> Result<RequestOp, String> {
     let request = match verb.as_str() {
         "put" => {
             let value = second.clone().ok_or_else(|| format!("`{line}` has no value"))?;
-            Request::RequestPut(PutRequest { key: Bytes::from(key), value: Bytes::from(value), ..PutRequest::default() })
+            Request::RequestPut(PutRequest {
+                key: Bytes::from(key),
+                value: Bytes::from(value),
+                ..PutRequest::default()
+            })
         }
         "get" => {
             let range_end = end();
@@ -140,7 +146,9 @@ mod tests {
 
     #[test]
     fn three_blocks_make_a_transaction() {
-        let txn = parse("mod(\"a\") > \"0\"\nvalue(b) = \"x y\"\n\nput a \"over written\"\n\nget --prefix a\ndel b\n\n").unwrap();
+        let txn =
+            parse("mod(\"a\") > \"0\"\nvalue(b) = \"x y\"\n\nput a \"over written\"\n\nget --prefix a\ndel b\n\n")
+                .unwrap();
         assert_eq!(txn.compare.len(), 2);
         assert_eq!(txn.compare[1].target_union, Some(TargetUnion::Value(Bytes::from("x y"))));
         assert_eq!((txn.success.len(), txn.failure.len()), (1, 2));
