@@ -12,7 +12,7 @@ demo:
 	integration/demo.sh target/debug/node
 
 test:
-	$(CARGO) test --locked --lib --bins --examples --test tidy --test wire --test licences --test process --test node --test docs
+	$(CARGO) test --locked --no-fail-fast --lib --bins --examples --test tidy --test wire --test licences --test process --test node --test docs
 
 check:
 	$(CARGO) fmt --check
@@ -27,7 +27,7 @@ check:
 integration:
 	integration/hosts/provision.sh
 	$(CARGO) build --locked --bin node
-	$(CARGO) test --locked --test cluster --test hosts -- --test-threads=1
+	$(CARGO) test --locked --no-fail-fast --test cluster --test hosts -- --test-threads=1
 
 # One file without a dynamic linker. Fails if the result is not static.
 static:

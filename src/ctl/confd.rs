@@ -22,12 +22,12 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const HELP: &str = "\
 confd keeps local files up to date from keys of an etcd v3 store (a corenode cluster is one) or from the environment.
 
-  confd -onetime -node http://127.0.0.1:2379         render everything once
-  confd -watch -node 10.0.0.1:2379 -node 10.0.0.2:2379
+  $ confd -onetime -node http://127.0.0.1:2379         render everything once
+  $ confd -watch -node 10.0.0.1:2379 -node 10.0.0.2:2379
                                                      render when keys change; the second node is asked if the first fails
-  confd -interval 10 -node http://127.0.0.1:2379     look every ten seconds
-  confd -onetime -noop -log-level debug              say what would be done, do nothing
-  confd -onetime -backend env                        keys from the environment: /app/port is APP_PORT
+  $ confd -interval 10 -node http://127.0.0.1:2379     look every ten seconds
+  $ confd -onetime -noop -log-level debug              say what would be done, do nothing
+  $ confd -onetime -backend env                        keys from the environment: /app/port is APP_PORT
 
 A resource, /etc/confd/conf.d/app.toml:
 

@@ -98,7 +98,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
     let peer_listen = peer_listen.first().copied().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2380));
     let (cluster, member, peers) = cluster(&mut checker, &name, peer_listen);
     let client_listen = checker.addresses("client.listen");
-    if client_listen.is_empty() {
+    if checker.list("client.listen").is_empty() {
         checker.wrong("client.listen", "write at least one address:port");
     }
     let client_advertise = match checker.urls("client.advertise") {
