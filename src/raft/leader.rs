@@ -7,7 +7,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
 use openraft::{Instant as _, RaftMetrics, ServerState};
 
-use super::node::Node;
+use super::node::{Node, ended};
 use super::types::{Raft, TypeConfig};
 use crate::base::MemberId;
 use crate::kv::StoreError;
@@ -60,7 +60,10 @@ pub async fn follow(node: Arc<Node>) {
 
 /// Notes why openraft has ended, for all who ask or wait.
 async fn openraft_ended(node: &Node) {
-    let error = node.let_go().await;
+    let error = match node.raft.with_raft_state(|_| ()).await {
+        Err(fatal) => ended(&fatal),
+        Ok(()) => StoreError::Stopping,
+    };
     if error != StoreError::Stopping {
         tracing::error!("{error}");
     }

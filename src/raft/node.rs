@@ -21,6 +21,9 @@ use crate::base::limits::QUORUM_WAIT_MS_MAX;
 use crate::base::{Clock, MemberId};
 use crate::kv::StoreError;
 
+/// How long after it has let go of a request openraft's end is waited for.
+const END_WAIT: Duration = Duration::from_millis(500);
+
 /// The parts of a running node.
 pub struct Node {
     pub me: Arc<Identity>,
@@ -52,15 +55,16 @@ impl Node {
         metrics.running_state.as_ref().err().map(ended)
     }
 
-    /// Why openraft has let go of a request. Asks it, as what it tells by itself comes a little later.
+    /// Why openraft has let go of a request: mostly because it is about to end, which is noted in `ended` a little later.
     pub async fn let_go(&self) -> StoreError {
-        match self.raft.with_raft_state(|_| ()).await {
-            Err(fatal) => ended(&fatal),
-            Ok(()) => StoreError::TimedOut {
-                waited: Duration::ZERO,
-                doing: "replicating; the request was dropped and may yet happen".to_owned(),
-            },
-        }
+        let mut leads = self.lead.subscribe();
+        let noted = leads.wait_for(|_| self.ended.get().is_some());
+        // Whether it came in time or not shows in what is noted.
+        let _ = tokio::time::timeout(END_WAIT, noted).await;
+        self.ended.get().cloned().unwrap_or_else(|| StoreError::TimedOut {
+            waited: END_WAIT,
+            doing: "replicating; the request was dropped and may yet happen".to_owned(),
+        })
     }
 
     /// The membership, as this node last heard.
