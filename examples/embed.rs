@@ -34,3 +34,11 @@ async fn main() -> anyhow::Result<()> {
     node.stop(corenode::Teardown::KeepUnits).await;
     std::fs::remove_dir_all(folder).context("removing the data")
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_example_runs() {
+        super::main().expect("the node starts, is written to and stops");
+    }
+}

@@ -139,6 +139,26 @@ fn without_a_quorum_requests_fail_in_time_and_units_go_on() {
     assert!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "the unit was stopped");
 }
 
+#[test]
+fn an_idle_cluster_writes_nothing() {
+    let cluster = TestCluster::start(3);
+    let unit = cluster.folder.path().join("idle.service");
+    std::fs::write(&unit, "[Service]\nExecStart=/bin/sleep infinity\n").unwrap();
+    ok("fleetctl", &cluster.nodes[0].endpoint(), &["start", &unit.to_string_lossy()]);
+    // member, leader, term, index, applied index: the eighth field is the log's end.
+    let log_end = || {
+        let status = ok("etcdctl", &cluster.nodes[0].endpoint(), &["endpoint", "status"]);
+        status.split(", ").nth(7).unwrap().to_owned()
+    };
+    // What the start set off may still be on its way; a stretch without a write must come.
+    let stretch = Duration::from_secs(4);
+    wait_for("four seconds without a write", Instant::now() + Duration::from_secs(30), || {
+        let before = log_end();
+        std::thread::sleep(stretch);
+        (log_end() == before).then_some(())
+    });
+}
+
 /// Debian's etcdctl, as it comes.
 fn etcdctl(api: &str, endpoint: &str, arguments: &[&str]) -> String {
     let output = Command::new("/usr/bin/etcdctl")
