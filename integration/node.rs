@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{NODE, TestCluster, TestNode, face, free_addresses, ok, wait_for};
+use common::{NODE, TestCluster, TestNode, face, free_addresses, ok, runs_with_argument, terminate, wait_for};
 
 /// Runs a node that is to refuse, and gives back how it did; one that does not end by itself is a failure.
 fn refusal(node: &TestNode) -> Output {
@@ -216,6 +216,33 @@ fn restarts_and_kills_of_the_node_leave_units_alone() {
 }
 
 #[test]
+fn a_node_whose_log_cannot_be_written_goes_on() {
+    let mut cluster = TestCluster::plan(1);
+    let node = &mut cluster.nodes[0];
+    node.start_with_log(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    node.wait_until_it_serves();
+    ok("etcdctl", &node.endpoint(), &["put", "a", "1"]);
+    assert!(node.terminate().success());
+}
+
+#[test]
+fn output_that_cannot_be_written_ends_a_tool_in_good_order() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(NODE).arg("--help").stdout(full()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    says(&output, &["cannot write to stdout: No space left on device"]);
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(NODE).arg("--help").stdout(writer).output().unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+
+    let both = Command::new(NODE).args(["run", "--nonsense"]).stdout(full()).stderr(full()).status().unwrap();
+    assert_eq!(both.code(), Some(1));
+}
+
+#[test]
 fn dev_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let env = folder.path().join("env");
@@ -231,10 +258,9 @@ fn dev_leaves_nothing_behind() {
         |name: &str| text.lines().find_map(|line| line.strip_prefix(&format!("export {name}="))).unwrap().to_owned();
     let data = value("NODE_DEV_DIR");
     ok("fleetctl", &value("FLEETCTL_ENDPOINT"), &["start", &unit.to_string_lossy()]);
-    let running = || Command::new("pgrep").args(["-f", &marker]).output().unwrap().status.success();
-    assert!(running());
-    assert!(Command::new("kill").arg(dev.id().to_string()).status().unwrap().success());
+    assert!(runs_with_argument(&marker));
+    terminate(dev.id());
     assert!(dev.wait().unwrap().success());
-    assert!(!running(), "the unit goes on");
+    assert!(!runs_with_argument(&marker), "the unit goes on");
     assert!(!Path::new(&data).exists() && !env.exists());
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use corenode::fleet::executor::{ActiveState, Executor, ExecutorError, JournalQuery, UnitFile};
 use corenode::process::{Host, ProcessExecutor, ProcessOptions};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Longer than anything here takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,7 +48,7 @@ impl Drop for Bench {
     fn drop(&mut self) {
         let path = self.path().to_str().unwrap().to_owned();
         for pid in with_words(&path) {
-            let _ = std::process::Command::new("kill").arg(pid.to_string()).status();
+            kill(pid, Signal::TERM);
         }
     }
 }
@@ -220,10 +221,10 @@ async fn units_outlive_the_executor() {
     assert!(!bench.path().join("units").exists());
 }
 
-/// Everything a unit's processes must not survive: the shim killed by hand.
-fn kill(pid: u32, signal: &str) {
-    let status = std::process::Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
-    assert!(status.success());
+/// Sends a signal; a process that is gone is no fault here.
+fn kill(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    let _ = kill_process(pid, signal);
 }
 
 async fn until(what: &str, mut met: impl AsyncFnMut() -> bool) {
@@ -418,7 +419,7 @@ async fn a_service_restarts_by_itself_until_its_limit() {
     assert_eq!(said.matches("try\n").count(), 3, "{said}");
     assert!(executor.status("crash.service").await.unwrap().text.contains("start-limit-hit"));
     let pid = main_pid(&executor, "back.service").await;
-    kill(pid, "-KILL");
+    kill(pid, Signal::KILL);
     until("restarted", async || {
         let text = executor.status("back.service").await.unwrap().text;
         text.contains("Active: active (running)") && !text.contains(&format!("PID: {pid} "))
@@ -456,7 +457,7 @@ async fn notify_and_forking_services_say_when_they_are_up() {
     wait(&executor, &[("daemon.service", "active", "running")]).await;
     let told: u32 = std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
     assert_eq!(main_pid(&executor, "daemon.service").await, told);
-    kill(told, "-TERM");
+    kill(told, Signal::TERM);
     wait(&executor, &[("daemon.service", "inactive", "dead")]).await;
     if let Some(python) = python {
         let script = bench.path().join("ready.py");
@@ -508,7 +509,7 @@ async fn a_main_unit_and_its_sidekick_live_together() {
     assert!(journal(&executor, "side@1.service").await.contains("withdrawn"));
     executor.start("main@1.service").await.unwrap();
     wait(&executor, &up).await;
-    kill(main_pid(&executor, "main@1.service").await, "-KILL");
+    kill(main_pid(&executor, "main@1.service").await, Signal::KILL);
     wait(&executor, &[("main@1.service", "failed", "failed"), ("side@1.service", "inactive", "dead")]).await;
     executor.remove_all().await.unwrap();
 }
@@ -565,7 +566,7 @@ async fn a_killed_shim_leaves_nothing_running() {
         rest.split(',').next().unwrap().parse().unwrap()
     };
     let pid = main_pid(&executor, "lost.service").await;
-    kill(shim(bench.path()), "-KILL");
+    kill(shim(bench.path()), Signal::KILL);
     wait(&executor, &[("lost.service", "failed", "failed")]).await;
     until("its process is gone", async || !alive(pid)).await;
     // It starts again, and the same holds where nobody was there to see it.
@@ -573,7 +574,7 @@ async fn a_killed_shim_leaves_nothing_running() {
     wait(&executor, &[("lost.service", "active", "running")]).await;
     let pid = main_pid(&executor, "lost.service").await;
     drop(executor);
-    kill(shim(bench.path()), "-KILL");
+    kill(shim(bench.path()), Signal::KILL);
     let next = bench.executor();
     let held = next.adopt().await.unwrap();
     assert_eq!(held[0].state.active, "failed");
@@ -722,5 +723,5 @@ async fn kill_mode_none_spares_processes_until_all_is_removed() {
     executor.remove_all().await.unwrap();
     assert!(alive(pids[0]));
     assert!(!alive(pids[1]), "nothing is left of what was still here");
-    kill(pids[0], "-KILL");
+    kill(pids[0], Signal::KILL);
 }

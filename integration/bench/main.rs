@@ -19,7 +19,9 @@ struct Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.dev.id().to_string()).status();
+        let pid = rustix::process::Pid::from_child(&self.dev);
+        // It may have ended already.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.dev.wait();
     }
 }

@@ -120,9 +120,14 @@ impl TestNode {
 
     /// Starts the node; its log goes on in `log`.
     pub fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
+        self.start_with_log(log);
+    }
+
+    /// Starts the node with its log in `log`.
+    pub fn start_with_log(&mut self, log: File) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         self.forget_notices();
-        let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
         let mut command = self.command();
         command.env("NOTIFY_SOCKET", self.dir.join("notify")).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
@@ -164,7 +169,7 @@ impl TestNode {
     /// Asks the node to end and waits for it.
     pub fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
-        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        terminate(child.id());
         let deadline = Instant::now() + Duration::from_secs(20);
         wait_for("the node to end", deadline, || child.try_wait().unwrap())
     }
@@ -183,6 +188,20 @@ impl Drop for TestNode {
         self.kill_9();
         corenode::process::kill_all(&self.data_dir().join("units"));
     }
+}
+
+/// Sends SIGTERM.
+pub fn terminate(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+}
+
+/// Whether a process runs with this among its arguments.
+pub fn runs_with_argument(argument: &str) -> bool {
+    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|one| one == argument.as_bytes())
+    })
 }
 
 /// Looks until `look` finds something; between two looks other processes get the time that they need.
