@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::error::KvError;
 use super::layout::{self, At, Head};
 use super::state::{Marks, State, slot};
-use super::tables::{Table, Tables, TablesError, TablesMut};
+use super::tables::{Table, Tables, TablesError, TablesMut, try_scan};
 use super::types::Space;
 
 /// Moves the mark of a space. Written to the tables by the command that does it.
@@ -81,26 +81,17 @@ fn changes<T: Tables + ?Sized>(tables: &T, space: Space, from: i64, to: i64, max
     let first = layout::change_key(space, At { main: from, sub: 0 });
     let end = layout::change_key(space, At { main: to.saturating_add(1), sub: 0 });
     let mut batch = Batch { changes: Vec::new(), reached: from, more: false };
-    let mut failed = Ok(());
-    tables.scan(Table::Revisions, Bound::Included(&first), Bound::Excluded(&end), false, &mut |key, record| {
-        match layout::change_at(key) {
-            // Past the first revision, which the step before has seen, so that each step gets on.
-            Ok(at) if batch.changes.len() >= max && at.main > batch.reached && batch.reached > from => {
-                batch.more = true;
-                ControlFlow::Break(())
-            }
-            Ok(at) => {
-                batch.reached = at.main;
-                batch.changes.push((at, Bytes::copy_from_slice(record)));
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failed = Err(error);
-                ControlFlow::Break(())
-            }
+    try_scan(tables, Table::Revisions, Bound::Included(&first), Bound::Excluded(&end), |key, record| {
+        let at = layout::change_at(key)?;
+        // Past the first revision, which the step before has seen, so that each step gets on.
+        if batch.changes.len() >= max && at.main > batch.reached && batch.reached > from {
+            batch.more = true;
+            return Ok(ControlFlow::Break(()));
         }
+        batch.reached = at.main;
+        batch.changes.push((at, Bytes::copy_from_slice(record)));
+        Ok(ControlFlow::Continue(()))
     })?;
-    failed?;
     Ok(batch)
 }
 

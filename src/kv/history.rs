@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::layout::{self, At, in_range};
 use super::state::Marks;
-use super::tables::{Table, Tables, TablesError};
+use super::tables::{Table, Tables, TablesError, try_scan};
 use super::types::{Event, Space};
 
 /// Which changes to read.
@@ -77,29 +77,20 @@ fn select(tables: &dyn Tables, request: &HistoryRequest, found: &mut History) ->
     let mut selected: Vec<(At, Bytes)> = Vec::new();
     let mut seen = 0;
     let mut last = 0;
-    let mut failed = Ok(());
-    tables.scan(Table::Revisions, Bound::Included(&from), Bound::Excluded(&end), false, &mut |key, record| {
-        let read = layout::change_at(key).and_then(|at| Ok((at, layout::decode_change(record)?)));
-        let (at, change) = match read {
-            Ok(read) => read,
-            Err(error) => {
-                failed = Err(error);
-                return ControlFlow::Break(());
-            }
-        };
+    try_scan(tables, Table::Revisions, Bound::Included(&from), Bound::Excluded(&end), |key, record| {
+        let (at, change) = (layout::change_at(key)?, layout::decode_change(record)?);
         let full = selected.len() >= request.events_max || seen >= request.changes_max;
         if full && at.main > last && seen > 0 {
             found.through = at.main - 1;
-            return ControlFlow::Break(());
+            return Ok(ControlFlow::Break(()));
         }
         last = at.main;
         seen += 1;
         if in_range(change.key, &request.key, &request.range_end) {
             selected.push((at, Bytes::copy_from_slice(record)));
         }
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
     })?;
-    failed?;
     Ok(selected)
 }
 
@@ -121,15 +112,12 @@ pub fn revision_of_index(tables: &dyn Tables, index: u64) -> Result<IndexPlace, 
         return Ok(IndexPlace::Future);
     }
     let compacted = marks.compacted(Space::User);
-    let mut place = Ok(IndexPlace::Future);
-    tables.scan(Table::V2Index, Bound::Included(&index.to_be_bytes()), Bound::Unbounded, false, &mut |_, main| {
-        place = main
-            .try_into()
-            .map(|main| IndexPlace::Revision(i64::from_be_bytes(main)))
-            .map_err(|_| TablesError("a record of table v2-index is damaged".to_owned()));
-        ControlFlow::Break(())
+    let mut place = IndexPlace::Future;
+    try_scan(tables, Table::V2Index, Bound::Included(&index.to_be_bytes()), Bound::Unbounded, |_, main| {
+        let main = main.try_into().map_err(|_| TablesError("a record of table v2-index is damaged".to_owned()))?;
+        place = IndexPlace::Revision(i64::from_be_bytes(main));
+        Ok(ControlFlow::Break(()))
     })?;
-    let place = place?;
     if compacted == 0 {
         return Ok(place);
     }
@@ -139,12 +127,12 @@ pub fn revision_of_index(tables: &dyn Tables, index: u64) -> Result<IndexPlace, 
 
 /// The v2 index of the first change at or after revision `from` of the user space.
 fn oldest_index(tables: &dyn Tables, from: i64) -> Result<Option<u64>, TablesError> {
-    let mut oldest = Ok(None);
+    let mut oldest = None;
     let from = layout::change_key(Space::User, At { main: from, sub: 0 });
     let end = layout::change_key(Space::User, At { main: i64::MAX, sub: 0 });
-    tables.scan(Table::Revisions, Bound::Included(&from), Bound::Excluded(&end), false, &mut |_, record| {
-        oldest = layout::decode_change(record).map(|change| Some(change.v2_modified));
-        ControlFlow::Break(())
+    try_scan(tables, Table::Revisions, Bound::Included(&from), Bound::Excluded(&end), |_, record| {
+        oldest = Some(layout::decode_change(record)?.v2_modified);
+        Ok(ControlFlow::Break(()))
     })?;
-    oldest
+    Ok(oldest)
 }

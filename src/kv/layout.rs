@@ -88,6 +88,18 @@ pub struct LeaseRecord {
 }
 
 impl Head {
+    /// What the change at `at` makes of a key.
+    pub(super) fn of(at: At, kv: &KeyValue) -> Self {
+        Self {
+            at,
+            create: kv.create_revision,
+            version: kv.version,
+            lease: kv.lease,
+            v2_created: kv.v2_created,
+            v2_modified: kv.v2_modified,
+        }
+    }
+
     pub(super) fn live(&self) -> bool {
         self.version > 0
     }

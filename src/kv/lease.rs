@@ -8,7 +8,7 @@ use super::error::KvError;
 use super::layout::{self, LeaseRecord};
 use super::state::State;
 use super::stop::Stop;
-use super::tables::{Table, Tables, TablesError, TablesMut};
+use super::tables::{Table, Tables, TablesError, TablesMut, try_scan};
 use super::types::{Lease, Space, V2Action};
 use super::writer::{Origin, Writer};
 use crate::base::LeaseId;
@@ -132,19 +132,10 @@ fn keys_up_to<T: Tables + ?Sized>(tables: &T, id: LeaseId, limit: usize) -> Resu
     let from = id.0.to_be_bytes();
     let to = id.0.saturating_add(1).to_be_bytes();
     let mut found = Vec::new();
-    let mut failed = Ok(());
-    tables.scan(Table::LeaseKeys, Bound::Included(&from), Bound::Excluded(&to), false, &mut |stored, _| {
-        match layout::lease_key_parts(stored) {
-            Ok((space, key)) => {
-                found.push((space, Bytes::copy_from_slice(key)));
-                if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            }
-            Err(error) => {
-                failed = Err(error);
-                ControlFlow::Break(())
-            }
-        }
+    try_scan(tables, Table::LeaseKeys, Bound::Included(&from), Bound::Excluded(&to), |stored, _| {
+        let (space, key) = layout::lease_key_parts(stored)?;
+        found.push((space, Bytes::copy_from_slice(key)));
+        Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
-    failed?;
     Ok(found)
 }

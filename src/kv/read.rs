@@ -1,15 +1,15 @@
 //! Ranges: the newest state and any revision that is not compacted.
 
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
 use super::command::Position;
 use super::error::KvError;
-use super::layout::{self, At, Head};
+use super::layout::{self, Head};
 use super::state::Marks;
 use super::stop::{self, Stop};
-use super::tables::{Table, Tables, TablesError};
+use super::tables::{Table, Tables, TablesError, try_scan};
 use super::types::{KeyValue, Member, RangeReply, RangeRequest, SortOrder, SortTarget};
 
 /// Carries out a range on one moment of the tables; the position is that moment's.
@@ -25,20 +25,10 @@ pub fn range(
 /// All members, by id.
 pub fn members(tables: &dyn Tables) -> Result<Vec<Member>, TablesError> {
     let mut found = Vec::new();
-    let mut failed = Ok(());
-    tables.scan(Table::Members, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded, false, &mut |_, value| {
-        match layout::decode(value, "a record of table members") {
-            Ok(member) => {
-                found.push(member);
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failed = Err(error);
-                ControlFlow::Break(())
-            }
-        }
+    try_scan(tables, Table::Members, Bound::Unbounded, Bound::Unbounded, |_, value| {
+        found.push(layout::decode(value, "a record of table members")?);
+        Ok(ControlFlow::Continue(()))
     })?;
-    failed?;
     Ok(found)
 }
 
@@ -161,21 +151,10 @@ fn head_at<T: Tables + ?Sized>(
             continue;
         }
         let kv = change.event(request.space, at, &record).kv;
-        let head = numbers(at, &kv);
+        let head = Head::of(at, &kv);
         return Ok(head.live().then_some((head, Some(kv))));
     }
     Ok(None)
-}
-
-fn numbers(at: At, kv: &KeyValue) -> Head {
-    Head {
-        at,
-        create: kv.create_revision,
-        version: kv.version,
-        lease: kv.lease,
-        v2_created: kv.v2_created,
-        v2_modified: kv.v2_modified,
-    }
 }
 
 /// Calls `visit` for each key of the request's range that the tables know, deleted ones included, in the order of keys.
@@ -193,20 +172,10 @@ fn scan_heads<T: Tables + ?Sized>(
     let Some((from, to)) = layout::key_bounds(request.space, &request.key, &request.range_end) else {
         return Ok(());
     };
-    let mut failed = Ok(());
-    tables.scan(Table::Keys, layout::as_slice(&from), layout::as_slice(&to), false, &mut |key, value| {
-        match layout::decode(value, "a record of table keys") {
-            Ok(head) => {
-                visit(&key[1..], head);
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failed = Err(error);
-                ControlFlow::Break(())
-            }
-        }
-    })?;
-    failed
+    try_scan(tables, Table::Keys, layout::as_slice(&from), layout::as_slice(&to), |key, value| {
+        visit(&key[1..], layout::decode(value, "a record of table keys")?);
+        Ok(ControlFlow::Continue(()))
+    })
 }
 
 /// Whether a key is within the request's bounds on revisions.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Position;
 use super::layout::{self, LeaseRecord, META_MARKS};
-use super::tables::{Table, Tables, TablesError, TablesMut};
+use super::tables::{Table, Tables, TablesError, TablesMut, try_scan};
 use super::types::Space;
 use crate::base::LeaseId;
 
@@ -97,24 +97,11 @@ impl State {
     /// The state that the tables hold.
     pub fn load(tables: &dyn Tables) -> Result<Self, TablesError> {
         let mut leases = BTreeMap::new();
-        let mut failed = Ok(());
-        tables.scan(
-            Table::Leases,
-            Bound::Unbounded,
-            Bound::Unbounded,
-            false,
-            &mut |_, value| match layout::decode::<LeaseRecord>(value, "a record of table leases") {
-                Ok(record) => {
-                    leases.insert(record.lease.id, record);
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    failed = Err(error);
-                    ControlFlow::Break(())
-                }
-            },
-        )?;
-        failed?;
+        try_scan(tables, Table::Leases, Bound::Unbounded, Bound::Unbounded, |_, value| {
+            let record: LeaseRecord = layout::decode(value, "a record of table leases")?;
+            leases.insert(record.lease.id, record);
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(Self { marks: Marks::load(tables)?, leases })
     }
 

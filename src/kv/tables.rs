@@ -77,6 +77,25 @@ pub trait Tables {
     ) -> Result<(), TablesError>;
 }
 
+/// Visits entries within the bounds in the order of their keys; the visitor may fail, which ends the scan.
+pub(super) fn try_scan<T: Tables + ?Sized>(
+    tables: &T,
+    table: Table,
+    from: Bound<&[u8]>,
+    to: Bound<&[u8]>,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, TablesError>,
+) -> Result<(), TablesError> {
+    let mut failed = Ok(());
+    tables.scan(table, from, to, false, &mut |key, value| match visit(key, value) {
+        Ok(flow) => flow,
+        Err(error) => {
+            failed = Err(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    failed
+}
+
 /// A transaction in the making: reads see its own writes; dropped without a commit, it leaves nothing.
 pub trait TablesMut: Tables {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), TablesError>;

@@ -201,14 +201,7 @@ impl<'a> Writer<'a> {
         prev: Option<KeyValue>,
         note: Option<V2Note>,
     ) -> Result<(), TablesError> {
-        let head = Head {
-            at,
-            create: kv.create_revision,
-            version: kv.version,
-            lease: kv.lease,
-            v2_created: kv.v2_created,
-            v2_modified: kv.v2_modified,
-        };
+        let head = Head::of(at, &kv);
         let change = Change {
             key: kv.key.clone(),
             value: kv.value.clone(),

@@ -12,7 +12,7 @@ use crate::kv::command::Position;
 use crate::kv::layout::{self, Head, LeaseRecord};
 use crate::kv::lease::is_v2_lease;
 use crate::kv::state::Marks;
-use crate::kv::tables::{Table, Tables, TablesError};
+use crate::kv::tables::{Table, Tables, TablesError, try_scan};
 use crate::kv::types::{KeyValue, Space};
 use crate::kv::writer::seconds_until;
 
@@ -211,28 +211,15 @@ impl<T: Tables + ?Sized> View<'_, T> {
     fn directories_below(&self, base: &str) -> Result<BTreeMap<String, Directory>, TablesError> {
         let (from, end) = (format!("{base}/"), format!("{base}0"));
         let mut found = BTreeMap::new();
-        let mut failed = Ok(());
-        self.tables.scan(
-            Table::V2Directories,
-            Bound::Included(from.as_bytes()),
-            Bound::Excluded(end.as_bytes()),
-            false,
-            &mut |path, value| {
-                let path = String::from_utf8_lossy(path);
-                match layout::decode(value, "a record of table v2-directories") {
-                    Ok(_) if hidden_below(base, &path) => {}
-                    Ok(directory) => {
-                        found.insert(path.into_owned(), directory);
-                    }
-                    Err(error) => {
-                        failed = Err(error);
-                        return ControlFlow::Break(());
-                    }
-                }
-                ControlFlow::Continue(())
-            },
-        )?;
-        failed?;
+        let (from, end) = (Bound::Included(from.as_bytes()), Bound::Excluded(end.as_bytes()));
+        try_scan(self.tables, Table::V2Directories, from, end, |path, value| {
+            let path = String::from_utf8_lossy(path);
+            let directory = layout::decode(value, "a record of table v2-directories")?;
+            if !hidden_below(base, &path) {
+                found.insert(path.into_owned(), directory);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(found)
     }
 
@@ -254,17 +241,9 @@ impl<T: Tables + ?Sized> View<'_, T> {
         end: &[u8],
         visit: &mut dyn FnMut(&[u8], Head) -> ControlFlow<()>,
     ) -> Result<(), TablesError> {
-        let mut failed = Ok(());
-        self.tables.scan(Table::Keys, Bound::Included(from), Bound::Excluded(end), false, &mut |key, value| {
-            match layout::decode(value, "a record of table keys") {
-                Ok(head) => visit(&key[1..], head),
-                Err(error) => {
-                    failed = Err(error);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        failed
+        try_scan(self.tables, Table::Keys, Bound::Included(from), Bound::Excluded(end), |key, value| {
+            Ok(visit(&key[1..], layout::decode(value, "a record of table keys")?))
+        })
     }
 
     /// The keys that make a directory: its marker and what the view shows below it.
