@@ -1,10 +1,12 @@
-//! Floor 0: what every room shares — ids, traits for time and chance, limits, and Go's glob.
+//! Floor 0: what every room shares — ids, traits for time and chance, limits, Go's glob, and errors told with their causes.
 
+mod causes;
 pub mod clock;
 pub mod glob;
 pub mod ids;
 pub mod limits;
 
+pub use causes::with_causes;
 pub use clock::{Clock, Random, UnixMillis};
 pub use ids::{ClusterId, LeaseId, MachineId, MemberId};
 

@@ -8,6 +8,7 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
+use crate::base::with_causes;
 use crate::net::{Address, ConnectError, connect};
 
 /// How long a connection may take to come about.
@@ -110,11 +111,5 @@ impl Streamed {
 }
 
 fn broken(address: &str, doing: &'static str, error: &dyn std::error::Error) -> HttpError {
-    let mut reason = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        reason = format!("{reason}: {inner}");
-        cause = inner.source();
-    }
-    HttpError::Broken { address: address.to_owned(), doing, reason }
+    HttpError::Broken { address: address.to_owned(), doing, reason: with_causes(error) }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use crate::base::with_causes;
 use crate::kv::{KvError, StoreError};
 
 /// Refusals that an etcd tells by its texts. The revision of a compaction is not among what it tells.
@@ -44,17 +45,4 @@ pub(super) fn store_error(status: &Status, doing: &str, waited: Duration) -> Sto
 pub(super) fn try_elsewhere(status: &Status) -> bool {
     // A connection that breaks shows as unknown or cancelled, depending on when.
     matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded)
-}
-
-/// An error's message with those of its causes, each once.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if !text.contains(&inner.to_string()) {
-            text = format!("{text}: {inner}");
-        }
-        cause = inner.source();
-    }
-    text
 }

@@ -10,10 +10,10 @@ use tonic::transport::Channel;
 use tonic::{Response, Status as Refusal};
 
 use super::convert;
-use super::error::{store_error, try_elsewhere, with_causes};
+use super::error::{store_error, try_elsewhere};
 use super::watch::{RemoteWatch, ask};
 use crate::base::limits::REMOTE_MESSAGE_BYTES_MAX;
-use crate::base::{BoxFuture, LeaseId, MemberId};
+use crate::base::{BoxFuture, LeaseId, MemberId, with_causes};
 use crate::kv::{
     Applied, Consistency, KvError, Lease, Member, Op, Position, RangeReply, RangeRequest, Reply, Space, Status, Store,
     StoreError, WatchRequest, WatchStream, v2,

@@ -5,8 +5,7 @@ use futures_util::stream;
 use tonic::Streaming;
 
 use super::convert;
-use super::error::with_causes;
-use crate::base::BoxFuture;
+use crate::base::{BoxFuture, with_causes};
 use crate::kv::{Position, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};
 use crate::wire::etcdserverpb::watch_request::RequestUnion;
 use crate::wire::etcdserverpb::{WatchCreateRequest, WatchRequest as Request, WatchResponse as Response};

@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::{Context, Failed};
+use crate::base::with_causes;
 use crate::kv::prefix_end;
 use crate::net::Address;
 use crate::remote;
@@ -56,23 +57,10 @@ pub async fn connected(context: &Context) -> Result<Channel, Failed> {
     for address in &context.endpoints {
         match remote::channel(address, context.timeout).await {
             Ok(channel) => return Ok(channel),
-            Err(error) => reasons.push(format!("{address}: {}", chain(&error))),
+            Err(error) => reasons.push(format!("{address}: {}", with_causes(&error))),
         }
     }
     Err(Failed { code: 1, message: format!("no endpoint can be reached: {}", reasons.join("; ")) })
-}
-
-/// An error with its causes, each once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if !text.contains(&inner.to_string()) {
-            text = format!("{text}: {inner}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 pub fn refused(status: &Status) -> Failed {
@@ -293,7 +281,7 @@ where
 
 async fn at(context: &Context, address: &Address) -> Result<Channel, Failed> {
     let opened = remote::channel(address, context.timeout).await;
-    opened.map_err(|error| Failed { code: 1, message: chain(&error) })
+    opened.map_err(|error| Failed { code: 1, message: with_causes(&error) })
 }
 
 async fn status_line(context: &Context, address: &Address) -> Result<String, Failed> {
