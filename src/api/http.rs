@@ -9,9 +9,11 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
+use serde::Serialize;
 use tower::ServiceExt;
 
 use super::{Shared, info, status, v2, v3};
+use crate::wire::json as go_json;
 
 /// The way in; cheap to clone.
 #[derive(Clone)]
@@ -201,6 +203,14 @@ pub(super) fn method_not_allowed(allowed: &'static str) -> Response {
         headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
     response
+}
+
+/// A line of JSON as Go's `json.Encoder` writes it.
+pub(super) fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
+    go_json::to_vec(value).unwrap_or_else(|error| {
+        tracing::error!(%error, "an answer cannot be written as JSON");
+        b"{}\n".to_vec()
+    })
 }
 
 /// A body of JSON.

@@ -13,12 +13,11 @@ use super::request::{self, Asked};
 use super::stats::Stats;
 use super::{INDEX, RAFT_INDEX, RAFT_TERM, watch};
 use crate::api::body::{self, BodyError};
-use crate::api::http::{decode, json, method_not_allowed};
+use crate::api::http::{decode, encoded, json, method_not_allowed};
 use crate::api::{Shared, status};
 use crate::base::limits::REQUEST_BYTES_MAX;
 use crate::kv::v2::{Action, Failure, GetRequest, Outcome, WriteRequest};
 use crate::kv::{Consistency, KvError, Op, Position, Reply, StoreError, V2Action};
-use crate::wire::json as go_json;
 use crate::wire::v2 as wire;
 
 const PREFIX: &str = "/v2/keys";
@@ -189,12 +188,4 @@ pub(super) fn failed(failure: Failure) -> Response {
     let mut response = json(code, encoded(&body));
     set(response.headers_mut(), INDEX, failure.index);
     response
-}
-
-/// A line of JSON.
-pub(super) fn encoded<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    go_json::to_vec(value).unwrap_or_else(|error| {
-        tracing::error!(%error, "an answer cannot be written as JSON");
-        b"{}\n".to_vec()
-    })
 }

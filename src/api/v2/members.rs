@@ -8,8 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hyper::{Method, StatusCode};
 
-use super::keys::encoded;
-use crate::api::http::{json, method_not_allowed};
+use crate::api::http::{encoded, json, method_not_allowed};
 use crate::api::{Shared, status};
 use crate::kv::{Member, StoreError};
 use crate::wire::v2 as wire;

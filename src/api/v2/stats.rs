@@ -11,11 +11,10 @@ use axum::routing::any;
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 
-use super::keys::encoded;
 use super::members::message;
 use super::render::timestamp;
 use crate::api::Shared;
-use crate::api::http::{json, method_not_allowed, not_found};
+use crate::api::http::{encoded, json, method_not_allowed, not_found};
 use crate::base::UnixMillis;
 use crate::kv::v2::{Outcome, Write};
 

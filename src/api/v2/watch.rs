@@ -12,8 +12,9 @@ use futures_util::stream;
 use hyper::header::{self, HeaderValue};
 use tokio::time::{Instant, timeout_at};
 
-use super::keys::{Keys, encoded, failed, mark};
+use super::keys::{Keys, failed, mark};
 use super::{render, stats};
+use crate::api::http::encoded;
 use crate::api::{Shared, status};
 use crate::base::limits::V2_HISTORY_WAIT_MS_MAX;
 use crate::kv::v2::{Failure, groups, watch_match, watch_range};

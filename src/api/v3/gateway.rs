@@ -17,10 +17,9 @@ use tonic::Status;
 
 use super::{auth, cluster, kv, lease, maintenance, watch};
 use crate::api::body;
-use crate::api::http::{json, method_not_allowed, requires_leader};
+use crate::api::http::{encoded, json, method_not_allowed, requires_leader};
 use crate::api::{Shared, status};
 use crate::wire::etcdserverpb as pb;
-use crate::wire::json as go_json;
 use pb::auth_server::Auth;
 use pb::cluster_server::Cluster;
 use pb::kv_server::Kv;
@@ -180,13 +179,6 @@ fn streamed(body: Body) -> Response {
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     mark(&mut response);
     response
-}
-
-fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
-    go_json::to_vec(value).unwrap_or_else(|error| {
-        tracing::error!(%error, "an answer cannot be written as JSON");
-        b"{}\n".to_vec()
-    })
 }
 
 /// A refusal in the words of the gateways of etcd 3.4 (`error`, `message`, `code`) and of 3.6 (`code`, `message`).
