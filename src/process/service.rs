@@ -189,6 +189,21 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// What systemd does where a unit file says nothing.
+    pub fn of_systemd() -> Self {
+        Self {
+            restart_ms: 100,
+            start_limit_interval_ms: 10_000,
+            start_limit_burst: 5,
+            timeout_start_ms: Some(90_000),
+            timeout_stop_ms: Some(90_000),
+            kill_signal: 15,
+            final_kill_signal: 9,
+            send_sigkill: true,
+            ..Self::default()
+        }
+    }
+
     pub fn commands(&self, phase: Phase) -> &[bool] {
         match phase {
             Phase::Condition => &self.condition,

@@ -83,7 +83,7 @@ impl Spec {
         }
         let text = UnitText::parse(&unit.text).map_err(|error| refuse(error.to_string()))?;
         let mut reader = Reader {
-            spec: Self { description: text.description(), rules: defaults(), ..Self::default() },
+            spec: Self { description: text.description(), rules: Rules::of_systemd(), ..Self::default() },
             text: &unit.text,
             specifiers,
             timeout_start_set: false,
@@ -122,21 +122,6 @@ impl Spec {
 
 fn joined_of(stored: &str) -> String {
     crate::unit::text::joined(stored)
-}
-
-/// systemd's defaults.
-fn defaults() -> Rules {
-    Rules {
-        restart_ms: 100,
-        start_limit_interval_ms: 10_000,
-        start_limit_burst: 5,
-        timeout_start_ms: Some(90_000),
-        timeout_stop_ms: Some(90_000),
-        kill_signal: 15,
-        final_kill_signal: 9,
-        send_sigkill: true,
-        ..Rules::default()
-    }
 }
 
 struct Reader<'a> {

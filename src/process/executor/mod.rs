@@ -146,7 +146,7 @@ impl ProcessExecutor {
             shared.sweep = true;
             let names: Vec<String> = shared.units.keys().cloned().collect();
             for entry in shared.units.values() {
-                limit = limit.max(Duration::from_millis(entry.stop_ms_max + SHIM_ANSWER_MS_MAX));
+                limit = limit.max(Duration::from_millis(entry.stop_ms_max.saturating_add(SHIM_ANSWER_MS_MAX)));
             }
             for name in names {
                 self.inner.unload(&mut shared, &name);

@@ -20,18 +20,7 @@ struct World {
 }
 
 fn rules() -> Rules {
-    Rules {
-        start: vec![false],
-        restart_ms: 100,
-        start_limit_interval_ms: 10_000,
-        start_limit_burst: 5,
-        timeout_start_ms: Some(90_000),
-        timeout_stop_ms: Some(90_000),
-        kill_signal: 15,
-        final_kill_signal: 9,
-        send_sigkill: true,
-        ..Rules::default()
-    }
+    Rules { start: vec![false], ..Rules::of_systemd() }
 }
 
 impl World {
