@@ -1,5 +1,6 @@
 //! The roof: argv[0] and the first argument choose a face; the face's answer is the exit code.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -90,8 +91,28 @@ fn abort_on_panic() {
         if corenode::disk::panic_is_expected() {
             return;
         }
+        if let Some(cause) = panic.payload_as_str().and_then(|text| text.strip_prefix(PRINT_FAILED)) {
+            std::process::exit(nobody_reads(cause));
+        }
         default(panic);
         eprintln!("node {} stops here; whoever supervises it starts it again", env!("CARGO_PKG_VERSION"));
         std::process::abort();
     }));
+}
+
+/// How the standard library begins to tell that `print!` or `eprint!` could not write.
+const PRINT_FAILED: &str = "failed printing to ";
+/// What a shell shows for a tool whose reader has gone (SIGPIPE).
+const EXIT_READER_GONE: i32 = 141;
+/// EPIPE, as the standard library words it.
+const READER_GONE: &str = "(os error 32)";
+
+/// Output that cannot be written is no fault of this program: without a word where the reader has gone, as in `… | head`.
+fn nobody_reads(cause: &str) -> i32 {
+    if cause.ends_with(READER_GONE) {
+        return EXIT_READER_GONE;
+    }
+    // Where this cannot be written either, the exit code says it.
+    let _ = writeln!(std::io::stderr(), "node: cannot write to {cause}");
+    1
 }

@@ -106,6 +106,8 @@ fn start_logging(level: &str) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // A log that cannot be written is no reason to end; the default is to print so, which ends a program that cannot.
+        .log_internal_errors(false)
         .try_init();
 }
 
