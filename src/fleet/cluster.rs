@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::layout::{Key, Value};
+use super::layout::{Key, PREFIX, Value};
 use super::types::{DesiredState, Machine, PlanHead, Scheduled, Unit, UnitState};
 use crate::base::MachineId;
-use crate::kv::{Event, EventKind, Space};
+use crate::kv::{Consistency, Event, EventKind, RangeRequest, Space, Store, StoreError, prefix_end};
 
 /// Machines, units, schedule and states at one revision of the system space.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,18 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// The cluster as `store` has it now, linearizably.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn read(store: &dyn Store) -> Result<Self, StoreError> {
+        let (key, range_end) = (PREFIX.as_bytes().into(), prefix_end(PREFIX.as_bytes()));
+        let request = RangeRequest { space: Space::System, key, range_end, ..RangeRequest::default() };
+        let (position, reply) = store.range(request, Consistency::Linearizable).await?;
+        let kvs = reply.kvs.iter().map(|kv| (&kv.key, &kv.value, kv.mod_revision));
+        Ok(Self::from_kvs(position.system_revision, kvs))
+    }
+
     /// The cluster of a range read at `revision`: key, value and revision of the last change of each.
     /// Keys that are not fleet's are passed over.
     pub fn from_kvs<K, V>(revision: i64, kvs: impl IntoIterator<Item = (K, V, i64)>) -> Self

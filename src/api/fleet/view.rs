@@ -10,10 +10,9 @@ use tokio::task::AbortHandle;
 
 use super::failure::Failure;
 use crate::base::limits::{FLEET_FEED_BATCHES_MAX, FLEET_VIEW_WAIT_MS_MAX, JOB_BACKOFF_MS_MAX, JOB_BACKOFF_MS_MIN};
-use crate::fleet::layout::PREFIX;
 use crate::fleet::{Cluster, Key};
 use crate::kv::{
-    Consistency, RangeRequest, Space, Store, StoreError, WatchBatch, WatchRequest, WatchStart, WatchStream, prefix_end,
+    Consistency, RangeRequest, Space, Store, StoreError, WatchBatch, WatchRequest, WatchStart, WatchStream,
 };
 
 /// The keys of one batch of changes. The values are in the view.
@@ -55,7 +54,7 @@ impl View {
         {
             return Ok(read(cluster));
         }
-        Ok(read(&fetch(&self.shared.store).await?.0))
+        Ok(read(&Cluster::read(&*self.shared.store).await?))
     }
 
     /// Reads the cluster, and hands out what changes from that moment on: nothing is missed, nothing told twice.
@@ -82,7 +81,8 @@ impl View {
     async fn catch_up(&self) -> Result<bool, StoreError> {
         self.follower.get_or_init(|| tokio::spawn(keep_following(self.shared.clone())).abort_handle());
         let mut seen = self.shared.revision.subscribe();
-        let probe = RangeRequest { count_only: true, ..all(Key::Plan.bytes(), Bytes::new()) };
+        let key = Key::Plan.bytes();
+        let probe = RangeRequest { space: Space::System, key, count_only: true, ..RangeRequest::default() };
         let (position, _) = self.shared.store.range(probe, Consistency::Linearizable).await?;
         let bound = Duration::from_millis(FLEET_VIEW_WAIT_MS_MAX);
         let caught_up = seen.wait_for(|revision| *revision >= position.system_revision);
@@ -136,7 +136,8 @@ async fn keep_following(shared: Arc<Shared>) {
 }
 
 async fn open(shared: &Shared) -> Result<Box<dyn WatchStream>, StoreError> {
-    let (cluster, revision) = fetch(&shared.store).await?;
+    let cluster = Cluster::read(&*shared.store).await?;
+    let revision = cluster.revision;
     // All of the system space, so that the view comes as far as the space does.
     let request = WatchRequest {
         space: Space::System,
@@ -157,16 +158,4 @@ async fn follow(shared: &Shared, mut watch: Box<dyn WatchStream>) -> String {
             Err(end) => return end.to_string(),
         }
     }
-}
-
-async fn fetch(store: &Arc<dyn Store>) -> Result<(Cluster, i64), StoreError> {
-    let request = all(PREFIX.as_bytes().into(), prefix_end(PREFIX.as_bytes()));
-    let (position, reply) = store.range(request, Consistency::Linearizable).await?;
-    let revision = position.system_revision;
-    let kvs = reply.kvs.iter().map(|kv| (&kv.key, &kv.value, kv.mod_revision));
-    Ok((Cluster::from_kvs(revision, kvs), revision))
-}
-
-fn all(key: Bytes, range_end: Bytes) -> RangeRequest {
-    RangeRequest { space: Space::System, key, range_end, ..RangeRequest::default() }
 }
