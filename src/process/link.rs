@@ -105,6 +105,13 @@ impl Link {
         self.unanswered.into_values()
     }
 
+    /// Time runs anew for the orders that are left.
+    fn taken(&mut self, id: u64) {
+        self.unanswered.remove(&id);
+        let limit = Duration::from_millis(SHIM_ANSWER_MS_MAX);
+        self.overdue = (!self.unanswered.is_empty()).then(|| Instant::now() + limit);
+    }
+
     /// The next thing that the shim says; `None`: it is gone. May be given up at any await and called again.
     pub async fn hear(&mut self) -> Option<Push> {
         loop {
@@ -116,11 +123,12 @@ impl Link {
             }
             let line = std::mem::take(&mut self.line);
             match serde_json::from_slice(&line) {
-                Ok(Push::Taken { id }) => {
-                    self.unanswered.remove(&id);
-                    self.overdue = None;
+                Ok(push) => {
+                    if let Push::Taken { id } = push {
+                        self.taken(id);
+                    }
+                    return Some(push);
                 }
-                Ok(push) => return Some(push),
                 // Of a newer version; passed over.
                 Err(error) => tracing::debug!(%error, "a shim says what is not understood"),
             }
@@ -165,6 +173,37 @@ async fn start_shim(dir: &UnitDir, command: &[PathBuf]) -> io::Result<()> {
         Ok(_) => {
             let status = child.wait().await?;
             Err(io::Error::other(format!("the shim ended at once: {status}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn an_order_that_was_taken_is_heard_of_and_no_longer_overdue() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = UnitDir::new(folder.path().to_owned());
+        let shim = tokio::net::UnixListener::from_std(dir.listen().unwrap()).unwrap();
+        let mut link = Link::connect(&dir).unwrap();
+        let (mut shim, _) = shim.accept().await.unwrap();
+        for _ in 0..2 {
+            link.order(|id| Order::Stop { id }).await.unwrap();
+        }
+        let first = link.overdue().unwrap();
+        for (id, overdue) in [(1, true), (2, false)] {
+            let mut said = serde_json::to_vec(&Push::Taken { id }).unwrap();
+            said.push(b'\n');
+            shim.write_all(&said).await.unwrap();
+            assert_eq!(link.hear().await, Some(Push::Taken { id }));
+            assert_eq!(link.overdue().is_some(), overdue);
+            assert_ne!(
+                link.overdue(),
+                Some(first),
+                "a caller that goes by the old time warns of an order that was taken"
+            );
         }
     }
 }
