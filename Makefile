@@ -33,11 +33,12 @@ integration:
 static:
 	integration/static.sh $(STATIC_TARGET)
 
-# Figures beside the real etcd's and fleet's, as ratios; never a test.
+# Figures for people, never a test: the binary's size, a node's idle memory, how long a start takes across nodes.
 bench:
 	$(CARGO) build --release --locked --bin node
 	$(CARGO) run --release --locked --example bench -- target/release/node
 
+# The wire types' code anew from the .proto files, after a change of those.
 generate:
 	CORENODE_GENERATE=1 $(CARGO) test --locked --test wire
 
