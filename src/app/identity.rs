@@ -50,7 +50,7 @@ pub fn systemd_is_pid_1() -> bool {
 /// Tells data directories apart: made once, kept with the data.
 pub fn owner(data_dir: &Path) -> Result<String, StartError> {
     let file = data_dir.join("owner");
-    let failed = |source| StartError::DataDir { path: file.display().to_string(), source };
+    let failed = |cause| StartError::DataDir { path: file.display().to_string(), cause };
     match std::fs::read_to_string(&file) {
         Ok(owner) if !owner.trim().is_empty() => Ok(owner.trim().to_owned()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),

@@ -58,8 +58,9 @@ pub async fn executor(settings: &Settings) -> Result<Ready, StartError> {
         return Ok(Ready { id, owner, executor, process: None });
     }
     let host = Host { machine_id: id.0.clone(), hostname: host::hostname(), boot_id: identity::boot_id() };
-    let failed = |error: std::io::Error| StartError::Executor(error.to_string());
-    let options = ProcessOptions::new(settings.data_dir.join("units"), host).map_err(failed)?;
+    let dir = settings.data_dir.join("units");
+    let failed = |error: std::io::Error| StartError::Executor(format!("{}: {error}", dir.display()));
+    let options = ProcessOptions::new(dir.clone(), host).map_err(failed)?;
     let process = Arc::new(ProcessExecutor::new(options).map_err(failed)?);
     Ok(Ready { id, owner, executor: process.clone(), process: Some(process) })
 }

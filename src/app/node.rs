@@ -24,12 +24,12 @@ const JOBS_END_WITHIN: Duration = Duration::from_secs(5);
 /// Why a node did not come up. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("{key} {address} cannot be listened on: {source}{}", listen_remedy(.source, .key))]
-    Listen { key: &'static str, address: String, source: io::Error },
+    #[error("{key} {address} cannot be listened on: {cause}{}", listen_remedy(.cause, .key))]
+    Listen { key: &'static str, address: String, cause: io::Error },
     #[error("{0}")]
     Host(String),
-    #[error("{path}: {source}; it must be a folder that this user may write to, see data_dir")]
-    DataDir { path: String, source: io::Error },
+    #[error("{path}: {cause}; it must be a folder that this user may write to, see data_dir")]
+    DataDir { path: String, cause: io::Error },
     #[error(transparent)]
     Store(#[from] raft::StartError),
     #[error("{setting} is on, but this binary was built without `{feature}`; turn it off, or use a build that has it")]
@@ -38,10 +38,11 @@ pub enum StartError {
     Executor(String),
 }
 
-fn listen_remedy(source: &io::Error, key: &str) -> String {
-    match source.kind() {
+fn listen_remedy(cause: &io::Error, key: &str) -> String {
+    match cause.kind() {
         io::ErrorKind::AddrInUse => format!("; another node or etcd holds it: stop that one, or set {key}"),
         io::ErrorKind::PermissionDenied => format!("; run as root, or set {key}"),
+        io::ErrorKind::AlreadyExists => format!("; move it away, or set {key}"),
         io::ErrorKind::AddrNotAvailable => format!("; this machine has no such address: set {key}"),
         _ => String::new(),
     }
@@ -83,7 +84,7 @@ impl Node {
         #[cfg(feature = "api")]
         let (listeners, client_addresses) = bind_clients(&settings).await?;
         std::fs::create_dir_all(&settings.data_dir)
-            .map_err(|source| StartError::DataDir { path: settings.data_dir.display().to_string(), source })?;
+            .map_err(|cause| StartError::DataDir { path: settings.data_dir.display().to_string(), cause })?;
         #[cfg(feature = "scheduler")]
         let executor = match settings.fleet.enabled {
             true => Some(super::machine::executor(&settings).await?),
@@ -205,7 +206,7 @@ fn refuse_what_is_not_compiled_in(settings: &Settings) -> Result<(), StartError>
 }
 
 async fn bind_peers(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let failed = |source| StartError::Listen { key: "peer.listen", address: address.to_string(), source };
+    let failed = |cause| StartError::Listen { key: "peer.listen", address: address.to_string(), cause };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     if !address.ip().is_loopback() {
         tracing::warn!(

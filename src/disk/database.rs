@@ -1,8 +1,8 @@
 //! Opening the state file, beginning reads and writes, making them durable.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use redb::{Durability, ReadableDatabase, TableDefinition};
 
@@ -47,6 +47,8 @@ pub(super) struct Inner {
     pub(super) redb: redb::Database,
     pub(super) path: PathBuf,
     pub(super) in_use: AtomicU64,
+    /// What the first write that failed met. redb refuses all that follow without saying why.
+    failed: OnceLock<String>,
 }
 
 impl Database {
@@ -64,7 +66,14 @@ impl Database {
         let opened = if create { builder.create(path) } else { builder.open(path) };
         let redb = opened.map_err(|error| explain(path, "open it", error))?;
         let in_use = prepare(&redb, path)?;
-        Ok(Self { inner: Arc::new(Inner { redb, path: path.to_owned(), in_use: AtomicU64::new(in_use) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                redb,
+                path: path.to_owned(),
+                in_use: AtomicU64::new(in_use),
+                failed: OnceLock::new(),
+            }),
+        })
     }
 
     /// Begins a write transaction; waits for the one that is open, if any.
@@ -101,7 +110,16 @@ impl Database {
     }
 
     pub(super) fn explain(&self, doing: &'static str, error: impl Into<redb::Error>) -> DiskError {
-        explain(&self.inner.path, doing, error)
+        let error = error.into();
+        if let redb::Error::Io(cause) = &error {
+            self.inner.failed.get_or_init(|| cause.to_string());
+        }
+        match (error, self.inner.failed.get()) {
+            (redb::Error::PreviousIo, Some(cause)) => {
+                DiskError::Failed { path: self.inner.path.clone(), cause: cause.clone() }
+            }
+            (error, _) => explain(&self.inner.path, doing, error),
+        }
     }
 
     /// Commits. A durable commit keeps redb's allocator state, so that a crash after it needs no walk through the file.

@@ -316,3 +316,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn after_a_write_that_failed_every_refusal_says_why_it_did() {
+    let (_dir, _path, database) = fresh();
+    let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    let first = database.explain("commit a write", redb::Error::Io(full)).to_string();
+    let next = database.explain("begin a write", redb::Error::PreviousIo).to_string();
+    for text in [first, next] {
+        assert!(text.contains("no storage space"), "{text}");
+    }
+}

@@ -27,6 +27,11 @@ pub enum DiskError {
     Format { path: PathBuf, format: u8 },
     #[error("state file {}: cannot {doing}: {cause}", path.display())]
     Io { path: PathBuf, doing: &'static str, cause: String },
+    #[error(
+        "state file {}: an earlier write failed ({cause}); see to its disk and start the node again: the log has what is missing",
+        path.display()
+    )]
+    Failed { path: PathBuf, cause: String },
     /// A snapshot that was to be read. The state is as it was before.
     #[error("snapshot: {0}; fetch or copy it again")]
     Snapshot(String),
