@@ -5,12 +5,12 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{TestCluster, face, ok, wait_for};
+use common::{NODE, TestCluster, face, ok, wait_for};
 use corenode::net::Address;
 use corenode::wire::etcdserverpb::kv_client::KvClient;
 use corenode::wire::etcdserverpb::{PutRequest, RangeRequest};
@@ -199,5 +199,22 @@ fn debians_etcdctl_works_against_any_node() {
         v2(&["mkdir", "/empty"]);
         v2(&["rm", "--recursive", "/dir"]);
         v2(&["rmdir", "/empty"]);
+    }
+}
+
+#[test]
+fn two_clusters_of_node_dev_started_at_once_both_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let envs = ["one", "two"].map(|name| folder.path().join(name));
+    let devs = envs.each_ref().map(|env| {
+        Command::new(NODE).args(["dev", "--nodes", "1", "--env"]).arg(env).stdout(Stdio::null()).spawn().unwrap()
+    });
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for env in &envs {
+        wait_for("a cluster that serves", deadline, || env.exists().then_some(()));
+    }
+    for mut dev in devs {
+        assert!(Command::new("kill").arg(dev.id().to_string()).status().unwrap().success());
+        assert!(dev.wait().unwrap().success());
     }
 }

@@ -106,11 +106,15 @@ impl Child {
         super::lose::kill_units(&self.dir);
     }
 
-    pub fn print_log_tail(&self) {
+    /// The last lines of the node's log, under a heading.
+    pub fn log_tail(&self) -> String {
         let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        eprintln!("the end of {}'s log:", self.name);
-        lines.iter().skip(lines.len().saturating_sub(15)).for_each(|line| eprintln!("  {line}"));
+        let mut tail = format!("the end of {}'s log:\n", self.name);
+        for line in lines.iter().skip(lines.len().saturating_sub(15)) {
+            tail.push_str(&format!("  {line}\n"));
+        }
+        tail
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use child::Child;
 
@@ -31,6 +31,11 @@ node dev: a cluster on loopback to try things on. Its data lies in a temporary f
 
 /// How long the cluster may take to serve before it is given up.
 const SERVES_WITHIN: Duration = Duration::from_secs(60);
+
+/// Clusters that are begun anew because another program took a port between its choice and its use.
+const ATTEMPTS_MAX: usize = 5;
+/// EADDRINUSE, as a node that ends for it words it.
+const PORT_TAKEN: &str = "Address already in use";
 
 struct Options {
     nodes: usize,
@@ -91,6 +96,45 @@ async fn cluster(options: &Options) -> anyhow::Result<u8> {
     if let Some(env) = &options.env {
         remove_if_there(env)?;
     }
+    for _ in 1..ATTEMPTS_MAX {
+        let life = live(options, &mut interrupt, &mut terminate).await?;
+        if life.over() {
+            return life.end(options);
+        }
+    }
+    live(options, &mut interrupt, &mut terminate).await?.end(options)
+}
+
+/// How a cluster fared. All of its processes have ended.
+struct Life {
+    folder: tempfile::TempDir,
+    served: bool,
+    outcome: anyhow::Result<()>,
+    /// The ends of the nodes' logs.
+    logs: String,
+}
+
+impl Life {
+    /// Whether that was all, or it did not even begin because somebody else took one of its ports.
+    fn over(&self) -> bool {
+        self.served || self.outcome.is_ok() || !self.logs.contains(PORT_TAKEN)
+    }
+
+    /// Tells how it went and leaves nothing behind.
+    fn end(self, options: &Options) -> anyhow::Result<u8> {
+        if self.outcome.is_err() {
+            eprint!("{}", self.logs);
+        }
+        if let Some(env) = &options.env {
+            remove_if_there(env)?;
+        }
+        self.folder.close().context("removing the temporary folder")?;
+        self.outcome.map(|()| 0)
+    }
+}
+
+/// Runs a cluster from its first process to its last.
+async fn live(options: &Options, interrupt: &mut Signal, terminate: &mut Signal) -> anyhow::Result<Life> {
     let folder = tempfile::Builder::new().prefix("corenode-dev-").tempdir().context("making a temporary folder")?;
     let plans = plan(options.nodes, folder.path())?;
     let mut children = Vec::new();
@@ -98,9 +142,11 @@ async fn cluster(options: &Options) -> anyhow::Result<u8> {
         let confdir = options.confdir.as_deref().filter(|_| index + 1 == plans.len());
         children.push(Child::start(plan, &initial_cluster(&plans), confdir)?);
     }
+    let mut has_served = false;
     let serve = async {
         let served = tokio::time::timeout(SERVES_WITHIN, all_serve(&mut children)).await;
         served.with_context(|| format!("the cluster did not serve within {SERVES_WITHIN:?}"))??;
+        has_served = true;
         announce(options, &plans, folder.path())?;
         watch_over(&mut children).await
     };
@@ -109,20 +155,14 @@ async fn cluster(options: &Options) -> anyhow::Result<u8> {
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     };
-    if outcome.is_err() {
-        children.iter().for_each(Child::print_log_tail);
-    }
+    let logs = children.iter().map(Child::log_tail).collect();
     for child in &mut children {
         child.ask_to_end();
     }
     for child in children {
         child.end().await;
     }
-    if let Some(env) = &options.env {
-        remove_if_there(env)?;
-    }
-    folder.close().context("removing the temporary folder")?;
-    outcome.map(|()| 0)
+    Ok(Life { folder, served: has_served, outcome, logs })
 }
 
 fn remove_if_there(file: &Path) -> anyhow::Result<()> {
