@@ -42,6 +42,8 @@ pub fn failed(error: &StoreError) -> Status {
         StoreError::TimedOut { .. } => Status::unavailable("etcdserver: request timed out"),
         StoreError::Overloaded(_) => Status::resource_exhausted("etcdserver: too many requests"),
         StoreError::Stopping => stopping(),
+        StoreError::NotLeader { .. } => Status::failed_precondition("etcdserver: not leader"),
+        StoreError::CannotLead { .. } => Status::failed_precondition("etcdserver: bad leader transferee"),
         StoreError::Unsupported(what) => unsupported(what),
         StoreError::Broken(_) => Status::data_loss(format!("etcdserver: {error}")),
     }
@@ -65,6 +67,21 @@ pub fn unsupported(what: &str) -> Status {
 /// The request makes no sense.
 pub fn nonsense(what: &str) -> Status {
     Status::invalid_argument(format!("etcdserver: {what}"))
+}
+
+/// There is no older version's format to go back to.
+pub fn no_downgrade_to(version: &str) -> Status {
+    let parts: Vec<&str> = version.split('.').collect();
+    let number = |part: &&str| part.parse::<u32>().is_ok();
+    match parts.len() {
+        2 | 3 if parts.iter().all(number) => nonsense("invalid downgrade target version"),
+        _ => nonsense("wrong downgrade target version format"),
+    }
+}
+
+/// There is no downgrade to call off.
+pub fn no_downgrade() -> Status {
+    Status::failed_precondition("etcdserver: no inflight downgrade job")
 }
 
 /// Passwords are asked for although there are none.

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use crate::base::{BoxFuture, Clock, ClusterId, LeaseId, MemberId, Random, UnixMillis};
 use crate::kv::mem::MemTables;
 use crate::kv::{
-    self, Applied, Command, Consistency, HistoryRequest, IndexPlace, Lease, LogPosition, Member, Op, Position,
-    RangeReply, RangeRequest, Space, State, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart,
-    WatchStream, v2,
+    self, Applied, Command, Consistency, Hash, HashOf, HistoryRequest, IndexPlace, Lease, LogPosition, Member, Op,
+    Position, RangeReply, RangeRequest, SnapshotStream, Space, State, Status, Store, StoreError, WatchBatch, WatchEnd,
+    WatchRequest, WatchStart, WatchStream, v2,
 };
 
 pub const MEMBER: MemberId = MemberId(0x8e9e_05c5_2164_694d);
@@ -234,6 +234,29 @@ impl Store for TestStore {
         }
     }
 
+    fn hash(&self, of: HashOf) -> BoxFuture<'_, Result<Hash, StoreError>> {
+        Box::pin(async move {
+            let inner = self.inner.lock().unwrap();
+            Ok(kv::hash(&inner.tables, of).unwrap()?)
+        })
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn SnapshotStream>, StoreError>> {
+        let pieces = TestSnapshot(vec![Bytes::from_static(b" of one moment"), Bytes::from_static(b"a state")]);
+        Box::pin(async move { Ok(Box::new(pieces) as Box<dyn SnapshotStream>) })
+    }
+
+    fn move_leader(&self, to: MemberId) -> BoxFuture<'_, Result<(), StoreError>> {
+        let leader = *self.leader.borrow();
+        Box::pin(async move {
+            match leader {
+                Some(MEMBER) if to == MEMBER => Ok(()),
+                Some(MEMBER) => Err(StoreError::CannotLead { member: to, why: "it is no voting member" }),
+                _ => Err(StoreError::NotLeader { leader }),
+            }
+        })
+    }
+
     fn leader_changed(&self, known: Option<MemberId>) -> BoxFuture<'_, Option<MemberId>> {
         let mut leader = self.leader.subscribe();
         Box::pin(async move {
@@ -242,6 +265,19 @@ impl Store for TestStore {
                 Err(_) => known,
             }
         })
+    }
+}
+
+/// Pieces, the last one first.
+struct TestSnapshot(Vec<Bytes>);
+
+impl SnapshotStream for TestSnapshot {
+    fn bytes(&self) -> u64 {
+        self.0.iter().map(|piece| piece.len() as u64).sum()
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        Box::pin(async { Ok(self.0.pop()) })
     }
 }
 

@@ -212,3 +212,5 @@ pub const REMOTE_PING_SECONDS: u64 = 10;
 pub const REMOTE_SILENT_SECONDS_MAX: u64 = 5;
 /// One message from another store: its clients' largest transactions' worth of values.
 pub const REMOTE_MESSAGE_BYTES_MAX: usize = 512 << 20;
+/// Copies of the state that clients may be reading from one node at a time; each is a file until it is read.
+pub const CLIENT_SNAPSHOTS_MAX: usize = 2;

@@ -9,6 +9,7 @@ mod etcdctl;
 mod fleetctl;
 pub mod http;
 mod node_ctl;
+mod snapshot;
 
 /// Runs a face; `None`: there is none of that name in this binary. The exit codes are those of the tool that it stands for.
 pub fn run(face: &str, arguments: &[String]) -> Option<u8> {

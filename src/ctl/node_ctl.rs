@@ -1,6 +1,7 @@
-//! `node ctl`: the cluster at a glance.
+//! `node ctl`: the cluster at a glance, and what is asked of it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,7 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::args::{self, Flag, Parsed};
-use super::http;
+use super::{http, snapshot};
 use crate::net::Address;
 
 const HELP: &str = "\
@@ -17,6 +18,8 @@ node ctl: ask the cluster how it is.
   $ node ctl status                               this machine's node, and through it the cluster
   $ node ctl status --endpoint http://core-02:2379
   $ node ctl limits                               what bounds requests, queues and waits
+  $ node ctl snapshot save FILE                   copies the cluster's state into a file, and checks it
+  $ node ctl snapshot status FILE                 checks such a file and tells what it holds
 
   --endpoint URL    http://HOST:PORT or unix:///PATH; NODE_CTL_ENDPOINT
                     [/run/node/node.sock if it is there, else http://127.0.0.1:2379]
@@ -59,12 +62,18 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
             print!("{}", limits());
             Ok(0)
         }
-        Some("status") => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.context("starting the runtime")?.block_on(status(&parsed))
-        }
+        Some("status") => runtime()?.block_on(status(&parsed)),
+        Some("snapshot") => match &parsed.words[1..] {
+            [verb, file] if verb == "save" => runtime()?.block_on(snapshot::save(&endpoint(&parsed)?, Path::new(file))),
+            [verb, file] if verb == "status" => snapshot::status(Path::new(file)),
+            _ => Ok(misunderstood("`snapshot` takes `save FILE` or `status FILE`")),
+        },
         Some(other) => Ok(misunderstood(&format!("no command `{other}`"))),
     }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")
 }
 
 fn misunderstood(what: &str) -> u8 {
@@ -75,7 +84,7 @@ fn misunderstood(what: &str) -> u8 {
 fn endpoint(parsed: &Parsed) -> anyhow::Result<Address> {
     let text = match parsed.value("endpoint") {
         Some(text) => text.split(',').next().unwrap_or_default().trim(),
-        None if std::path::Path::new(SOCKET).exists() => SOCKET,
+        None if Path::new(SOCKET).exists() => SOCKET,
         None => DEFAULT_ENDPOINT,
     };
     address(text)
@@ -208,7 +217,7 @@ fn render(own: &Value, rows: &[Row], fleet: Option<&[usize; 3]>) -> (String, boo
 
 fn limits() -> String {
     use crate::base::limits as l;
-    let rows: [(&str, u128, &str); 10] = [
+    let rows: [(&str, u128, &str); 11] = [
         ("largest request", l::REQUEST_BYTES_MAX as u128, "bytes"),
         ("operations in a transaction", l::TXN_OPS_MAX as u128, ""),
         ("wait for a quorum", l::QUORUM_WAIT_MS_MAX.into(), "ms"),
@@ -216,6 +225,7 @@ fn limits() -> String {
         ("events that a slow watcher may have waiting", l::WATCH_BACKLOG_EVENTS_MAX as u128, ""),
         ("client connections per listener", l::CLIENT_CONNECTIONS_MAX as u128, ""),
         ("watches per stream", l::WATCHES_PER_STREAM_MAX as u128, ""),
+        ("snapshots that clients may be reading", l::CLIENT_SNAPSHOTS_MAX as u128, ""),
         ("unit text", l::UNIT_BYTES_MAX as u128, "bytes"),
         ("unit name", l::UNIT_NAME_BYTES_MAX as u128, "bytes"),
         ("items on a page of fleet's lists", l::FLEET_PAGE_ITEMS.into(), ""),
@@ -253,7 +263,9 @@ mod tests {
 
     #[test]
     fn command_lines() {
-        for (line, expected) in [("", 0), ("--help", 0), ("limits", 0), ("bogus", 2), ("--bogus", 2)] {
+        for (line, expected) in
+            [("", 0), ("--help", 0), ("limits", 0), ("bogus", 2), ("--bogus", 2), ("snapshot eat f", 2)]
+        {
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             assert_eq!(run(&words).ok(), Some(expected), "{line}");
         }

@@ -16,7 +16,7 @@ use super::error::DiskError;
 use super::reader::Snapshot;
 use super::write::set_in_use;
 use crate::base::limits::{STATE_EXPORT_CHUNK_BYTES, STATE_EXPORT_CHUNK_BYTES_MAX};
-use crate::kv::Table;
+use crate::kv::{Table, TablesError};
 
 const MAGIC: &[u8; 14] = b"corenode-state";
 const VERSION: u8 = 1;
@@ -46,17 +46,48 @@ impl Database {
                 .and_then(|_| txn.open_table(definition(table)).map(drop))
                 .map_err(|error| self.explain("clear a table", error))?;
         }
-        let mut import = Import { database: self, source, entries: 0, bytes: 0, total: crc32fast::Hasher::new() };
-        import.header()?;
-        while let Some(chunk) = import.chunk()? {
-            import.entries(&txn, &chunk)?;
+        let mut chunks = Chunks::begin(source)?;
+        let mut bytes = 0;
+        while let Some(chunk) = chunks.next()? {
+            bytes += self.write_chunk(&txn, &mut chunks, &chunk)?;
         }
-        let bytes = import.bytes;
         set_in_use(&txn, bytes).map_err(|error| self.explain("write a table", error))?;
         self.finish(txn, true)?;
         self.inner.in_use.store(bytes, Ordering::Relaxed);
         Ok(())
     }
+
+    /// Writes a chunk's entries. Returns how many bytes they are.
+    fn write_chunk(&self, txn: &WriteTransaction, chunks: &mut Chunks<'_>, chunk: &[u8]) -> Result<u64, DiskError> {
+        let failed = |error: redb::Error| self.explain("write a table", error);
+        let (table, mut rest) = chunks.table(chunk)?;
+        let mut open = txn.open_table(definition(table)).map_err(|error| failed(error.into()))?;
+        let mut bytes = 0;
+        while let Some((key, value)) = chunks.entry(&mut rest)? {
+            open.insert(key, value).map_err(|error| failed(error.into()))?;
+            bytes += (key.len() + value.len()) as u64;
+        }
+        Ok(bytes)
+    }
+}
+
+/// Reads the snapshot in `source` to its end, checks it and shows its entries, table by table in the order of keys. What was
+/// shown is only to be believed once all is read.
+///
+/// # Errors
+/// [`DiskError::Snapshot`] if it is damaged, cut or of another version, or what `visit` objects to.
+pub fn read_snapshot(
+    source: &mut dyn Read,
+    visit: &mut dyn FnMut(Table, &[u8], &[u8]) -> Result<(), TablesError>,
+) -> Result<(), DiskError> {
+    let mut chunks = Chunks::begin(source)?;
+    while let Some(chunk) = chunks.next()? {
+        let (table, mut rest) = chunks.table(&chunk)?;
+        while let Some((key, value)) = chunks.entry(&mut rest)? {
+            visit(table, key, value).map_err(|error| chunks.damaged(&error.to_string()))?;
+        }
+    }
+    Ok(())
 }
 
 struct Export<'a> {
@@ -110,15 +141,28 @@ impl Export<'_> {
     }
 }
 
-struct Import<'a> {
-    database: &'a Database,
+/// A snapshot that is being read, chunk by chunk.
+struct Chunks<'a> {
     source: &'a mut dyn Read,
     entries: u64,
-    bytes: u64,
     total: crc32fast::Hasher,
 }
 
-impl Import<'_> {
+impl<'a> Chunks<'a> {
+    /// Reads the header.
+    fn begin(source: &'a mut dyn Read) -> Result<Self, DiskError> {
+        let mut this = Self { source, entries: 0, total: crc32fast::Hasher::new() };
+        let mut header = [0; MAGIC.len() + 1];
+        this.raw(&mut header)?;
+        match header.split_last() {
+            Some((&VERSION, magic)) if magic == MAGIC => Ok(this),
+            Some((version, magic)) if magic == MAGIC => {
+                Err(DiskError::Snapshot(format!("has format {version}, this program reads {VERSION}")))
+            }
+            _ => Err(DiskError::Snapshot("is not a corenode snapshot".to_owned())),
+        }
+    }
+
     fn raw(&mut self, bytes: &mut [u8]) -> Result<(), DiskError> {
         self.source.read_exact(bytes).map_err(|error| {
             DiskError::Snapshot(match error.kind() {
@@ -130,20 +174,8 @@ impl Import<'_> {
         })
     }
 
-    fn header(&mut self) -> Result<(), DiskError> {
-        let mut header = [0; MAGIC.len() + 1];
-        self.raw(&mut header)?;
-        match header.split_last() {
-            Some((&VERSION, magic)) if magic == MAGIC => Ok(()),
-            Some((version, magic)) if magic == MAGIC => {
-                Err(DiskError::Snapshot(format!("has format {version}, this program reads {VERSION}")))
-            }
-            _ => Err(DiskError::Snapshot("is not a corenode snapshot".to_owned())),
-        }
-    }
-
     /// The next chunk of entries; `None` at the end, with all totals right.
-    fn chunk(&mut self) -> Result<Option<Vec<u8>>, DiskError> {
+    fn next(&mut self) -> Result<Option<Vec<u8>>, DiskError> {
         let mut number = [0; 4];
         self.raw(&mut number)?;
         let length = u32::from_le_bytes(number) as usize;
@@ -166,38 +198,42 @@ impl Import<'_> {
         Ok(Some(chunk))
     }
 
-    fn entries(&mut self, txn: &WriteTransaction, chunk: &[u8]) -> Result<(), DiskError> {
-        let malformed =
-            |entries| DiskError::Snapshot(format!("is damaged after {entries} entries: a chunk is malformed"));
+    /// The table that a chunk's entries belong to, and their bytes.
+    fn table<'c>(&self, chunk: &'c [u8]) -> Result<(Table, &'c [u8]), DiskError> {
         let mut rest = chunk;
         if take(&mut rest, 1) != Some(&[ENTRIES]) {
-            return Err(malformed(self.entries));
+            return Err(self.damaged(MALFORMED));
         }
         let name = take(&mut rest, 1)
             .and_then(|length| take(&mut rest, usize::from(length[0])))
-            .ok_or_else(|| malformed(self.entries))?;
+            .ok_or_else(|| self.damaged(MALFORMED))?;
         let table = Table::ALL.into_iter().find(|table| table.name().as_bytes() == name).ok_or_else(|| {
             let name = String::from_utf8_lossy(name);
             DiskError::Snapshot(format!("has a table {name} that this program does not know"))
         })?;
-        let failed = |error: redb::Error| self.database.explain("write a table", error);
-        let mut open = txn.open_table(definition(table)).map_err(|error| failed(error.into()))?;
-        while !rest.is_empty() {
-            let entry = take_length(&mut rest)
-                .zip(take_length(&mut rest))
-                .and_then(|(key, value)| Some((take(&mut rest, key)?, take(&mut rest, value)?)));
-            let (key, value) = entry.ok_or_else(|| malformed(self.entries))?;
-            open.insert(key, value).map_err(|error| failed(error.into()))?;
-            self.entries += 1;
-            self.bytes += (key.len() + value.len()) as u64;
+        Ok((table, rest))
+    }
+
+    /// The next entry of a chunk.
+    #[allow(clippy::type_complexity)]
+    fn entry<'c>(&mut self, rest: &mut &'c [u8]) -> Result<Option<(&'c [u8], &'c [u8])>, DiskError> {
+        if rest.is_empty() {
+            return Ok(None);
         }
-        Ok(())
+        let entry = take_length(rest)
+            .zip(take_length(rest))
+            .and_then(|(key, value)| Some((take(rest, key)?, take(rest, value)?)))
+            .ok_or_else(|| self.damaged(MALFORMED))?;
+        self.entries += 1;
+        Ok(Some(entry))
     }
 
     fn damaged(&self, cause: &str) -> DiskError {
         DiskError::Snapshot(format!("is damaged after {} entries: {cause}", self.entries))
     }
 }
+
+const MALFORMED: &str = "a chunk is malformed";
 
 /// Cuts `length` bytes off the front.
 fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {

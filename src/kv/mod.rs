@@ -6,9 +6,11 @@
 mod apply;
 #[cfg(test)]
 mod apply_tests;
+mod census;
 pub mod command;
 mod compact;
 pub mod error;
+mod hash;
 mod history;
 mod layout;
 mod lease;
@@ -30,16 +32,19 @@ mod watch_index;
 mod writer;
 
 pub use apply::apply;
-
+pub use census::Census;
 pub use command::{Applied, Command, Op, Position, Reply};
 pub use compact::{CompactStep, compact_step};
 pub use error::KvError;
+pub use hash::{Hash, HashOf, hash};
 pub use history::{History, HistoryCompacted, HistoryRequest, IndexPlace, history, revision_of_index};
 pub use layout::{LeaseRecord, in_range};
 pub use lease::{is_system_lease, is_v2_lease, keys as lease_keys, system_lease};
 pub use read::{members, range};
 pub use state::{LogPosition, State, advance, bootstrap};
-pub use store::{Consistency, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};
+pub use store::{
+    Consistency, SnapshotStream, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream,
+};
 pub use tables::{Table, Tables, TablesError, TablesMut};
 pub use types::*;
 pub use watch_index::{WatchIndex, WatcherId};

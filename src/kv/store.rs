@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::command::{Applied, Op, Position};
 use super::error::KvError;
+use super::hash::{Hash, HashOf};
 use super::types::{Event, Lease, Member, RangeReply, RangeRequest, Space};
 use super::v2;
 use crate::base::{BoxFuture, ClusterId, LeaseId, MemberId};
@@ -37,6 +38,12 @@ pub enum StoreError {
     Overloaded(String),
     #[error("this node is stopping")]
     Stopping,
+    /// Only the leader does this, and this node is not it.
+    #[error("not the leader; the leader is {}", leader.map_or_else(|| "not known".to_owned(), |id| id.to_string()))]
+    NotLeader { leader: Option<MemberId> },
+    /// Leadership cannot go to `member`.
+    #[error("{member} cannot lead: {why}")]
+    CannotLead { member: MemberId, why: &'static str },
     /// This kind of store cannot do it (a remote etcd, for example).
     #[error("not supported: {0}")]
     Unsupported(String),
@@ -98,6 +105,14 @@ pub trait WatchStream: Send {
     fn began(&self) -> Position;
     /// The newest revision of the space up to which this watch has nothing more to deliver, if it has caught up.
     fn caught_up(&self) -> Option<i64>;
+}
+
+/// A copy of a moment of the whole state, in pieces; dropping it ends it. What its bytes mean is `disk`'s to say.
+pub trait SnapshotStream: Send {
+    /// Bytes of all pieces together.
+    fn bytes(&self) -> u64;
+    /// The next piece; `None` at the end.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>>;
 }
 
 /// How a peer is doing, as seen from this node.
@@ -168,6 +183,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// The node and its cluster at a glance.
     fn status(&self) -> Status;
+
+    /// A hash by which members are compared, from this node's own state.
+    fn hash(&self, of: HashOf) -> BoxFuture<'_, Result<Hash, StoreError>>;
+
+    /// A copy of this node's own state at one moment. Writes go on meanwhile.
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn SnapshotStream>, StoreError>>;
+
+    /// Has `to` lead in the place of this node, and completes when it does.
+    fn move_leader(&self, to: MemberId) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Completes when this node's view of the leader differs from `known`.
     fn leader_changed(&self, known: Option<MemberId>) -> BoxFuture<'_, Option<MemberId>>;

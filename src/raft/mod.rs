@@ -10,6 +10,7 @@ mod lease_keeper;
 mod leases;
 mod log_store;
 mod machine;
+mod maintenance;
 mod network;
 mod node;
 mod options;
@@ -31,6 +32,8 @@ mod hub_tests;
 mod leases_tests;
 #[cfg(test)]
 mod log_tests;
+#[cfg(test)]
+mod maintenance_tests;
 #[cfg(test)]
 mod peer_tests;
 #[cfg(test)]

@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::machine::Core;
 use super::types::{SnapshotMeta, Vote};
 use crate::base::MemberId;
-use crate::base::limits::SNAPSHOT_CHUNK_BYTES;
+use crate::base::limits::{CLIENT_SNAPSHOTS_MAX, SNAPSHOT_CHUNK_BYTES};
 
 /// Where the content of a snapshot is.
 pub enum SnapshotData {
@@ -92,6 +93,7 @@ pub struct Transfers {
     folder: PathBuf,
     next: AtomicU64,
     incoming: Mutex<HashMap<MemberId, Incoming>>,
+    for_clients: Arc<Semaphore>,
 }
 
 /// A snapshot that a peer is sending. A new one of the same peer takes its place.
@@ -128,7 +130,17 @@ impl Transfers {
             _ => {}
         }
         std::fs::create_dir_all(folder)?;
-        Ok(Self { folder: folder.to_owned(), next: AtomicU64::new(1), incoming: Mutex::default() })
+        Ok(Self {
+            folder: folder.to_owned(),
+            next: AtomicU64::new(1),
+            incoming: Mutex::default(),
+            for_clients: Arc::new(Semaphore::new(CLIENT_SNAPSHOTS_MAX)),
+        })
+    }
+
+    /// The permits to copy the state for a client.
+    pub fn for_clients(&self) -> Arc<Semaphore> {
+        self.for_clients.clone()
     }
 
     fn file(&self) -> Result<(u64, TempFile), String> {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::hub;
 use super::lease_keeper;
+use super::maintenance;
 use super::node::Node;
 use super::peer::session::PeerError;
 use super::peer::stream::{CallStream, PeerHandler};
@@ -17,8 +18,8 @@ use crate::base::limits::{OP_BYTES_MAX, QUORUM_WAIT_MS_MAX};
 use crate::base::{BoxFuture, LeaseId, MemberId};
 use crate::disk::Snapshot;
 use crate::kv::{
-    self, Applied, Consistency, KvError, Lease, Member, Op, Position, RangeReply, RangeRequest, Status, Store,
-    StoreError, TablesError, WatchRequest, WatchStream, v2,
+    self, Applied, Consistency, Hash, HashOf, KvError, Lease, Member, Op, Position, RangeReply, RangeRequest,
+    SnapshotStream, Status, Store, StoreError, TablesError, WatchRequest, WatchStream, v2,
 };
 
 /// A member of the cluster with its own copy of the state.
@@ -201,6 +202,18 @@ impl Store for RaftStore {
             db_bytes_in_use: usage.in_use,
             peers: node.peers.health.peers(),
         }
+    }
+
+    fn hash(&self, of: HashOf) -> BoxFuture<'_, Result<Hash, StoreError>> {
+        Box::pin(async move { Ok(self.read(false, move |snapshot| kv::hash(snapshot, of)).await??) })
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn SnapshotStream>, StoreError>> {
+        Box::pin(maintenance::snapshot(&self.node))
+    }
+
+    fn move_leader(&self, to: MemberId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(maintenance::move_leader(&self.node, to))
     }
 
     fn leader_changed(&self, known: Option<MemberId>) -> BoxFuture<'_, Option<MemberId>> {

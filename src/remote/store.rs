@@ -15,8 +15,8 @@ use super::watch::{RemoteWatch, ask};
 use crate::base::limits::REMOTE_MESSAGE_BYTES_MAX;
 use crate::base::{BoxFuture, LeaseId, MemberId, with_causes};
 use crate::kv::{
-    Applied, Consistency, KvError, Lease, Member, Op, Position, RangeReply, RangeRequest, Reply, Space, Status, Store,
-    StoreError, WatchRequest, WatchStream, v2,
+    Applied, Consistency, Hash, HashOf, KvError, Lease, Member, Op, Position, RangeReply, RangeRequest, Reply,
+    SnapshotStream, Space, Status, Store, StoreError, WatchRequest, WatchStream, v2,
 };
 use crate::net::Address;
 use crate::wire::etcdserverpb as pb;
@@ -267,6 +267,10 @@ where
     call(KvClient::new(channel).max_decoding_message_size(REMOTE_MESSAGE_BYTES_MAX), request).await
 }
 
+fn not_ours(what: &str) -> StoreError {
+    StoreError::Unsupported(format!("{what} of somebody else's etcd"))
+}
+
 impl Store for RemoteStore {
     fn write(&self, op: Op) -> BoxFuture<'_, Result<Applied, StoreError>> {
         Box::pin(async move {
@@ -338,6 +342,18 @@ impl Store for RemoteStore {
 
     fn status(&self) -> Status {
         self.0.status.borrow().clone()
+    }
+
+    fn hash(&self, _: HashOf) -> BoxFuture<'_, Result<Hash, StoreError>> {
+        Box::pin(async { Err(not_ours("hashes")) })
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn SnapshotStream>, StoreError>> {
+        Box::pin(async { Err(not_ours("snapshots")) })
+    }
+
+    fn move_leader(&self, _: MemberId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Err(not_ours("changes of the leader")) })
     }
 
     fn leader_changed(&self, known: Option<MemberId>) -> BoxFuture<'_, Option<MemberId>> {

@@ -84,6 +84,9 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
         ("maintenance/defragment", call!(s, care, Maintenance::defragment)),
         ("maintenance/hash", call!(s, care, Maintenance::hash)),
         ("maintenance/hashkv", call!(s, care, Maintenance::hash_kv)),
+        ("maintenance/snapshot", copying(care.clone())),
+        ("maintenance/transfer-leadership", call!(s, care, Maintenance::move_leader)),
+        ("maintenance/downgrade", call!(s, care, Maintenance::downgrade)),
         ("auth/status", call!(s, auth, Auth::auth_status)),
         ("auth/authenticate", call!(s, auth, Auth::authenticate)),
         ("auth/enable", call!(s, auth, Auth::auth_enable)),
@@ -143,6 +146,22 @@ fn watching(shared: &Arc<Shared>) -> MethodRouter {
             let answers = watch::Watch(shared).open(requests, leader_required);
             let lines = answers.map(|answer| Ok::<_, std::convert::Infallible>(line(&answer)));
             streamed(Body::from_stream(lines))
+        }
+    })
+}
+
+/// A copy of the state; one line a piece.
+fn copying(care: maintenance::Maintenance) -> MethodRouter {
+    posts(move |_| {
+        let care = care.clone();
+        async move {
+            match care.copy().await {
+                Ok(pieces) => {
+                    let lines = pieces.map(|piece| Ok::<_, std::convert::Infallible>(line(&piece)));
+                    streamed(Body::from_stream(lines))
+                }
+                Err(refusal) => refused(&refusal),
+            }
         }
     })
 }

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::stream;
 use tonic::{Request, Response, Status};
 
 use super::Answers;
 use crate::api::{Shared, status, version};
+use crate::base::MemberId;
+use crate::kv::{Hash, HashOf, Position, SnapshotStream};
 use crate::wire::etcdserverpb as pb;
+use crate::wire::seal::{Sealer, seal_bytes};
 
 #[derive(Clone)]
 pub struct Maintenance(pub Arc<Shared>);
@@ -30,6 +35,9 @@ impl pb::maintenance_server::Maintenance for Maintenance {
             errors,
             db_size_in_use: i64::try_from(status.db_bytes_in_use).unwrap_or(i64::MAX),
             is_learner: status.learner,
+            storage_version: version::ETCD_CLUSTER.to_owned(),
+            // There is no quota.
+            db_size_quota: 0,
         }))
     }
 
@@ -42,28 +50,111 @@ impl pb::maintenance_server::Maintenance for Maintenance {
     }
 
     async fn defragment(&self, _: Request<pb::DefragmentRequest>) -> Result<Response<pb::DefragmentResponse>, Status> {
-        Err(status::unsupported("defragmentation; the store reuses its pages and needs none"))
+        tracing::info!("asked to defragment: nothing to do, the state file reuses its pages while it is in use");
+        Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, _: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
-        Err(status::unsupported("hash"))
+        let taken = self.take_hash(HashOf::Applied).await?;
+        Ok(Response::new(pb::HashResponse { header: Some(self.0.header(&taken.position)), hash: taken.hash }))
     }
 
-    async fn hash_kv(&self, _: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
-        Err(status::unsupported("hash of the keys"))
+    async fn hash_kv(&self, request: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
+        let taken = self.take_hash(HashOf::Keys { revision: request.into_inner().revision }).await?;
+        Ok(Response::new(pb::HashKvResponse {
+            header: Some(self.0.header(&taken.position)),
+            hash: taken.hash,
+            // etcd's word for a store that was never compacted.
+            compact_revision: if taken.compacted == 0 { -1 } else { taken.compacted },
+            hash_revision: taken.revision,
+        }))
     }
 
     type SnapshotStream = Answers<pb::SnapshotResponse>;
 
     async fn snapshot(&self, _: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(status::unsupported("snapshots in etcd's file format"))
+        self.copy().await.map(Response::new)
     }
 
-    async fn move_leader(&self, _: Request<pb::MoveLeaderRequest>) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        Err(status::unsupported("moving the leader"))
+    async fn move_leader(
+        &self,
+        request: Request<pb::MoveLeaderRequest>,
+    ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        let to = MemberId(request.into_inner().target_id);
+        self.0.store.move_leader(to).await.map_err(|error| status::failed(&error))?;
+        Ok(Response::new(pb::MoveLeaderResponse { header: Some(self.0.header_now()) }))
     }
 
-    async fn downgrade(&self, _: Request<pb::DowngradeRequest>) -> Result<Response<pb::DowngradeResponse>, Status> {
-        Err(status::unsupported("downgrading"))
+    /// There is one format of data, so there is nothing to go back to.
+    async fn downgrade(
+        &self,
+        request: Request<pb::DowngradeRequest>,
+    ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        use pb::downgrade_request::DowngradeAction;
+        let request = request.into_inner();
+        Err(match DowngradeAction::try_from(request.action) {
+            Ok(DowngradeAction::Validate | DowngradeAction::Enable) => status::no_downgrade_to(&request.version),
+            Ok(DowngradeAction::Cancel) => status::no_downgrade(),
+            Err(_) => status::nonsense("unknown method"),
+        })
+    }
+}
+
+impl Maintenance {
+    async fn take_hash(&self, of: HashOf) -> Result<Hash, Status> {
+        self.0.store.hash(of).await.map_err(|error| status::failed(&error))
+    }
+
+    /// A copy of the state, sealed, in pieces.
+    pub async fn copy(&self) -> Result<Answers<pb::SnapshotResponse>, Status> {
+        let source = self.0.store.snapshot().await.map_err(|error| status::failed(&error))?;
+        let content = source.bytes();
+        let copying = Copying {
+            shared: self.0.clone(),
+            position: self.0.store.status().position,
+            left: content + seal_bytes(content),
+            source,
+            sealer: Some(Sealer::default()),
+        };
+        Ok(Box::pin(stream::try_unfold(copying, |mut copying| async move {
+            Ok(copying.next().await?.map(|answer| (answer, copying)))
+        })))
+    }
+}
+
+/// A copy of the state on its way to a client.
+struct Copying {
+    shared: Arc<Shared>,
+    position: Position,
+    /// Bytes that are still to be sent, the seal included.
+    left: u64,
+    source: Box<dyn SnapshotStream>,
+    /// `None` once the seal is sent.
+    sealer: Option<Sealer>,
+}
+
+impl Copying {
+    async fn next(&mut self) -> Result<Option<pb::SnapshotResponse>, Status> {
+        let Some(sealer) = &mut self.sealer else {
+            return Ok(None);
+        };
+        let piece = tokio::select! {
+            piece = self.source.next() => piece.map_err(|error| status::failed(&error))?,
+            () = self.shared.stop.cancelled() => return Err(status::stopping()),
+        };
+        let blob = match piece {
+            Some(piece) => {
+                sealer.piece(&piece);
+                piece
+            }
+            None => self.sealer.take().map(|sealer| Bytes::from(sealer.seal())).unwrap_or_default(),
+        };
+        self.left = self.left.saturating_sub(blob.len() as u64);
+        Ok(Some(pb::SnapshotResponse {
+            header: Some(self.shared.header(&self.position)),
+            remaining_bytes: self.left,
+            blob,
+            version: version::ETCD_CLUSTER.to_owned(),
+        }))
     }
 }

@@ -94,8 +94,71 @@ async fn refusals_have_etcds_codes_and_words() {
     }
     let over = pb::PutRequest { key: "a".into(), value: Bytes::from(vec![0; 3 << 20]), ..Default::default() };
     assert!(kv.put(over).await.is_err());
+}
+
+#[tokio::test]
+async fn maintenance_is_answered_in_etcds_words() {
+    let house = house().await;
     let mut care = MaintenanceClient::new(channel(&house).await);
-    assert_eq!(care.hash(pb::HashRequest {}).await.unwrap_err().code(), Code::Unimplemented);
+    let status = care.status(pb::StatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.db_size, &*status.storage_version, status.is_learner), (20_480, "3.5.0", false));
+    care.defragment(pb::DefragmentRequest {}).await.unwrap();
+    assert!(care.alarm(pb::AlarmRequest::default()).await.unwrap().into_inner().alarms.is_empty());
+    house.store.apply(Op::put("a", "1"));
+    let keys = |revision| pb::HashKvRequest { revision };
+    let newest = care.hash_kv(keys(0)).await.unwrap().into_inner();
+    assert_eq!((newest.compact_revision, newest.hash_revision), (-1, 2));
+    assert_eq!(care.hash_kv(keys(2)).await.unwrap().into_inner().hash, newest.hash);
+    assert_ne!(care.hash_kv(keys(1)).await.unwrap().into_inner().hash, newest.hash);
+    assert_ne!(care.hash(pb::HashRequest {}).await.unwrap().into_inner().hash, 0);
+    let target = |target_id| pb::MoveLeaderRequest { target_id };
+    care.move_leader(target(MEMBER.0)).await.unwrap();
+    let stranger = care.move_leader(target(7)).await;
+    house.store.lead(None);
+    let moved = care.move_leader(target(7)).await;
+    let downgrade = |action, version: &str| pb::DowngradeRequest { action, version: version.to_owned() };
+    let cases = [
+        (care.hash_kv(keys(9)).await.map(drop), Code::OutOfRange, "mvcc: required revision is a future revision"),
+        (stranger.map(drop), Code::FailedPrecondition, "bad leader transferee"),
+        (moved.map(drop), Code::FailedPrecondition, "not leader"),
+        (
+            care.downgrade(downgrade(0, "3.4")).await.map(drop),
+            Code::InvalidArgument,
+            "invalid downgrade target version",
+        ),
+        (
+            care.downgrade(downgrade(1, "x")).await.map(drop),
+            Code::InvalidArgument,
+            "wrong downgrade target version format",
+        ),
+        (care.downgrade(downgrade(2, "")).await.map(drop), Code::FailedPrecondition, "no inflight downgrade job"),
+    ];
+    for (result, code, text) in cases {
+        let refusal = result.unwrap_err();
+        assert_eq!((refusal.code(), refusal.message()), (code, &*format!("etcdserver: {text}")));
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_is_sent_in_pieces_and_sealed() {
+    use crate::wire::seal::Sealed;
+    use std::io::Read as _;
+    let house = house().await;
+    let mut care = MaintenanceClient::new(channel(&house).await);
+    let pieces = care.snapshot(pb::SnapshotRequest {}).await.unwrap().into_inner();
+    let pieces: Vec<_> = soon(pieces.map(Result::unwrap).collect()).await;
+    let left: Vec<u64> = pieces.iter().map(|piece| piece.remaining_bytes).collect();
+    assert_eq!(left, [512 + 32 - 7, 512 + 32 - 21, 0]);
+    let file: Vec<u8> = pieces.iter().flat_map(|piece| piece.blob.clone()).collect();
+    let mut sealed = Sealed::new(&file[..], file.len() as u64).unwrap();
+    let mut content = [0; 21];
+    sealed.read_exact(&mut content).unwrap();
+    assert_eq!(&content, b"a state of one moment");
+    sealed.end().unwrap();
+    let (code, answer) = house.ask("POST", "/v3/maintenance/snapshot", "{}").await;
+    assert_eq!((code, answer.matches(r#"{"result":{"header""#).count()), (200, 3), "{answer}");
+    let (code, answer) = house.ask("POST", "/v3/maintenance/transfer-leadership", r#"{"targetID":"7"}"#).await;
+    assert!(code == 400 && answer.contains("etcdserver: bad leader transferee"), "{answer}");
 }
 
 #[tokio::test]

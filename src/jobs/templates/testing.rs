@@ -10,8 +10,9 @@ use tokio::sync::watch;
 
 use crate::base::{BoxFuture, LeaseId, MemberId};
 use crate::kv::{
-    Applied, Consistency, Event, EventKind, KeyValue, Lease, Member, Op, Position, RangeReply, RangeRequest, Space,
-    Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream, in_range, v2,
+    Applied, Consistency, Event, EventKind, Hash, HashOf, KeyValue, Lease, Member, Op, Position, RangeReply,
+    RangeRequest, SnapshotStream, Space, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart,
+    WatchStream, in_range, v2,
 };
 
 #[derive(Default)]
@@ -186,6 +187,18 @@ impl Store for MemoryStore {
     }
 
     fn leases(&self) -> BoxFuture<'_, Result<Vec<LeaseId>, StoreError>> {
+        unused()
+    }
+
+    fn hash(&self, _: HashOf) -> BoxFuture<'_, Result<Hash, StoreError>> {
+        unused()
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn SnapshotStream>, StoreError>> {
+        unused()
+    }
+
+    fn move_leader(&self, _: MemberId) -> BoxFuture<'_, Result<(), StoreError>> {
         unused()
     }
 

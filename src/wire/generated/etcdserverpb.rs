@@ -4647,6 +4647,19 @@ pub struct StatusResponse {
     #[prost(bool, tag = "10")]
     #[serde(rename = "isLearner", skip_serializing_if = "crate::wire::json::is_default")]
     pub is_learner: bool,
+    #[prost(string, tag = "11")]
+    #[serde(
+        rename = "storageVersion",
+        skip_serializing_if = "crate::wire::json::is_default"
+    )]
+    pub storage_version: ::prost::alloc::string::String,
+    #[prost(int64, tag = "12")]
+    #[serde(
+        rename = "dbSizeQuota",
+        with = "crate::wire::json::number",
+        skip_serializing_if = "crate::wire::json::is_default"
+    )]
+    pub db_size_quota: i64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -4705,6 +4718,14 @@ pub struct HashKvResponse {
         skip_serializing_if = "crate::wire::json::is_default"
     )]
     pub compact_revision: i64,
+    #[prost(int64, tag = "4")]
+    #[serde(
+        rename = "hash_revision",
+        alias = "hashRevision",
+        with = "crate::wire::json::number",
+        skip_serializing_if = "crate::wire::json::is_default"
+    )]
+    pub hash_revision: i64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -4732,6 +4753,9 @@ pub struct SnapshotResponse {
         skip_serializing_if = "crate::wire::json::is_default"
     )]
     pub blob: ::prost::bytes::Bytes,
+    #[prost(string, tag = "4")]
+    #[serde(rename = "version", skip_serializing_if = "crate::wire::json::is_default")]
+    pub version: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]

@@ -1,0 +1,179 @@
+//! `node ctl snapshot`: copies of the cluster's state as files, saved from a node and checked.
+
+use std::fs::File;
+use std::io::{BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::disk::read_snapshot;
+use crate::kv::Census;
+use crate::net::Address;
+use crate::remote;
+use crate::wire::etcdserverpb as pb;
+use crate::wire::etcdserverpb::maintenance_client::MaintenanceClient;
+use crate::wire::seal::Sealed;
+
+/// How long a connection may take to come about.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long the next piece may take; the first one comes when the node has copied its state.
+const PIECE_WITHIN: Duration = Duration::from_secs(120);
+/// Larger than the pieces that nodes send.
+const PIECE_BYTES_MAX: usize = 64 << 20;
+/// What is read of a file at a time.
+const READ_BYTES: usize = 1 << 20;
+
+/// What a snapshot's file holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    census: Census,
+    bytes: u64,
+    sum: [u8; 32],
+}
+
+/// Reads and checks a file. Prints what it holds.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn status(file: &Path) -> anyhow::Result<u8> {
+    print!("{}", render(&look(file)?));
+    Ok(0)
+}
+
+/// Fetches a snapshot from the node at `from` into `file`, which appears when it is whole, checked and on the disk.
+///
+/// # Errors
+/// Where the node does not send it, or sends what is no snapshot of ours; nothing is left then.
+pub async fn save(from: &Address, file: &Path) -> anyhow::Result<u8> {
+    let staged = Staged(staged_name(file));
+    fetch(from, &staged.0).await?;
+    let found = look(&staged.0)?;
+    std::fs::rename(&staged.0, file).with_context(|| format!("renaming it to {}", file.display()))?;
+    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.with_context(|| format!("writing the folder {}", folder.display()))?;
+    println!("saved {} from {from}", file.display());
+    print!("{}", render(&found));
+    Ok(0)
+}
+
+/// A file that is removed unless it was renamed.
+struct Staged(PathBuf);
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // It is not there any more when all went well.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn staged_name(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+async fn fetch(from: &Address, into: &Path) -> anyhow::Result<()> {
+    let writing = || format!("writing {}", into.display());
+    let mut out = File::create(into).with_context(writing)?;
+    let channel = remote::channel(from, CONNECT_WITHIN).await.with_context(|| format!("connecting to {from}"))?;
+    let mut client = MaintenanceClient::new(channel).max_decoding_message_size(PIECE_BYTES_MAX);
+    let asked = tokio::time::timeout(PIECE_WITHIN, client.snapshot(pb::SnapshotRequest {})).await;
+    let told = |refusal: tonic::Status| anyhow::anyhow!("{from}: {}", refusal.message());
+    let silent = || format!("{from}: no piece of the snapshot within {PIECE_WITHIN:?}");
+    let mut pieces = asked.with_context(silent)?.map_err(told)?.into_inner();
+    while let Some(piece) =
+        tokio::time::timeout(PIECE_WITHIN, pieces.message()).await.with_context(silent)?.map_err(told)?
+    {
+        out.write_all(&piece.blob).with_context(writing)?;
+    }
+    out.sync_all().with_context(writing)
+}
+
+/// Reads a file from its beginning to its end and checks all of it.
+fn look(file: &Path) -> anyhow::Result<Found> {
+    let name = || format!("snapshot {}", file.display());
+    let open = File::open(file).with_context(name)?;
+    let bytes = open.metadata().with_context(name)?.len();
+    let mut sealed = Sealed::new(BufReader::with_capacity(READ_BYTES, open), bytes).with_context(name)?;
+    let mut census = Census::default();
+    read_snapshot(&mut sealed, &mut |table, key, value| census.note(table, key, value)).with_context(name)?;
+    let sum = sealed.end().with_context(name)?;
+    Ok(Found { census, bytes, sum })
+}
+
+fn render(found: &Found) -> String {
+    let Found { census, bytes, sum } = found;
+    let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+    let compacted = match census.compacted {
+        0 => "never compacted".to_owned(),
+        mark => format!("compacted to {mark}"),
+    };
+    format!(
+        "revision  {} ({compacted})\nkeys      {}\nlog       up to entry {}\nsize      {bytes} bytes\nsha256    {sum}\n",
+        census.revision, census.keys, census.raft_index
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::base::UnixMillis;
+    use crate::disk::Database;
+    use crate::kv::{Command, LogPosition, Op, State, apply};
+    use crate::wire::seal::Sealer;
+
+    /// The file of a state with two keys.
+    fn saved(folder: &Path) -> Vec<u8> {
+        let database = Database::open(&folder.join("state.redb"), true).unwrap();
+        let mut state = State::load(&database.reader().unwrap()).unwrap();
+        let mut txn = database.begin().unwrap();
+        for (index, op) in [(5, Op::put("a", "1")), (6, Op::put("b", "1")), (7, Op::put("a", "2"))] {
+            let command = Command { stamp: UnixMillis(0), op };
+            apply(&mut state, &mut txn, &command, LogPosition { index, term: 1 }).unwrap();
+        }
+        txn.commit(true).unwrap();
+        let mut bytes = Vec::new();
+        database.export(&database.reader().unwrap(), &mut bytes).unwrap();
+        let mut sealer = Sealer::default();
+        sealer.piece(&bytes);
+        bytes.extend(sealer.seal());
+        bytes
+    }
+
+    #[test]
+    fn a_file_tells_what_it_holds_and_a_damaged_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = saved(folder.path());
+        let file = folder.path().join("a.snapshot");
+        std::fs::write(&file, &bytes).unwrap();
+        let found = look(&file).unwrap();
+        assert_eq!((found.census.revision, found.census.keys, found.census.raft_index), (4, 2, 7));
+        assert!(render(&found).starts_with("revision  4 (never compacted)\nkeys      2\n"), "{}", render(&found));
+        for at in (0..bytes.len()).step_by(13) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&file, &damaged).unwrap();
+            let error = format!("{:#}", look(&file).unwrap_err());
+            assert!(error.contains("a.snapshot"), "{error}");
+            std::fs::write(&file, &bytes[..at]).unwrap();
+            assert!(look(&file).is_err(), "cut at {at}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert!(status(&file).is_err());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_a_snapshot_that_does_not_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.snapshot");
+        std::fs::write(&file, "an older one").unwrap();
+        let error = save(&"127.0.0.1:1".parse().unwrap(), &file).await.unwrap_err();
+        assert!(format!("{error:#}").contains("127.0.0.1:1"), "{error:#}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read(&file).unwrap(), b"an older one");
+    }
+}
