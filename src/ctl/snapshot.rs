@@ -93,7 +93,7 @@ async fn fetch(from: &Address, into: &Path) -> anyhow::Result<()> {
 
 /// Reads a file from its beginning to its end and checks all of it.
 fn look(file: &Path) -> anyhow::Result<Found> {
-    let name = || format!("snapshot {}", file.display());
+    let name = || file.display().to_string();
     let open = File::open(file).with_context(name)?;
     let bytes = open.metadata().with_context(name)?.len();
     let mut sealed = Sealed::new(BufReader::with_capacity(READ_BYTES, open), bytes).with_context(name)?;

@@ -9,7 +9,7 @@ use super::command::Position;
 use super::error::KvError;
 use super::layout::{self, At, Head};
 use super::state::Marks;
-use super::tables::{Table, Tables, TablesError};
+use super::tables::{Table, Tables, TablesError, try_scan};
 use super::types::Space;
 
 /// What a hash is taken over.
@@ -59,13 +59,11 @@ fn hash_keys(tables: &dyn Tables, revision: i64, compacted: i64) -> Result<u32, 
     let Some((from, to)) = layout::key_bounds(Space::User, b"", b"\0") else {
         return Ok(hasher.finalize());
     };
-    let mut result = Ok(());
-    tables.scan(Table::Keys, layout::as_slice(&from), layout::as_slice(&to), false, &mut |_, value| {
-        let head = layout::decode::<Head>(value, "a record of table keys");
-        result = head.and_then(|head| hash_key(tables, &mut hasher, head, revision, compacted));
-        if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    try_scan(tables, Table::Keys, layout::as_slice(&from), layout::as_slice(&to), |_, value| {
+        let head = layout::decode(value, "a record of table keys")?;
+        hash_key(tables, &mut hasher, head, revision, compacted)?;
+        Ok(ControlFlow::Continue(()))
     })?;
-    result?;
     Ok(hasher.finalize())
 }
 

@@ -1,6 +1,5 @@
 //! What operators ask of a member: copies of its state, and another leader.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -58,7 +57,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Has `to` lead in the place of this member. Writes that come meanwhile wait for the new leader.
-pub async fn move_leader(node: &Arc<Node>, to: MemberId) -> Result<(), StoreError> {
+pub async fn move_leader(node: &Node, to: MemberId) -> Result<(), StoreError> {
     let mut lead = node.lead.subscribe();
     let now = *lead.borrow_and_update();
     if !now.here {
@@ -94,7 +93,8 @@ pub async fn move_leader(node: &Arc<Node>, to: MemberId) -> Result<(), StoreErro
         }
         None => {
             // openraft takes no writes any more once it has begun to hand over: a new term ends that.
-            if node.lead.borrow().here && node.raft.trigger().elect(false).await.is_err() {
+            let here = node.lead.borrow().here;
+            if here && node.raft.trigger().elect(false).await.is_err() {
                 return Err(node.let_go().await);
             }
             Err(StoreError::TimedOut { waited: wait, doing: format!("until {to} leads") })

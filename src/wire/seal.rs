@@ -81,15 +81,17 @@ impl<R: Read> Sealed<R> {
     /// # Errors
     /// [`SealError`] where the file is not what was sealed. Content that was read before is then not to be used.
     pub fn end(mut self) -> Result<[u8; SUM_BYTES as usize], SealError> {
-        let left = self.left;
-        let mut rest = Vec::new();
-        (&mut self).take(left).read_to_end(&mut rest)?;
+        if self.left >= BLOCK_BYTES {
+            return Err(SealError::Padding);
+        }
+        let mut padding = vec![0; self.left as usize];
+        self.read_exact(&mut padding)?;
         let mut found = [0; SUM_BYTES as usize];
         self.source.read_exact(&mut found)?;
-        if self.left > 0 || found[..] != self.sum.finalize()[..] {
+        if found[..] != self.sum.finalize()[..] {
             return Err(SealError::Wrong);
         }
-        if left >= BLOCK_BYTES || rest.iter().any(|byte| *byte != 0) {
+        if padding.iter().any(|byte| *byte != 0) {
             return Err(SealError::Padding);
         }
         Ok(found)
