@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -76,7 +77,9 @@ fn staged_name(file: &Path) -> PathBuf {
 
 async fn fetch(from: &Address, into: &Path) -> anyhow::Result<()> {
     let writing = || format!("writing {}", into.display());
-    let mut out = File::create(into).with_context(writing)?;
+    // It holds every key's value: nobody else's to read.
+    let mut out =
+        File::options().write(true).create(true).truncate(true).mode(0o600).open(into).with_context(writing)?;
     let channel = remote::channel(from, CONNECT_WITHIN).await.with_context(|| format!("connecting to {from}"))?;
     let mut client = MaintenanceClient::new(channel).max_decoding_message_size(PIECE_BYTES_MAX);
     let asked = tokio::time::timeout(PIECE_WITHIN, client.snapshot(pb::SnapshotRequest {})).await;

@@ -371,7 +371,7 @@ async fn the_gateway_speaks_json() {
         ),
         ("POST", "/v3/kv/range", "{", 400, r#""code":3}"#),
         ("POST", "/v3/kv/range", r#"{"key":7}"#, 400, r#""code":3}"#),
-        ("POST", "/v3/maintenance/hash", "{}", 501, r#""code":12}"#),
+        ("POST", "/v3/maintenance/alarm", r#"{"action":"ACTIVATE"}"#, 501, r#""code":12}"#),
         ("GET", "/v3/kv/range", "", 405, "Method Not Allowed"),
         ("POST", "/v3/nope", "{}", 404, "404 page not found"),
     ];
