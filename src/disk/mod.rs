@@ -14,5 +14,5 @@ mod write;
 pub use database::{Database, Usage};
 pub use error::{DiskError, panic_is_expected};
 pub use reader::Snapshot;
-pub use transfer::read_snapshot;
+pub use transfer::{SeeEntry, read_snapshot};
 pub use write::WriteTxn;

@@ -71,15 +71,15 @@ impl Database {
     }
 }
 
+/// What is called for each entry of a snapshot; an error ends the reading.
+pub type SeeEntry<'a> = dyn FnMut(Table, &[u8], &[u8]) -> Result<(), TablesError> + 'a;
+
 /// Reads the snapshot in `source` to its end, checks it and shows its entries, table by table in the order of keys. What was
 /// shown is only to be believed once all is read.
 ///
 /// # Errors
 /// [`DiskError::Snapshot`] if it is damaged, cut or of another version, or what `visit` objects to.
-pub fn read_snapshot(
-    source: &mut dyn Read,
-    visit: &mut dyn FnMut(Table, &[u8], &[u8]) -> Result<(), TablesError>,
-) -> Result<(), DiskError> {
+pub fn read_snapshot(source: &mut dyn Read, visit: &mut SeeEntry<'_>) -> Result<(), DiskError> {
     let mut chunks = Chunks::begin(source)?;
     while let Some(chunk) = chunks.next()? {
         let (table, mut rest) = chunks.table(&chunk)?;
