@@ -18,6 +18,7 @@ node turns a set of Linux machines into one: store, scheduler, executor and temp
   node dev [--nodes 3] [--env FILE]          a cluster on loopback to try things on; Ctrl-C removes it
   node config check [--config FILE] [--KEY VALUE …]
                                              the effective settings, and where each comes from
+  node etcd …                                the store alone, with etcd's flags; a link named etcd works too
   node ctl …                                 ask and steer the cluster
   node fleetctl …, node etcdctl …, node confd …
                                              the tools of old; links of those names to this file work too
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
     let called = arguments.first().map(|path| Path::new(path).file_name().unwrap_or_default().to_string_lossy());
     let rest = arguments.get(1..).unwrap_or_default();
     let code = match called.as_deref() {
+        #[cfg(feature = "api")]
+        Some("etcd") => app::etcd(rest),
         Some(face @ ("fleetctl" | "etcdctl" | "confd")) => tool(face, rest),
         _ => first_argument(rest),
     };
@@ -50,6 +53,8 @@ fn first_argument(arguments: &[String]) -> u8 {
     match first {
         "run" => app::run(rest),
         "config" => app::config(rest),
+        #[cfg(feature = "api")]
+        "etcd" => app::etcd(rest),
         #[cfg(feature = "scheduler")]
         corenode::process::SHIM_ARGUMENT => corenode::process::shim_main(rest),
         "help" | "--help" | "-h" => say(HELP),

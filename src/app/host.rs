@@ -1,5 +1,6 @@
-//! What the host gives every node: clock, chance, a name.
+//! What the host gives every node: clock, chance, a name, an address.
 
+use std::net::{IpAddr, UdpSocket};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::base::{Clock, Random, UnixMillis};
@@ -27,4 +28,17 @@ impl Random for SystemRandom {
 pub fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+}
+
+/// The address that the default route would send from; empty without one. Nothing is sent.
+pub fn default_route_ip() -> String {
+    let probe = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        // An address set aside for documentation: it only selects the route.
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    match probe.map(|address| address.ip()) {
+        Ok(IpAddr::V4(ip)) if !ip.is_unspecified() => ip.to_string(),
+        _ => String::new(),
+    }
 }

@@ -1,7 +1,6 @@
 //! Who this machine is: its id, its address, the owner of its data, and whether systemd runs it.
 
 use std::io;
-use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 
 use super::StartError;
@@ -27,19 +26,6 @@ pub fn machine_id() -> Result<MachineId, String> {
 /// The kernel's id of this boot, without dashes.
 pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().replace('-', "")
-}
-
-/// The address that the default route would send from; empty without one. Nothing is sent.
-pub fn default_route_ip() -> String {
-    let probe = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
-        // An address set aside for documentation: it only selects the route.
-        socket.connect("192.0.2.1:9")?;
-        socket.local_addr()
-    });
-    match probe.map(|address| address.ip()) {
-        Ok(IpAddr::V4(ip)) if !ip.is_unspecified() => ip.to_string(),
-        _ => String::new(),
-    }
 }
 
 /// Whether systemd is PID 1 here. Source: sd_booted(3).

@@ -121,7 +121,7 @@ impl Ready {
 
     fn record(&self, settings: &Settings) -> Record {
         let ip = match settings.fleet.public_ip.as_str() {
-            "" => identity::default_route_ip(),
+            "" => host::default_route_ip(),
             ip => ip.to_owned(),
         };
         Record {

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "scheduler")]
 mod answer;
+#[cfg(feature = "api")]
+mod etcd;
 mod host;
 #[cfg(feature = "scheduler")]
 mod identity;
@@ -17,6 +19,8 @@ mod sockets;
 #[cfg(feature = "template")]
 mod templates;
 
+#[cfg(feature = "api")]
+pub use etcd::etcd;
 pub use node::{Node, StartError, Teardown};
 pub use run::{config, run};
 pub use settings::Settings;

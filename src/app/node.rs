@@ -62,6 +62,7 @@ pub struct Node {
     store: Arc<RaftStore>,
     jobs: Jobs,
     fatal: watch::Receiver<Option<String>>,
+    published: watch::Receiver<bool>,
     #[cfg(feature = "scheduler")]
     machine: Option<super::machine::Machine>,
     #[cfg(feature = "api")]
@@ -80,7 +81,7 @@ impl Node {
     /// [`StartError`], naming the setting or the file and the remedy.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         refuse_what_is_not_compiled_in(&settings)?;
-        let peer_listener = bind_peers(settings.peer_listen).await?;
+        let peer_listeners = bind_peers(&settings.peer_listen).await?;
         #[cfg(feature = "api")]
         let (listeners, client_addresses) = bind_clients(&settings).await?;
         std::fs::create_dir_all(&settings.data_dir)
@@ -98,9 +99,10 @@ impl Node {
         };
         #[cfg(not(feature = "scheduler"))]
         let handler: Arc<dyn PeerHandler> = Arc::new(raft::NoCalls);
-        let store = RaftStore::start(store_options(&settings, peer_listener, handler)).await?;
+        let store = RaftStore::start(store_options(&settings, peer_listeners, handler)).await?;
         let mut jobs = Jobs::default();
-        jobs.start(Announce { store: store.clone(), member: own_member(&settings) });
+        let (known_tx, published) = watch::channel(false);
+        jobs.start(Announce { store: store.clone(), member: own_member(&settings), known: known_tx });
         #[cfg(feature = "scheduler")]
         let machine = executor.map(|executor| executor.start_jobs(&settings, &store, &mut jobs, fatal_tx.clone()));
         #[cfg(feature = "template")]
@@ -128,6 +130,7 @@ impl Node {
             store,
             jobs,
             fatal,
+            published,
             #[cfg(feature = "scheduler")]
             machine,
             #[cfg(feature = "api")]
@@ -158,6 +161,14 @@ impl Node {
         #[cfg(feature = "scheduler")]
         if let Some(machine) = &self.machine {
             machine.announced().await;
+        }
+    }
+
+    /// Completes once this member's name and addresses are known to the cluster.
+    pub async fn published(&self) {
+        if self.published.clone().wait_for(|known| *known).await.is_err() {
+            // The job is gone, and with it the node.
+            std::future::pending().await
         }
     }
 
@@ -205,15 +216,18 @@ fn refuse_what_is_not_compiled_in(settings: &Settings) -> Result<(), StartError>
     Ok(())
 }
 
-async fn bind_peers(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let failed = |cause| StartError::Listen { key: "peer.listen", address: address.to_string(), cause };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    if !address.ip().is_loopback() {
-        tracing::warn!(
-            "peer.listen {address} is open to other machines in plain text; keep it on a network that you trust"
-        );
+async fn bind_peers(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let failed = |source| StartError::Listen { key: "peer.listen", address: address.to_string(), cause };
+        listeners.push(TcpListener::bind(address).await.map_err(failed)?);
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                "peer.listen {address} is open to other machines in plain text; keep it on a network that you trust"
+            );
+        }
     }
-    Ok(listener)
+    Ok(listeners)
 }
 
 #[cfg(feature = "api")]
@@ -225,22 +239,21 @@ async fn bind_clients(settings: &Settings) -> Result<(Vec<crate::api::Listener>,
         addresses.push(bound);
     }
     let fleet_socket = settings.fleet.socket.as_ref().filter(|_| settings.fleet.enabled);
-    for (key, path) in [("client.socket", settings.client_socket.as_ref()), ("fleet.socket", fleet_socket)] {
-        if let Some(path) = path {
-            listeners.push(super::sockets::unix(key, path).await?);
-        }
+    let client_sockets = settings.client_sockets.iter().map(|path| ("client.socket", path));
+    for (key, path) in client_sockets.chain(fleet_socket.map(|path| ("fleet.socket", path))) {
+        listeners.push(super::sockets::unix(key, path).await?);
     }
     Ok((listeners, addresses))
 }
 
-fn store_options(settings: &Settings, listener: TcpListener, handler: Arc<dyn PeerHandler>) -> raft::Options {
+fn store_options(settings: &Settings, listeners: Vec<TcpListener>, handler: Arc<dyn PeerHandler>) -> raft::Options {
     raft::Options {
         cluster: settings.cluster,
         member: settings.member,
         name: settings.name.clone(),
         peers: settings.peers.iter().map(PeerSetting::peer).collect(),
         data_dir: settings.data_dir.join("store"),
-        listener,
+        listeners,
         heartbeat_ms: settings.heartbeat_ms,
         election_ms: settings.election_ms,
         clock: Arc::new(host::SystemClock),

@@ -94,7 +94,7 @@ Flags beat variables, variables beat files, files beat defaults; `node config ch
     )
 }
 
-fn environment() -> impl Iterator<Item = (String, String)> {
+pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
@@ -143,14 +143,14 @@ async fn serve_notice(node: &Node) {
     std::future::pending::<()>().await;
 }
 
-fn tell(state: &[NotifyState<'_>]) {
+pub(super) fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!("telling the supervisor: {error}");
     }
 }
 
 /// Pets systemd's watchdog from within the runtime: a runtime that is stuck does not.
-async fn watchdog() {
+pub(super) async fn watchdog() {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let mut ticks = tokio::time::interval((limit / 3).max(Duration::from_millis(10)));
     loop {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::{Job, JobError, Stop};
 use crate::base::BoxFuture;
 use crate::kv::{Member, Op, Store};
@@ -14,6 +16,8 @@ const LEADER_WITHIN: Duration = Duration::from_secs(30);
 pub struct Announce {
     pub store: Arc<dyn Store>,
     pub member: Member,
+    /// Becomes true once the cluster knows the record.
+    pub known: watch::Sender<bool>,
 }
 
 impl Job for Announce {
@@ -25,7 +29,10 @@ impl Job for Announce {
         Box::pin(async move {
             tokio::select! {
                 () = stop.wait() => Ok(()),
-                announced = self.announce() => announced,
+                announced = self.announce() => {
+                    self.known.send_replace(announced.is_ok());
+                    announced
+                }
             }
         })
     }

@@ -49,8 +49,8 @@ pub struct Options {
     pub peers: Vec<Peer>,
     /// A folder for the log and the state alone; made if it is missing.
     pub data_dir: PathBuf,
-    /// The peer listener, already bound.
-    pub listener: tokio::net::TcpListener,
+    /// The peer listeners, already bound.
+    pub listeners: Vec<tokio::net::TcpListener>,
     pub heartbeat_ms: u64,
     pub election_ms: u64,
     pub clock: Arc<dyn Clock>,

@@ -110,7 +110,9 @@ impl RaftStore {
         tasks.spawn(greet_arrivals(node.clone()));
         tasks.spawn(cut_heavy_log(node.clone()));
         raft.run();
-        tasks.spawn(server.run(options.listener));
+        for listener in options.listeners {
+            tasks.spawn(server.clone().run(listener));
+        }
         tasks.spawn(form_cluster(node.clone(), options.peers, options.election_ms));
         Ok(Arc::new(Self { node, handler: options.handler, log: files.log, stopped: tokio::sync::Mutex::new(false) }))
     }

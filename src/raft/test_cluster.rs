@@ -114,7 +114,7 @@ impl TestCluster {
             name: self.peers[n].name.clone(),
             peers: self.peers.clone(),
             data_dir: self.data_dir(n),
-            listener,
+            listeners: vec![listener],
             heartbeat_ms: 50,
             election_ms: 500,
             clock: Arc::new(SystemClock),

@@ -1,6 +1,6 @@
 //! From text to checked values; every mistake is noted and the checking goes on.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::fragment::Fragment;
@@ -67,7 +67,9 @@ impl Checker<'_> {
 
     fn urls(&mut self, path: &str) -> Vec<String> {
         let urls = self.list(path);
-        for url in &urls {
+        // Clients may come in by a socket; members may not.
+        let is_socket = |url: &&String| path == "client.advertise" && url.starts_with("unix://");
+        for url in urls.iter().filter(|url| !is_socket(url)) {
             if let Err(reason) = check_url(url) {
                 self.wrong(path, &reason);
             }
@@ -92,14 +94,14 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
     let mut checker = Checker { input, mistakes: input.mistakes.clone() };
     let name = Some(checker.text("name")).filter(|name| !name.is_empty()).unwrap_or_else(|| hostname.to_owned());
     let peer_listen = checker.addresses("peer.listen");
-    if peer_listen.len() != 1 && checker.mistakes.is_empty() {
-        checker.wrong("peer.listen", "write one address:port");
+    if checker.list("peer.listen").is_empty() {
+        checker.wrong("peer.listen", "write at least one address:port");
     }
-    let peer_listen = peer_listen.first().copied().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2380));
-    let (cluster, member, peers) = cluster(&mut checker, &name, peer_listen);
+    let (cluster, member, peers) = cluster(&mut checker, &name, &peer_listen);
     let client_listen = checker.addresses("client.listen");
-    if checker.list("client.listen").is_empty() {
-        checker.wrong("client.listen", "write at least one address:port");
+    let client_sockets: Vec<PathBuf> = checker.list("client.socket").into_iter().map(PathBuf::from).collect();
+    if checker.list("client.listen").is_empty() && client_sockets.is_empty() {
+        checker.wrong("client.listen", "write at least one address:port, or a client.socket");
     }
     let client_advertise = match checker.urls("client.advertise") {
         urls if urls.is_empty() => client_listen.iter().map(|address| format!("http://{address}")).collect(),
@@ -116,7 +118,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
         peer_listen,
         client_listen,
         client_advertise,
-        client_socket: checker.optional_path("client.socket"),
+        client_sockets,
         fleet: fleet(&mut checker),
         template: TemplateSettings {
             enabled: checker.truth("template.enabled"),
@@ -129,7 +131,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
     if checker.mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(checker.mistakes)) }
 }
 
-fn cluster(checker: &mut Checker<'_>, name: &str, listen: SocketAddr) -> (ClusterId, MemberId, Vec<PeerSetting>) {
+fn cluster(checker: &mut Checker<'_>, name: &str, listen: &[SocketAddr]) -> (ClusterId, MemberId, Vec<PeerSetting>) {
     let token = checker.text("cluster_token");
     let own_urls = checker.urls("peer.advertise");
     let mut named: Vec<(String, Vec<String>)> = Vec::new();
@@ -147,7 +149,8 @@ fn cluster(checker: &mut Checker<'_>, name: &str, listen: SocketAddr) -> (Cluste
         }
     }
     if named.is_empty() {
-        let urls = if own_urls.is_empty() { vec![format!("http://{listen}")] } else { own_urls.clone() };
+        let listened = || listen.iter().map(|address| format!("http://{address}")).collect();
+        let urls = if own_urls.is_empty() { listened() } else { own_urls.clone() };
         named.push((name.to_owned(), urls));
     }
     let peers: Vec<PeerSetting> = named

@@ -24,7 +24,7 @@ pub const KEYS: &[Key] = &[
     },
     Key { path: "heartbeat_ms", default: "100", help: "milliseconds between the leader's heartbeats" },
     Key { path: "election_ms", default: "1000", help: "milliseconds without a heartbeat before an election" },
-    Key { path: "peer.listen", default: "127.0.0.1:2380", help: "address:port for the other members" },
+    Key { path: "peer.listen", default: "127.0.0.1:2380", help: "address:port[,…] for the other members" },
     Key { path: "peer.advertise", default: "", help: "peer URLs told to the others; empty: as in initial_cluster" },
     Key {
         path: "client.listen",
@@ -35,7 +35,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "client.socket",
         default: "/run/node/node.sock",
-        help: "unix socket for clients on this machine; empty: none",
+        help: "unix socket[,…] for clients on this machine; empty: none",
     },
     Key {
         path: "fleet.enabled",

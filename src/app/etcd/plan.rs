@@ -1,0 +1,273 @@
+//! From etcd's flags to this node's settings, and what is to be said about those that have none here.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::flags::{FLAGS, Fate};
+use super::input::Input;
+use super::log::{Format, Output};
+use crate::app::settings::fragment::{self, Entry, Fragment};
+
+const LOCAL_PEER: &str = "http://localhost:2380";
+const LOCAL_CLIENT: &str = "http://localhost:2379";
+/// etcd takes no longer ones.
+const ELECTION_MS_MAX: i64 = 50_000;
+
+/// What etcd was told, as a node needs it.
+#[derive(Debug)]
+pub struct Plan {
+    /// Settings that are not checked yet, over the defaults.
+    pub settings: Fragment,
+    pub data_dir: PathBuf,
+    /// `--initial-cluster-state existing`: somebody else has made the cluster.
+    pub existing: bool,
+    pub log: LogPlan,
+    /// To be said in the log, once.
+    pub warnings: Vec<String>,
+}
+
+/// Where and how the log is written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LogPlan {
+    pub format: Format,
+    pub outputs: Vec<Output>,
+}
+
+struct Planner<'a> {
+    input: &'a Input,
+    settings: Fragment,
+    mistakes: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Makes a plan. `default_ip` is what is advertised by default where a listener is open to everybody; empty: unknown.
+///
+/// # Errors
+/// All mistakes, one line each.
+pub fn plan(input: &Input, default_ip: &str) -> Result<Plan, Vec<String>> {
+    let settings = fragment::defaults();
+    let mut planner = Planner { input, settings, mistakes: Vec::new(), warnings: input.warnings.clone() };
+    planner.fates();
+    planner.timing();
+    let name = input.get("name").unwrap_or("default").to_owned();
+    let data_dir = input.get("data-dir").map_or_else(|| format!("{name}.etcd"), str::to_owned);
+    planner.set("name", "name", &name);
+    planner.set("data_dir", "data-dir", &data_dir);
+    planner.peers(&name, default_ip);
+    planner.clients(default_ip);
+    planner.set("cluster_token", "initial-cluster-token", input.get("initial-cluster-token").unwrap_or("etcd-cluster"));
+    for (path, value) in [("fleet.enabled", "false"), ("fleet.socket", ""), ("template.enabled", "false")] {
+        planner.set(path, "etcd", value);
+    }
+    let log = planner.log();
+    let existing = input.get("initial-cluster-state") == Some("existing");
+    let Planner { settings, mistakes, warnings, .. } = planner;
+    match mistakes.is_empty() {
+        true => Ok(Plan { settings, data_dir: PathBuf::from(data_dir), existing, log, warnings }),
+        false => Err(mistakes),
+    }
+}
+
+impl Planner<'_> {
+    fn set(&mut self, path: &'static str, flag: &str, value: &str) {
+        let entry = Entry { value: value.to_owned(), origin: self.input.origin(flag) };
+        self.settings.entries.insert(path, entry);
+    }
+
+    fn wrong(&mut self, flag: &str, reason: &str) {
+        let origin = self.input.origin(flag);
+        let named = if origin.ends_with(flag) { origin } else { format!("{origin}: {flag}") };
+        self.mistakes.push(format!("{named}: {reason}"));
+    }
+
+    /// Refuses what would mislead, and notes what steers nothing.
+    fn fates(&mut self) {
+        let (mut nothing, mut not_yet) = (Vec::new(), Vec::new());
+        for flag in FLAGS {
+            let Some(value) = self.input.get(flag.name).filter(|value| *value != flag.default) else { continue };
+            match flag.fate {
+                Fate::Followed => {}
+                Fate::Nothing => nothing.push(self.input.origin(flag.name)),
+                Fate::NotYet => not_yet.push(self.input.origin(flag.name)),
+                Fate::Refused(reason) => self.wrong(flag.name, &format!("`{value}`: {reason}")),
+            }
+        }
+        if !nothing.is_empty() {
+            self.warnings.push(format!("without meaning here, taken and not used: {}", nothing.join(", ")));
+        }
+        if !not_yet.is_empty() {
+            self.warnings.push(format!("not served yet, taken and not used: {}", not_yet.join(", ")));
+        }
+    }
+
+    fn timing(&mut self) {
+        let number = |name: &str, default: i64| self.input.get(name).map_or(Some(default), |text| text.parse().ok());
+        let heartbeat = number("heartbeat-interval", 100).unwrap_or(0);
+        let election = number("election-timeout", 1000).unwrap_or(0);
+        if heartbeat <= 0 {
+            self.wrong("heartbeat-interval", &format!("--heartbeat-interval must be >0 (set to {heartbeat}ms)"));
+        } else if election < heartbeat.saturating_mul(5) {
+            let rule = "should be at least as 5 times as";
+            let reason = format!("--election-timeout[{election}ms] {rule} --heartbeat-interval[{heartbeat}ms]");
+            self.wrong("election-timeout", &reason);
+        } else if election > ELECTION_MS_MAX {
+            let limit = format!("is too long, and should be set less than {ELECTION_MS_MAX}ms");
+            self.wrong("election-timeout", &format!("--election-timeout[{election}ms] {limit}"));
+        }
+        self.set("heartbeat_ms", "heartbeat-interval", &heartbeat.to_string());
+        self.set("election_ms", "election-timeout", &election.to_string());
+    }
+
+    fn peers(&mut self, name: &str, default_ip: &str) {
+        let input = self.input;
+        let mut listen = Vec::new();
+        for url in list(input.get("listen-peer-urls").unwrap_or(LOCAL_PEER)) {
+            match bind_address(&url) {
+                Ok(Bind::Tcp(address)) => listen.push(address),
+                Ok(Bind::Unix(_)) => self.wrong("listen-peer-urls", &format!("`{url}`: members talk over TCP only")),
+                Err(reason) => self.wrong("listen-peer-urls", &reason),
+            }
+        }
+        let told = input.get("initial-advertise-peer-urls");
+        let own = advertised(told.unwrap_or(LOCAL_PEER), LOCAL_PEER, listen.first(), default_ip);
+        for url in &own {
+            if let Err(reason) = plain_url(url) {
+                self.wrong("initial-advertise-peer-urls", &reason);
+            }
+        }
+        let alone = own.iter().map(|url| format!("{name}={url}")).collect::<Vec<_>>().join(",");
+        let cluster = input.get("initial-cluster").map_or(alone, str::to_owned);
+        let mut named = BTreeSet::new();
+        for item in list(&cluster) {
+            let Some((member, url)) = item.split_once('=') else {
+                self.wrong("initial-cluster", &format!("`{item}` is not name=http://host:port"));
+                continue;
+            };
+            if let Err(reason) = plain_url(url) {
+                self.wrong("initial-cluster", &reason);
+            }
+            if member == name {
+                named.insert(same_host(url));
+            }
+        }
+        if named.is_empty() {
+            let reason = format!("couldn't find local name \"{name}\" in the initial cluster configuration");
+            self.wrong("initial-cluster", &reason);
+        } else if told.is_some() && named != own.iter().map(|url| same_host(url)).collect() {
+            let (named, own) = (named.into_iter().collect::<Vec<_>>().join(","), own.join(","));
+            let reason = format!("--initial-cluster has {name}={named} but --initial-advertise-peer-urls is {own}");
+            self.wrong("initial-cluster", &reason);
+        }
+        self.set("initial_cluster", "initial-cluster", &cluster);
+        self.set("peer.listen", "listen-peer-urls", &joined(&listen));
+    }
+
+    fn clients(&mut self, default_ip: &str) {
+        let input = self.input;
+        let (mut listen, mut sockets) = (Vec::new(), Vec::new());
+        for flag in ["listen-client-urls", "listen-client-http-urls"] {
+            let default = if flag == "listen-client-urls" { LOCAL_CLIENT } else { "" };
+            for url in list(input.get(flag).unwrap_or(default)) {
+                match bind_address(&url) {
+                    Ok(Bind::Tcp(address)) => listen.push(address),
+                    Ok(Bind::Unix(path)) => sockets.push(path),
+                    Err(reason) => self.wrong(flag, &reason),
+                }
+            }
+        }
+        let told = input.get("advertise-client-urls");
+        if told.is_none() && input.get("listen-client-urls").is_some() && !input.from_file {
+            self.mistakes
+                .push("--advertise-client-urls is required when --listen-client-urls is set explicitly".to_owned());
+        }
+        let advertise = advertised(told.unwrap_or(LOCAL_CLIENT), LOCAL_CLIENT, listen.first(), default_ip);
+        self.set("client.listen", "listen-client-urls", &joined(&listen));
+        self.set("client.socket", "listen-client-urls", &sockets.join(","));
+        self.set("client.advertise", "advertise-client-urls", &advertise.join(","));
+    }
+
+    fn log(&mut self) -> LogPlan {
+        let input = self.input;
+        let debug = input.get("debug") == Some("true");
+        let level = match input.get("log-level").unwrap_or("info") {
+            _ if debug => "debug",
+            "dpanic" | "panic" | "fatal" => "error",
+            level => level,
+        };
+        self.set("log.level", "log-level", level);
+        let console = input.get("log-format") == Some("console") || input.get("logger") == Some("capnslog");
+        let format = if console { Format::Console } else { Format::Json };
+        let outputs = list(input.get("log-outputs").unwrap_or("default"));
+        let outputs = outputs.iter().map(|output| match output.as_str() {
+            // Under systemd both are the journal.
+            "default" | "stderr" | "systemd/journal" => Output::Stderr,
+            "stdout" => Output::Stdout,
+            path => Output::File(PathBuf::from(path)),
+        });
+        LogPlan { format, outputs: outputs.collect() }
+    }
+}
+
+enum Bind {
+    Tcp(SocketAddr),
+    Unix(String),
+}
+
+/// Where a URL is listened on. Names cannot be, but for `localhost`.
+fn bind_address(url: &str) -> Result<Bind, String> {
+    if let Some(path) = url.strip_prefix("unix://") {
+        return match path {
+            "" => Err(format!("`{url}` names no file")),
+            path => Ok(Bind::Unix(path.to_owned())),
+        };
+    }
+    let authority = plain_url(url)?;
+    let address = match authority.strip_prefix("localhost:") {
+        Some(port) => port.parse().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).ok(),
+        None => authority.parse().ok(),
+    };
+    address.map(Bind::Tcp).ok_or_else(|| format!("expected IP in URL for binding ({url})"))
+}
+
+/// `host:port` of a URL in plain text.
+fn plain_url(url: &str) -> Result<&str, String> {
+    if url.starts_with("https://") || url.starts_with("unixs://") {
+        return Err(format!("`{url}`: TLS is not served yet; write http://"));
+    }
+    let Some(authority) = url.strip_prefix("http://") else {
+        return Err(format!("URL scheme must be http, https, unix, or unixs: {url}"));
+    };
+    if authority.contains('/') {
+        return Err(format!("URL must not contain a path: {url}"));
+    }
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(authority),
+        _ => Err(format!("URL address does not have the form \"host:port\": {url}")),
+    }
+}
+
+/// The URLs that are told to others; the default becomes the machine's own address where the listener is open to everybody.
+fn advertised(told: &str, default: &str, listen: Option<&SocketAddr>, default_ip: &str) -> Vec<String> {
+    match listen {
+        Some(listen)
+            if told == default && listen.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && !default_ip.is_empty() =>
+        {
+            vec![format!("http://{default_ip}:{}", listen.port())]
+        }
+        _ => list(told),
+    }
+}
+
+/// The URL with one of the two names of this host.
+fn same_host(url: &str) -> String {
+    url.replace("://localhost:", "://127.0.0.1:")
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+fn joined(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",")
+}
