@@ -1,6 +1,5 @@
 //! What the host gives every node: clock, chance, a name, an address.
 
-use std::net::{IpAddr, UdpSocket};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::base::{Clock, Random, UnixMillis};
@@ -31,7 +30,9 @@ pub fn hostname() -> String {
 }
 
 /// The address that the default route would send from; empty without one. Nothing is sent.
+#[cfg(any(feature = "scheduler", feature = "api"))]
 pub fn default_route_ip() -> String {
+    use std::net::{IpAddr, UdpSocket};
     let probe = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
         // An address set aside for documentation: it only selects the route.
         socket.connect("192.0.2.1:9")?;

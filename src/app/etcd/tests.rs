@@ -122,7 +122,8 @@ fn flags_and_variables_become_settings() {
 
 #[test]
 fn mistakes_are_refused_and_named() {
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+    let cases: &[Case] = &[
         ("--nope", &[], "flag provided but not defined: -nope"),
         ("--experimental-name x", &[], "flag provided but not defined: -experimental-name"),
         ("--name", &[], "flag needs an argument: -name"),
