@@ -232,7 +232,7 @@ force-new-cluster: false
     assert_eq!(plan.log.format, Format::Console);
     assert_eq!(plan.log.outputs, [Output::Stderr, Output::File("/tmp/e.log".into())]);
     let all = plan.warnings.join("\n");
-    assert!(all.contains("e.yml:23: unknown key `no-such-key` is not used"), "{all}");
+    assert!(all.contains("e.yml:24: unknown key `no-such-key` is not used"), "{all}");
     assert!(all.contains("without meaning here, taken and not used: e.yml:5"), "{all}");
 }
 
