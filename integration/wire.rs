@@ -5,17 +5,20 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-const PROTOS: [&str; 8] = [
+const PROTOS: [&str; 11] = [
     "auth.proto",
     "authservice.proto",
     "cluster.proto",
+    "election.proto",
+    "health.proto",
     "kv.proto",
     "lease.proto",
+    "lock.proto",
     "maintenance.proto",
     "mvcc.proto",
     "watch.proto",
 ];
-const PACKAGES: [&str; 3] = ["authpb", "etcdserverpb", "mvccpb"];
+const PACKAGES: [&str; 6] = ["authpb", "etcdserverpb", "grpc.health.v1", "mvccpb", "v3electionpb", "v3lockpb"];
 const HEADER: &str =
     "//! Written by `CORENODE_GENERATE=1 cargo test --test wire` from `src/wire/proto`; not edited by hand.\n\n";
 

@@ -94,6 +94,37 @@ pub fn wrong_reply() -> Status {
     Status::internal("etcdserver: the store answered with a reply of another kind")
 }
 
+/// The lease of one who waits in a queue of `what` (`mutex`, `election`) has ended, and its place with it. etcd gives no
+/// code of its own to what its locks and elections refuse.
+pub fn session_expired(what: &str) -> Status {
+    Status::unknown(format!("{what}: session is expired"))
+}
+
+/// The key that a leader shows is not, or no longer, that of an election's participant.
+pub fn not_leader() -> Status {
+    Status::unknown("election: not leader")
+}
+
+/// Nobody takes part in the election.
+pub fn nobody_elected() -> Status {
+    Status::unknown("election: no leader")
+}
+
+/// The request lacks the key that campaigning gave.
+pub fn leader_missing() -> Status {
+    Status::unknown("\"leader\" field must be provided")
+}
+
+/// The client left while it waited.
+pub fn client_gone() -> Status {
+    Status::cancelled("the client left while it waited")
+}
+
+/// A health check asks for a service that is not told of.
+pub fn unknown_service() -> Status {
+    Status::not_found("unknown service")
+}
+
 /// The HTTP status of a gRPC code in the JSON gateway.
 pub fn gateway(code: Code) -> StatusCode {
     match code {

@@ -214,3 +214,7 @@ pub const REMOTE_SILENT_SECONDS_MAX: u64 = 5;
 pub const REMOTE_MESSAGE_BYTES_MAX: usize = 512 << 20;
 /// Copies of the state that clients may be reading from one node at a time; each is a file until it is read.
 pub const CLIENT_SNAPSHOTS_MAX: usize = 2;
+/// Time to live of the lease that a lock or a campaign gets where the client names none, as etcd's; nobody renews it.
+pub const QUEUE_LEASE_SECONDS: i64 = 60;
+/// Leaders of an election that an observer may have waiting before observing pauses.
+pub const OBSERVED_QUEUED_MAX: usize = 16;

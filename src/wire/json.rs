@@ -9,7 +9,7 @@ use serde::de::{Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::ser::{CharEscape, Formatter};
 
-use super::{authpb, etcdserverpb, mvccpb};
+use super::{authpb, etcdserverpb, grpc, mvccpb};
 
 /// Whether a field has its zero value and is left out.
 pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -146,6 +146,7 @@ proto_enums!(
     etcdserverpb::range_request::SortOrder,
     etcdserverpb::range_request::SortTarget,
     etcdserverpb::watch_create_request::FilterType,
+    grpc::health::v1::health_check_response::ServingStatus,
 );
 
 /// Enums: names out, names or numbers in. A number without a name stays a number.

@@ -12,4 +12,11 @@ pub mod json;
 pub mod seal;
 pub mod v2;
 
-pub use generated::{authpb, etcdserverpb, mvccpb};
+pub use generated::{authpb, etcdserverpb, mvccpb, v3electionpb, v3lockpb};
+
+/// gRPC's own services, under the names of their package.
+pub mod grpc {
+    pub mod health {
+        pub use crate::wire::generated::health_v1 as v1;
+    }
+}

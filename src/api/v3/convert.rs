@@ -178,26 +178,48 @@ pub fn delete_reply(header: pb::ResponseHeader, deleted: i64, prev: Vec<kv::KeyV
     pb::DeleteRangeResponse { header: Some(header), deleted, prev_kvs: key_values(prev) }
 }
 
-/// The answers within carry the revision only, as etcd's do.
+/// The answers within carry the revision only, each the one at which its operation left the store, as etcd's do; a transaction
+/// within carries an empty header.
 pub fn txn_reply(header: pb::ResponseHeader, reply: kv::TxnReply) -> pb::TxnResponse {
-    let inner = pb::ResponseHeader { revision: header.revision, ..pb::ResponseHeader::default() };
+    let end = header.revision;
+    let mut at = if changes(&reply) { end - 1 } else { end };
+    txn_within(header, reply, &mut at, end)
+}
+
+fn changes(reply: &kv::TxnReply) -> bool {
+    reply.replies.iter().any(|reply| match reply {
+        kv::TxnOpReply::Range(_) => false,
+        kv::TxnOpReply::Put { .. } => true,
+        kv::TxnOpReply::DeleteRange { deleted, .. } => *deleted > 0,
+        kv::TxnOpReply::Txn(nested) => changes(nested),
+    })
+}
+
+/// `at` is the revision so far; the first change makes it `end`.
+fn txn_within(header: pb::ResponseHeader, reply: kv::TxnReply, at: &mut i64, end: i64) -> pb::TxnResponse {
     let responses = reply.replies.into_iter();
     pb::TxnResponse {
         header: Some(header),
         succeeded: reply.succeeded,
-        responses: responses.map(|reply| txn_op_reply(inner, reply)).collect(),
+        responses: responses.map(|reply| txn_op_reply(reply, at, end)).collect(),
     }
 }
 
-fn txn_op_reply(header: pb::ResponseHeader, reply: kv::TxnOpReply) -> pb::ResponseOp {
+fn txn_op_reply(reply: kv::TxnOpReply, at: &mut i64, end: i64) -> pb::ResponseOp {
     use pb::response_op::Response;
-    let response = match reply {
-        kv::TxnOpReply::Range(reply) => Response::ResponseRange(range_reply(header, reply)),
-        kv::TxnOpReply::Put { prev } => Response::ResponsePut(put_reply(header, prev)),
-        kv::TxnOpReply::DeleteRange { deleted, prev } => {
-            Response::ResponseDeleteRange(delete_reply(header, deleted, prev))
+    let mut header = |changed: bool| {
+        if changed {
+            *at = end;
         }
-        kv::TxnOpReply::Txn(reply) => Response::ResponseTxn(txn_reply(header, reply)),
+        pb::ResponseHeader { revision: *at, ..pb::ResponseHeader::default() }
+    };
+    let response = match reply {
+        kv::TxnOpReply::Range(reply) => Response::ResponseRange(range_reply(header(false), reply)),
+        kv::TxnOpReply::Put { prev } => Response::ResponsePut(put_reply(header(true), prev)),
+        kv::TxnOpReply::DeleteRange { deleted, prev } => {
+            Response::ResponseDeleteRange(delete_reply(header(deleted > 0), deleted, prev))
+        }
+        kv::TxnOpReply::Txn(reply) => Response::ResponseTxn(txn_within(pb::ResponseHeader::default(), reply, at, end)),
     };
     pb::ResponseOp { response: Some(response) }
 }

@@ -15,11 +15,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::Status;
 
-use super::{auth, cluster, kv, lease, maintenance, watch};
+use super::{Answers, auth, cluster, election, kv, lease, lock, maintenance, watch};
 use crate::api::body;
 use crate::api::http::{encoded, json, method_not_allowed, requires_leader};
 use crate::api::{Shared, status};
 use crate::wire::etcdserverpb as pb;
+use crate::wire::v3electionpb::{self, election_server::Election};
+use crate::wire::v3lockpb::lock_server::Lock;
 use pb::auth_server::Auth;
 use pb::cluster_server::Cluster;
 use pb::kv_server::Kv;
@@ -59,6 +61,8 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
     let cluster = cluster::Cluster(s.clone());
     let care = maintenance::Maintenance(s.clone());
     let auth = auth::Auth(s.clone());
+    let lock = lock::Lock(s.clone());
+    let election = election::Election(s.clone());
     let paths: Vec<(&str, MethodRouter)> = vec![
         ("kv/range", call!(s, kv, Kv::range)),
         ("kv/put", call!(s, kv, Kv::put)),
@@ -91,6 +95,13 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
         ("auth/authenticate", call!(s, auth, Auth::authenticate)),
         ("auth/enable", call!(s, auth, Auth::auth_enable)),
         ("auth/disable", call!(s, auth, Auth::auth_disable)),
+        ("lock/lock", call!(s, lock, Lock::lock)),
+        ("lock/unlock", call!(s, lock, Lock::unlock)),
+        ("election/campaign", call!(s, election, Election::campaign)),
+        ("election/proclaim", call!(s, election, Election::proclaim)),
+        ("election/leader", call!(s, election, Election::leader)),
+        ("election/observe", observing(s, election.clone())),
+        ("election/resign", call!(s, election, Election::resign)),
     ];
     let mut router = Router::new();
     for prefix in PREFIXES {
@@ -143,9 +154,7 @@ fn watching(shared: &Arc<Shared>) -> MethodRouter {
                 Err(refusal) => return refused(&refusal),
             };
             let requests = stream::iter([Ok(asked)]).chain(stream::pending()).boxed();
-            let answers = watch::Watch(shared).open(requests, leader_required);
-            let lines = answers.map(|answer| Ok::<_, std::convert::Infallible>(line(&answer)));
-            streamed(Body::from_stream(lines))
+            lines(watch::Watch(shared).open(requests, leader_required))
         }
     })
 }
@@ -164,6 +173,25 @@ fn copying(care: maintenance::Maintenance) -> MethodRouter {
             }
         }
     })
+}
+
+/// An election's leaders, one line each, until the client leaves.
+fn observing(shared: &Arc<Shared>, election: election::Election) -> MethodRouter {
+    let shared = shared.clone();
+    posts(move |request| {
+        let (shared, election) = (shared.clone(), election.clone());
+        async move {
+            match read::<v3electionpb::LeaderRequest>(&shared, request).await {
+                Ok(asked) => lines(election.watched(asked.name)),
+                Err(refusal) => refused(&refusal),
+            }
+        }
+    })
+}
+
+fn lines<T: Serialize + 'static>(answers: Answers<T>) -> Response {
+    let lines = answers.map(|answer| Ok::<_, std::convert::Infallible>(line(&answer)));
+    streamed(Body::from_stream(lines))
 }
 
 async fn read<T: DeserializeOwned + Default>(shared: &Shared, request: Request) -> Result<T, Status> {

@@ -40,6 +40,20 @@ impl Lease {
         }
     }
 
+    /// Grants a lease under an id that nobody has.
+    pub async fn grant_any(&self, ttl_ms: i64) -> Result<pb::LeaseGrantResponse, Status> {
+        let taken = status::refused(&KvError::LeaseExists);
+        let mut granted = Err(taken.clone());
+        for _ in 0..DRAWS_MAX {
+            granted = self.grant(self.draw(), ttl_ms).await;
+            match &granted {
+                Err(refusal) if refusal.code() == taken.code() => {}
+                _ => break,
+            }
+        }
+        granted
+    }
+
     /// One keep-alive; a lease that is gone is answered with a time to live of 0.
     pub async fn keep_alive(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
         let ttl_ms = self.0.store.keep_alive(users(id)).await;
@@ -77,16 +91,7 @@ impl pb::lease_server::Lease for Lease {
         if request.id != 0 {
             return self.grant(LeaseId(request.id), ttl_ms).await.map(Response::new);
         }
-        let taken = status::refused(&KvError::LeaseExists);
-        let mut granted = Err(taken.clone());
-        for _ in 0..DRAWS_MAX {
-            granted = self.grant(self.draw(), ttl_ms).await;
-            match &granted {
-                Err(refusal) if refusal.code() == taken.code() => {}
-                _ => break,
-            }
-        }
-        granted.map(Response::new)
+        self.grant_any(ttl_ms).await.map(Response::new)
     }
 
     async fn lease_revoke(

@@ -1,12 +1,19 @@
-//! etcd's v3 API over gRPC: one service a file, and the JSON gateway over the same handlers.
+//! etcd's v3 API over gRPC: one service a file, and the JSON gateway over the same handlers. gRPC's own health service too.
 
 mod auth;
+mod changes;
 mod cluster;
 mod convert;
+mod election;
 pub mod gateway;
+mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
+mod queue;
+#[cfg(test)]
+mod queue_tests;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -24,6 +31,9 @@ use super::Shared;
 use crate::base::limits::GRPC_MESSAGE_BYTES_MAX;
 use crate::kv::Position;
 use crate::wire::etcdserverpb as pb;
+use crate::wire::grpc::health::v1::health_server::HealthServer;
+use crate::wire::v3electionpb::election_server::ElectionServer;
+use crate::wire::v3lockpb::lock_server::LockServer;
 use pb::auth_server::AuthServer;
 use pb::cluster_server::ClusterServer;
 use pb::kv_server::KvServer;
@@ -43,6 +53,9 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
         .add_service(ClusterServer::new(cluster::Cluster(shared.clone())).max_decoding_message_size(bound))
         .add_service(MaintenanceServer::new(maintenance::Maintenance(shared.clone())).max_decoding_message_size(bound))
         .add_service(AuthServer::new(auth::Auth(shared.clone())).max_decoding_message_size(bound))
+        .add_service(LockServer::new(lock::Lock(shared.clone())).max_decoding_message_size(bound))
+        .add_service(ElectionServer::new(election::Election(shared.clone())).max_decoding_message_size(bound))
+        .add_service(HealthServer::new(health::Health(shared.clone())).max_decoding_message_size(bound))
         .prepare()
         .into_axum_router()
 }

@@ -72,6 +72,34 @@ async fn transactions_answer_each_operation() {
     assert_eq!((refusal.code(), refusal.message()), (Code::InvalidArgument, "etcdserver: key not found"));
 }
 
+/// As etcd 3.4 answers the same requests: a range before the first change shows the revision before it.
+#[tokio::test]
+async fn each_answer_of_a_transaction_carries_the_revision_that_it_saw() {
+    let house = house().await;
+    house.store.apply(Op::put("a", "1"));
+    let gets = r#"{"request_range":{"key":"YQ=="}}"#;
+    let puts = r#"{"request_put":{"key":"YQ==","value":"Mg=="}}"#;
+    let none = r#"{"request_delete_range":{"key":"enp6"}}"#;
+    let within = r#"{"request_txn":{"success":[{"request_range":{"key":"enp6"}}]}}"#;
+    let ask = async |ops: String| house.ask("POST", "/v3/kv/txn", &format!(r#"{{"success":[{ops}]}}"#)).await.1;
+    let changed = ask(format!("{gets},{puts},{none},{within}")).await;
+    let expected = [
+        r#"{"response_range":{"header":{"revision":"2"}"#,
+        r#"{"response_put":{"header":{"revision":"3"}}}"#,
+        r#"{"response_delete_range":{"header":{"revision":"3"}}}"#,
+        r#"{"response_txn":{"header":{},"succeeded":true,"responses":[{"response_range":{"header":{"revision":"3"}}}]}}"#,
+    ];
+    for part in expected {
+        assert!(changed.contains(part), "{part}: {changed}");
+    }
+    let unchanged = ask(format!("{none},{gets}")).await;
+    for part in
+        [r#"{"response_delete_range":{"header":{"revision":"3"}}}"#, r#"{"response_range":{"header":{"revision":"3"}"#]
+    {
+        assert!(unchanged.contains(part), "{part}: {unchanged}");
+    }
+}
+
 #[tokio::test]
 async fn refusals_have_etcds_codes_and_words() {
     let house = house().await;

@@ -61,7 +61,7 @@ impl Watching {
     /// Delivers until it is cancelled, its history is gone or the stream ends.
     pub async fn run(mut self, mut events: Box<dyn WatchStream>, mut inbox: mpsc::Receiver<Order>) {
         let mut waiting: Vec<oneshot::Sender<i64>> = Vec::new();
-        let pause = Duration::from_secs(WATCH_PROGRESS_SECONDS);
+        let pause = notice_pause(self.shared.random.next_u64());
         let mut next_notice = Instant::now() + pause;
         loop {
             if !waiting.is_empty()
@@ -194,6 +194,13 @@ impl Watching {
         let _ = self.answers.send(Err(reason)).await;
         None
     }
+}
+
+/// How long a watch is silent before it tells how far it is: up to a tenth longer than agreed, by chance, so that watches made
+/// together do not all speak together.
+fn notice_pause(chance: u64) -> Duration {
+    let pause_ms = WATCH_PROGRESS_SECONDS * 1000;
+    Duration::from_millis(pause_ms + chance % (pause_ms / 10))
 }
 
 /// The end of a watch whose history is gone. Its header has no revision, as etcd's has none.
