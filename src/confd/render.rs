@@ -6,6 +6,8 @@ use crate::gotemplate::{Budget, ExecError, Map, NoFunctions, ParseError, Templat
 
 /// Longest command line, and longest quoted command output.
 const COMMAND_BYTES_MAX: usize = 1 << 20;
+/// Longest text that the function `quote` makes.
+const QUOTED_BYTES_MAX: usize = 64 << 20;
 
 /// A parsed template that may be executed again and again.
 #[derive(Debug)]
@@ -45,6 +47,14 @@ pub fn command_line(name: &str, text: &str, src: &str) -> Result<String, String>
     let budget = Budget { output_bytes: COMMAND_BYTES_MAX, ..Budget::default() };
     let line = template.execute(&data, &mut NoFunctions, &budget).map_err(|error| error.to_string())?;
     String::from_utf8(line).map_err(|_| format!("{name}: the command is not UTF-8"))
+}
+
+/// The text in quotes with Go's escapes.
+///
+/// # Errors
+/// A text that is too long.
+pub(super) fn go_quoted(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    sprintf(b"%q", &[Value::string(bytes)], QUOTED_BYTES_MAX).map_err(|error| error.to_string())
 }
 
 /// Bytes in quotes with Go's escapes, as `%q` prints them: how a command's output is logged.

@@ -64,6 +64,10 @@ impl Object for Time {
         Some(layout::format(&self.moment, "2006-01-02 15:04:05.999999999 -0700 MST"))
     }
 
+    fn json(&self) -> Option<Value> {
+        Some(layout::format(&self.moment, "2006-01-02T15:04:05.999999999Z07:00").into())
+    }
+
     fn method(&self, name: &str) -> Option<Signature> {
         Some(match name {
             "Format" => Signature::fixed(&[Type::Str]),

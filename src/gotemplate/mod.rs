@@ -33,6 +33,7 @@ mod oracle_tests;
 mod tests;
 
 pub use budget::{BYTES_PER_STEP, Budget, MAX_OPEN_BLOCKS};
+pub use float::format_float;
 pub use format::{format_value, sprint, sprintf, sprintln};
 pub use parse::{MAX_BLOCK_DEPTH, MAX_PAREN_DEPTH, ParseError};
 pub use printer::{MAX_VALUE_DEPTH, TooLong};

@@ -314,6 +314,11 @@ pub trait Object: fmt::Debug + Send + Sync {
         None
     }
 
+    /// What `encoding/json` makes of it: its `MarshalJSON` method. `None` when the type has none.
+    fn json(&self) -> Option<Value> {
+        None
+    }
+
     /// Whether two objects of the same type are equal (`==`).
     fn equals(&self, other: &dyn Object) -> bool {
         self.text() == other.text()

@@ -6,6 +6,8 @@
 pub mod address;
 pub mod connect;
 pub mod frame;
+#[cfg(feature = "template")]
+pub mod interfaces;
 pub mod resolve;
 
 pub use address::{Address, AddressError};

@@ -1,12 +1,22 @@
-//! The function library of confd 0.16: names, parameters, and who answers each.
+//! The function library of confd 0.16 and of its live fork (abtreece/confd 0.41): names, parameters, and who answers each.
 
 mod base64;
+mod collections;
+mod include;
 mod lists;
 mod numbers;
+mod regex;
 mod strings;
+mod to_json;
+mod words;
 
+use core::net::IpAddr;
+use std::collections::BTreeMap;
+
+use ::regex::bytes::Regex;
 use jiff::Zoned;
 
+use self::include::Includes;
 use super::view::{Read, Reads, View};
 use super::{json, path, time};
 use crate::gotemplate::{Functions, List, Map, Signature, Str, Struct, StructType, Type, Value};
@@ -21,6 +31,18 @@ pub trait Outside {
     fn lookup_ip(&self, name: &str) -> Vec<String>;
     /// The records `_service._proto.name`, in any order; none where there are none or nobody answers.
     fn lookup_srv(&self, service: &str, proto: &str, name: &str) -> Vec<SrvRecord>;
+    /// This machine's name.
+    ///
+    /// # Errors
+    /// Where the system does not tell it.
+    fn hostname(&self) -> Result<String, String>;
+    /// The addresses of a network interface in the kernel's order; none where there is no such interface.
+    fn interface_addresses(&self, name: &str) -> Vec<IpAddr>;
+    /// The text of a file below `templates/`; `path` is clean and stays within.
+    ///
+    /// # Errors
+    /// The file's place and the system's words, as Go has them: `open /…: no such file or directory`.
+    fn template_file(&self, path: &str) -> Result<Vec<u8>, String>;
     /// The present moment in the machine's time zone.
     fn now(&self) -> Zoned;
 }
@@ -48,6 +70,9 @@ const WITH_DEFAULTS: Signature = Signature::variadic(&[Type::Str], Type::Str);
 const TWO_STRINGS: Signature = Signature::fixed(&[Type::Str, Type::Str]);
 const TWO_INTS: Signature = Signature::fixed(&[Type::INT, Type::INT]);
 
+/// How many compiled patterns one render keeps.
+const PATTERNS_KEPT_MAX: usize = 100;
+
 /// Functions of earlier versions that need a key ring of PGP keys.
 const ENCRYPTED: [&str; 4] = ["cget", "cgets", "cgetv", "cgetvs"];
 
@@ -57,13 +82,24 @@ pub(super) fn signature(name: &str) -> Option<Signature> {
         "getv" | "getenv" => WITH_DEFAULTS,
         "get" | "gets" | "getvs" | "exists" | "ls" | "lsdir" | "base" | "dir" | "json" | "jsonArray" | "toUpper"
         | "toLower" | "lookupIP" | "lookupIPV4" | "lookupIPV6" | "fileExists" | "base64Encode" | "base64Decode"
-        | "parseBool" | "atoi" => NO_DEFAULT,
-        "split" | "contains" | "trimSuffix" => TWO_STRINGS,
+        | "parseBool" | "atoi" | "lookupIfaceIPV4" | "lookupIfaceIPV6" | "fromJson" | "quote" | "squote"
+        | "nospace" | "snakecase" | "camelcase" | "kebabcase" | "sha256sum" => NO_DEFAULT,
+        "split" | "contains" | "trimSuffix" | "trimPrefix" | "regexMatch" | "regexFind" => TWO_STRINGS,
         "replace" => Signature::fixed(&[Type::Str, Type::Str, Type::Str, Type::INT]),
         "join" => Signature::fixed(&[Type::STRINGS, Type::Str]),
         "lookupSRV" => Signature::fixed(&[Type::Str, Type::Str, Type::Str]),
-        "datetime" => Signature::fixed(&[]),
-        "map" => Signature::variadic(&[], Type::Any),
+        "datetime" | "hostname" => Signature::fixed(&[]),
+        "include" => Signature::variadic(&[Type::Str], Type::Any),
+        "default" => Signature::fixed(&[Type::Any, Type::Any]),
+        "ternary" => Signature::fixed(&[Type::Any, Type::Any, Type::Bool]),
+        "empty" | "toJson" | "toPrettyJson" => Signature::fixed(&[Type::Any]),
+        "indent" | "nindent" | "repeat" => Signature::fixed(&[Type::INT, Type::Str]),
+        "regexReplaceAll" => Signature::fixed(&[Type::Str, Type::Str, Type::Str]),
+        "hasKey" => Signature::fixed(&[Type::ANY_MAP, Type::Str]),
+        "keys" | "values" => Signature::fixed(&[Type::ANY_MAP]),
+        "append" => Signature::fixed(&[Type::ANYS, Type::Any]),
+        "pluck" => Signature::variadic(&[Type::Str], Type::ANY_MAP),
+        "map" | "dict" | "list" | "coalesce" => Signature::variadic(&[], Type::Any),
         "add" | "sub" | "mul" | "div" | "mod" | "seq" => TWO_INTS,
         "reverse" => Signature::fixed(&[Type::Any]),
         "sortByLength" => Signature::fixed(&[Type::STRINGS]),
@@ -83,11 +119,14 @@ pub(super) struct Library<'a> {
     view: &'a View,
     outside: &'a dyn Outside,
     reads: Reads,
+    /// The patterns compiled so far.
+    patterns: BTreeMap<Str, Regex>,
+    includes: Includes,
 }
 
 impl<'a> Library<'a> {
     pub fn new(view: &'a View, outside: &'a dyn Outside) -> Self {
-        Self { view, outside, reads: Reads::default() }
+        Self { view, outside, reads: Reads::default(), patterns: BTreeMap::new(), includes: Includes::default() }
     }
 
     /// What was looked up.
@@ -98,6 +137,33 @@ impl<'a> Library<'a> {
     fn value_of(&mut self, key: &str) -> Option<Str> {
         self.reads.note(Read::Key(key.to_owned()));
         self.view.get(key).cloned()
+    }
+
+    fn pattern(&mut self, text: &Str) -> Result<&Regex, String> {
+        if !self.patterns.contains_key(text) {
+            let compiled = regex::compile(text)?;
+            // A template that makes patterns by the thousand does not need them again.
+            if self.patterns.len() >= PATTERNS_KEPT_MAX {
+                self.patterns.clear();
+            }
+            self.patterns.insert(text.clone(), compiled);
+        }
+        self.patterns.get(text).ok_or_else(|| "the pattern is gone".to_owned())
+    }
+
+    fn search(&mut self, name: &str, args: &[Value]) -> Result<Value, String> {
+        Ok(match args {
+            [Value::Str(pattern), Value::Str(text)] if name == "regexMatch" => {
+                Value::Bool(self.pattern(pattern)?.is_match(text))
+            }
+            [Value::Str(pattern), Value::Str(text)] => {
+                Value::string(self.pattern(pattern)?.find(text).map_or(b"".as_slice(), |found| found.as_bytes()))
+            }
+            [Value::Str(pattern), Value::Str(text), Value::Str(replacement)] => {
+                Value::string(regex::replace_all(self.pattern(pattern)?, text, replacement)?)
+            }
+            _ => return Err(format!("{name} is called with arguments of types that it does not take")),
+        })
     }
 
     fn matching(&mut self, pattern: &str) -> Result<Vec<(&'a str, &'a Str)>, String> {
@@ -142,6 +208,11 @@ impl<'a> Library<'a> {
                 value.unwrap_or_else(|| arg(1).to_owned()).into()
             }
             "fileExists" => Value::Bool(self.outside.file_exists(arg(0))),
+            "lookupIfaceIPV4" | "lookupIfaceIPV6" => {
+                let mut found = self.outside.interface_addresses(arg(0)).into_iter();
+                let fits = |address: &IpAddr| address.to_canonical().is_ipv4() == (name == "lookupIfaceIPV4");
+                found.find(fits).map_or_else(String::new, |address| address.to_canonical().to_string()).into()
+            }
             "lookupSRV" => records(self.outside.lookup_srv(arg(0), arg(1), arg(2))),
             _ => {
                 let mut found = self.outside.lookup_ip(arg(0));
@@ -167,15 +238,30 @@ impl Functions for Library<'_> {
             ("getv" | "get" | "exists" | "gets" | "getvs" | "ls" | "lsdir", [Value::Str(key), defaults @ ..]) => {
                 self.store(name, &key.to_lossy(), defaults)
             }
-            ("getenv" | "fileExists" | "lookupIP" | "lookupIPV4" | "lookupIPV6" | "lookupSRV", args) => {
-                Ok(self.outside(name, &texts(args)))
-            }
+            (
+                "getenv" | "fileExists" | "lookupIP" | "lookupIPV4" | "lookupIPV6" | "lookupSRV" | "lookupIfaceIPV4"
+                | "lookupIfaceIPV6",
+                args,
+            ) => Ok(self.outside(name, &texts(args))),
             ("datetime", _) => Ok(time::datetime(self.outside.now())),
             ("base", [Value::Str(text)]) => Ok(path::base(&text.to_lossy()).into()),
             ("dir", [Value::Str(text)]) => Ok(path::dir(&text.to_lossy()).into()),
             ("json", [Value::Str(text)]) => json::object(text),
             ("jsonArray", [Value::Str(text)]) => json::array(text),
-            ("map", args) => map(args),
+            ("map" | "dict", args) => map(args),
+            ("hostname", _) => self.outside.hostname().map(Value::from),
+            ("include", [Value::Str(file), data @ ..]) => {
+                include::include(self, &file.to_lossy(), data.first().unwrap_or(&Value::Nil))
+            }
+            (
+                "default" | "ternary" | "coalesce" | "empty" | "list" | "append" | "hasKey" | "keys" | "values"
+                | "pluck",
+                args,
+            ) => collections::call(name, args),
+            ("toJson", [value]) => to_json::to_json(value, false).map(Value::from),
+            ("toPrettyJson", [value]) => to_json::to_json(value, true).map(Value::from),
+            ("fromJson", [Value::Str(text)]) => json::parse(text),
+            ("regexMatch" | "regexFind" | "regexReplaceAll", args) => self.search(name, args),
             ("base64Encode", [Value::Str(text)]) => Ok(base64::encode(text).into()),
             ("base64Decode", [Value::Str(text)]) => base64::decode(text).map(Value::string),
             ("add" | "sub" | "mul" | "div" | "mod" | "seq", [Value::Int(a), Value::Int(b)]) => {

@@ -1,10 +1,13 @@
 //! Strings as Go's package strings handles them: bytes that are usually UTF-8.
 
+use sha2::{Digest as _, Sha256};
+
+use super::words;
 use crate::confd::json::replace_invalid;
 use crate::gotemplate::{List, Str, Value};
 
 /// The longest text that one call makes.
-const TEXT_BYTES_MAX: usize = 64 << 20;
+pub(super) const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// One of the functions that take strings only.
 pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
@@ -14,6 +17,21 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         ("trimSuffix", [Value::Str(text), Value::Str(suffix)]) => {
             Value::string(text.strip_suffix(&**suffix).unwrap_or(text))
         }
+        ("trimPrefix", [Value::Str(text), Value::Str(prefix)]) => {
+            Value::string(text.strip_prefix(&**prefix).unwrap_or(text))
+        }
+        ("indent", [Value::Int(spaces), Value::Str(text)]) => Value::string(words::indent(*spaces, text)?),
+        ("nindent", [Value::Int(spaces), Value::Str(text)]) => {
+            Value::string([b"\n", words::indent(*spaces, text)?.as_slice()].concat())
+        }
+        ("quote", [Value::Str(text)]) => Value::string(words::quote(text)?),
+        ("squote", [Value::Str(text)]) => Value::string(words::squote(text)),
+        ("repeat", [Value::Int(count), Value::Str(text)]) => Value::string(words::repeat(*count, text)?),
+        ("nospace", [Value::Str(text)]) => Value::string(words::nospace(text)),
+        ("snakecase", [Value::Str(text)]) => words::separated(text, "_").into(),
+        ("kebabcase", [Value::Str(text)]) => words::separated(text, "-").into(),
+        ("camelcase", [Value::Str(text)]) => words::camel(text).into(),
+        ("sha256sum", [Value::Str(text)]) => sha256(text).into(),
         ("replace", [Value::Str(text), Value::Str(old), Value::Str(new), Value::Int(count)]) => {
             Value::string(replace(text, old, new, *count)?)
         }
@@ -21,6 +39,11 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         ("toLower", [Value::Str(text)]) => Value::string(mapped(text, lower)),
         _ => return Err(format!("{name} is called with arguments of types that it does not take")),
     })
+}
+
+/// The checksum in hexadecimal.
+fn sha256(text: &[u8]) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The strings with `separator` between them.
@@ -52,7 +75,7 @@ fn split(text: &[u8], separator: &[u8]) -> Vec<Str> {
 }
 
 /// The runes of a text as bytes; a byte that is no UTF-8 is one of its own.
-fn runes(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn runes(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.utf8_chunks().flat_map(|chunk| {
         let valid = chunk.valid();
         let runes = valid.char_indices().map(move |(at, rune)| &valid.as_bytes()[at..at + rune.len_utf8()]);
@@ -93,13 +116,13 @@ fn replace(text: &[u8], old: &[u8], new: &[u8], count: i64) -> Result<Vec<u8>, S
     Ok(out)
 }
 
-fn mapped(text: &[u8], map: fn(char) -> char) -> Vec<u8> {
+pub(super) fn mapped(text: &[u8], map: fn(char) -> char) -> Vec<u8> {
     let valid = replace_invalid(text.to_vec());
     String::from_utf8_lossy(&valid).chars().map(map).collect::<String>().into_bytes()
 }
 
 /// Go maps rune by rune: a rune whose capital is several (ß) stays as it is.
-fn upper(rune: char) -> char {
+pub(super) fn upper(rune: char) -> char {
     let mut all = rune.to_uppercase();
     match (all.next(), all.next()) {
         (Some(one), None) => one,
@@ -114,7 +137,7 @@ fn upper(rune: char) -> char {
     }
 }
 
-fn lower(rune: char) -> char {
+pub(super) fn lower(rune: char) -> char {
     // İ becomes i and a dot in full; Go's answer is the i alone.
     rune.to_lowercase().next().unwrap_or(rune)
 }

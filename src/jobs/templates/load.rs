@@ -16,6 +16,8 @@ pub struct Target {
     pub resource: Resource,
     /// The template's file.
     pub src: PathBuf,
+    /// The folder of all templates, from which files are included.
+    pub templates: PathBuf,
     pub selection: Selection,
 }
 
@@ -79,9 +81,10 @@ pub fn load(confdir: &Path, prefix: &str) -> Result<Loaded, LoadError> {
 impl Loaded {
     fn add(&mut self, confdir: &Path, prefix: &str, file: &Path, resource: Resource) {
         let selection = Selection::new(effective_prefix(prefix, &resource.prefix), &resource.keys);
-        let src = confdir.join("templates").join(resource.src.trim_start_matches('/'));
+        let templates = confdir.join("templates");
+        let src = templates.join(resource.src.trim_start_matches('/'));
         self.warnings.extend(resource.warnings.iter().cloned());
-        self.targets.push(Arc::new(Target { file: file.to_owned(), resource, src, selection }));
+        self.targets.push(Arc::new(Target { file: file.to_owned(), resource, src, templates, selection }));
     }
 }
 

@@ -1,23 +1,31 @@
 //! What templates may ask of this machine: its environment, files, name servers and clock.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Zoned;
 use tokio::runtime::Handle;
 
+use super::load::read_limited;
 use crate::base::limits::TEMPLATE_LOOKUP_MS_MAX;
 use crate::confd::{Outside, SrvRecord};
+use crate::net::interfaces::interface_addresses;
 use crate::net::resolve::{Srv, resolve, resolve_srv};
 
 /// This machine. Used on threads that may block, never on the runtime's own.
-pub struct Machine(pub Handle);
+pub struct Machine {
+    /// The runtime that waits for name servers.
+    pub handle: Handle,
+    /// Where included files are: the confdir's `templates`.
+    pub templates: PathBuf,
+}
 
 impl Machine {
     fn ask<T: Default>(&self, question: impl Future<Output = T>) -> T {
         let limit = Duration::from_millis(TEMPLATE_LOOKUP_MS_MAX);
-        self.0.block_on(async { tokio::time::timeout(limit, question).await.unwrap_or_default() })
+        self.handle.block_on(async { tokio::time::timeout(limit, question).await.unwrap_or_default() })
     }
 }
 
@@ -50,6 +58,22 @@ impl Outside for Machine {
         let record =
             |srv: Srv| SrvRecord { target: srv.target, port: srv.port, priority: srv.priority, weight: srv.weight };
         found.into_iter().map(record).collect()
+    }
+
+    fn hostname(&self) -> Result<String, String> {
+        Ok(rustix::system::uname().nodename().to_string_lossy().into_owned())
+    }
+
+    fn interface_addresses(&self, name: &str) -> Vec<IpAddr> {
+        interface_addresses(name).unwrap_or_default()
+    }
+
+    fn template_file(&self, path: &str) -> Result<Vec<u8>, String> {
+        let file = self.templates.join(path);
+        read_limited(&file).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => format!("open {}: no such file or directory", file.display()),
+            _ => format!("open {}: {error}", file.display()),
+        })
     }
 
     fn now(&self) -> Zoned {

@@ -99,7 +99,8 @@ pub async fn process(context: &Context, target: &Arc<Target>, view: Arc<View>) -
         // Closed never: the semaphore lives as long as the context.
         let _turn = context.renders.acquire().await;
         let (target, handle) = (target.clone(), Handle::current());
-        let work = move || prepare(&target, &view, options, &Machine(handle));
+        let machine = Machine { handle, templates: target.templates.clone() };
+        let work = move || prepare(&target, &view, options, &machine);
         tokio::task::spawn_blocking(work).await
     };
     match prepared {
