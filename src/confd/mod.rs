@@ -4,6 +4,7 @@
 //! and group names), the item that differs says so. Nothing here touches a file, a clock or a network: facts from
 //! outside come through [`Outside`].
 
+mod duration;
 mod functions;
 mod json;
 mod layout;
@@ -21,7 +22,7 @@ pub use functions::{Outside, SrvRecord};
 pub use md5::{Md5, md5};
 pub use mode::show_mode;
 pub use pass::{DestFacts, Verdict, Wanted, compare};
-pub use render::{Rendered, SourceTemplate, command_line, quoted};
+pub use render::{Rendered, SourceTemplate, command_line, quoted, reload_line};
 pub use resource::{Identity, Mistake, Resource, parse_resources};
-pub use select::{Selection, cover, effective_prefix, range_of};
+pub use select::{PrefixMode, Selection, cover, effective_prefix, range_of};
 pub use view::{Read, Reads, View};

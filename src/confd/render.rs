@@ -42,11 +42,30 @@ impl SourceTemplate {
 /// # Errors
 /// Go's message where the command is no template, or refers to what is not there.
 pub fn command_line(name: &str, text: &str, src: &str) -> Result<String, String> {
+    command(name, text, &[("src", src)])
+}
+
+fn command(name: &str, text: &str, names: &[(&str, &str)]) -> Result<String, String> {
     let template = Template::parse(name, text, &|_| false).map_err(|error| error.to_string())?;
-    let data = Value::Map(Map::any([("src", Value::from(src))]));
+    let data = Value::Map(Map::any(names.iter().map(|(name, value)| (*name, Value::from(*value)))));
     let budget = Budget { output_bytes: COMMAND_BYTES_MAX, ..Budget::default() };
     let line = template.execute(&data, &mut NoFunctions, &budget).map_err(|error| error.to_string())?;
     String::from_utf8(line).map_err(|_| format!("{name}: the command is not UTF-8"))
+}
+
+/// A `reload_cmd` with `{{.src}}` and `{{.dest}}` replaced. The staged file has become `dest` by then, so both are that
+/// file. A command with neither is taken as it is, as confd 0.16 does: its braces are another program's.
+///
+/// # Errors
+/// Go's message where it is no template after all.
+pub fn reload_line(text: &str, dest: &str) -> Result<String, String> {
+    let named = |text: &str| {
+        text.split("{{").skip(1).any(|part| {
+            let inside = part.split("}}").next().unwrap_or_default();
+            matches!(inside.trim_matches([' ', '-']), ".src" | ".dest")
+        })
+    };
+    if named(text) { command("reloadcmd", text, &[("src", dest), ("dest", dest)]) } else { Ok(text.to_owned()) }
 }
 
 /// The text in quotes with Go's escapes.
@@ -83,6 +102,21 @@ mod tests {
         }
         assert!(command_line("check_cmd", "{{.src", "/x").unwrap_err().contains("check_cmd:1"));
         assert!(command_line("check_cmd", "{{getv \"/a\"}}", "/x").is_err());
+    }
+
+    #[test]
+    fn a_reload_command_may_name_the_file() {
+        let cases = [
+            ("systemctl reload nginx", "systemctl reload nginx"),
+            ("cp {{.dest}} {{ .src }}.bak", "cp /etc/x /etc/x.bak"),
+            ("load {{- .dest -}} ", "load/etc/x"),
+            ("docker ps --format '{{.Names}}'", "docker ps --format '{{.Names}}'"),
+            ("echo {{ unbalanced", "echo {{ unbalanced"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(reload_line(text, "/etc/x").unwrap(), expected);
+        }
+        assert!(reload_line("{{.src}} {{if}}", "/x").unwrap_err().contains("reloadcmd:1"));
     }
 
     #[test]

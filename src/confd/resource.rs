@@ -1,12 +1,19 @@
 //! Resource files: `[template]` tables of TOML, each with its place in the file in every complaint.
 
+use std::time::Duration;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::duration::read_duration;
 use super::mode::read_mode;
+use super::select::PrefixMode;
 
 /// The most resources that one file may hold.
 const RESOURCES_PER_FILE_MAX: usize = 1_000;
+
+/// The longest time that a resource may give a command.
+const COMMAND_LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A user or group: by number, or by a name that is looked up when it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +40,16 @@ pub struct Resource {
     pub mode: Option<u32>,
     pub check_cmd: Option<String>,
     pub reload_cmd: Option<String>,
+    /// How long `check_cmd` may take, from `check_cmd_timeout`; `None`: the default.
+    pub check_limit: Option<Duration>,
+    /// How long `reload_cmd` may take, from `reload_cmd_timeout`; `None`: the default.
+    pub reload_limit: Option<Duration>,
+    /// What a global prefix does to `prefix`.
+    pub prefix_mode: PrefixMode,
+    /// Whether folders that are missing above `dest` are made.
+    pub create_dirs: bool,
+    /// Whether a file that is there keeps its user and group, where the resource names none.
+    pub preserve_owner: bool,
     /// What was understood in spite of how it is written.
     pub warnings: Vec<Mistake>,
 }
@@ -132,6 +149,11 @@ impl Source<'_> {
             group: self.identity(table, "gid", "group"),
             check_cmd: self.string(table, "check_cmd").filter(|command| !command.is_empty()),
             reload_cmd: self.string(table, "reload_cmd").filter(|command| !command.is_empty()),
+            check_limit: self.limit(table, "check_cmd_timeout"),
+            reload_limit: self.limit(table, "reload_cmd_timeout"),
+            prefix_mode: self.prefix_mode(table),
+            create_dirs: self.truth(table, "create_dirs"),
+            preserve_owner: self.truth(table, "preserve_owner"),
             ..Resource::default()
         };
         if !resource.dest.is_empty() && !resource.dest.starts_with('/') {
@@ -185,6 +207,40 @@ impl Source<'_> {
             other => {
                 self.complain(value.span().start, format!("{key}: must be a string in quotes, not {}", kind(other)));
                 None
+            }
+        }
+    }
+
+    fn truth(&mut self, table: &DeTable<'_>, key: &str) -> bool {
+        let Some(value) = lookup(table, key) else { return false };
+        let DeValue::Boolean(truth) = value.get_ref() else {
+            self.complain(value.span().start, format!("{key}: must be true or false, not {}", kind(value.get_ref())));
+            return false;
+        };
+        *truth
+    }
+
+    fn limit(&mut self, table: &DeTable<'_>, key: &str) -> Option<Duration> {
+        let text = self.string(table, key).filter(|text| !text.is_empty())?;
+        let limit = read_duration(&text).filter(|limit| !limit.is_zero() && *limit <= COMMAND_LIMIT_MAX);
+        if limit.is_none() {
+            let offset = lookup(table, key).map_or(0, |value| value.span().start);
+            self.complain(
+                offset,
+                format!("{key}: `{text}` is no time above 0 and up to 24h; write it as \"30s\" or \"1m30s\""),
+            );
+        }
+        limit
+    }
+
+    fn prefix_mode(&mut self, table: &DeTable<'_>) -> PrefixMode {
+        match self.string(table, "prefix_mode").as_deref() {
+            None | Some("" | "replace") => PrefixMode::Replace,
+            Some("join") => PrefixMode::Join,
+            Some(other) => {
+                let offset = lookup(table, "prefix_mode").map_or(0, |value| value.span().start);
+                self.complain(offset, format!("prefix_mode: `{other}` is neither \"replace\" nor \"join\""));
+                PrefixMode::Replace
             }
         }
     }
@@ -282,6 +338,32 @@ mod tests {
             resource.warnings[0].to_string(),
             "x.toml:8: mode: `644` is read as octal, 0644; write \"0644\" (confd takes it as decimal)"
         );
+    }
+
+    #[test]
+    fn additions_are_read_and_checked() {
+        let resource = one(concat!(
+            "[template]\nsrc=\"a\"\ndest=\"/b\"\ncheck_cmd_timeout=\"1m30s\"\nreload_cmd_timeout=\"250ms\"\n",
+            "prefix_mode=\"join\"\ncreate_dirs=true\npreserve_owner=true\n"
+        ));
+        let limits = (resource.check_limit, resource.reload_limit);
+        assert_eq!(limits, (Some(Duration::from_secs(90)), Some(Duration::from_millis(250))));
+        assert_eq!(resource.prefix_mode, PrefixMode::Join);
+        assert!(resource.create_dirs && resource.preserve_owner);
+        let plain = one("[template]\nsrc=\"a\"\ndest=\"/b\"\n");
+        assert_eq!((plain.check_limit, plain.prefix_mode), (None, PrefixMode::Replace));
+        assert!(!plain.create_dirs && !plain.preserve_owner);
+        for (line, expected) in [
+            ("check_cmd_timeout=\"0s\"", "x.toml:4: check_cmd_timeout: `0s` is no time above 0"),
+            ("reload_cmd_timeout=\"soon\"", "x.toml:4: reload_cmd_timeout: `soon`"),
+            ("reload_cmd_timeout=\"25h\"", "up to 24h"),
+            ("reload_cmd_timeout=30", "must be a string in quotes, not an integer"),
+            ("prefix_mode=\"both\"", "x.toml:4: prefix_mode: `both` is neither"),
+            ("create_dirs=\"yes\"", "create_dirs: must be true or false, not a string"),
+        ] {
+            let found = mistakes(&format!("[template]\nsrc=\"a\"\ndest=\"/b\"\n{line}\n"));
+            assert!(found.contains(expected), "{line}: {found}");
+        }
     }
 
     #[test]

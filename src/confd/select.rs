@@ -4,10 +4,23 @@ use bytes::Bytes;
 
 use super::path;
 
-/// The prefix that counts: the global one, if there is one, replaces the resource's (confd 0.12 to 0.16). It always
-/// begins with a slash.
-pub fn effective_prefix(global: &str, own: &str) -> String {
-    let prefix = if global.is_empty() { own } else { global };
+/// What a global prefix does to a resource's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PrefixMode {
+    /// It takes its place (confd 0.12 to 0.16).
+    #[default]
+    Replace,
+    /// It stands before it (confd up to 0.11, and the live fork).
+    Join,
+}
+
+/// The prefix that counts, of the global one and the resource's. It always begins with a slash.
+pub fn effective_prefix(mode: PrefixMode, global: &str, own: &str) -> String {
+    let prefix = match mode {
+        PrefixMode::Join => &path::join(&["/", global, own]),
+        PrefixMode::Replace if global.is_empty() => own,
+        PrefixMode::Replace => global,
+    };
     if prefix.starts_with('/') { prefix.to_owned() } else { format!("/{prefix}") }
 }
 
@@ -73,7 +86,7 @@ mod tests {
 
     fn selection(global: &str, own: &str, keys: &[&str]) -> Selection {
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        Selection::new(effective_prefix(global, own), &keys)
+        Selection::new(effective_prefix(PrefixMode::Replace, global, own), &keys)
     }
 
     #[test]
@@ -87,6 +100,20 @@ mod tests {
         ];
         for (global, own, key, expected) in cases {
             assert_eq!(selection(global, own, &[key]).keys(), [expected], "{global} {own} {key}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_joined_where_the_resource_says_so() {
+        let cases = [
+            ("", "", "/"),
+            ("", "/own", "/own"),
+            ("/all", "", "/all"),
+            ("all", "own", "/all/own"),
+            ("/all/", "/own/", "/all/own"),
+        ];
+        for (global, own, expected) in cases {
+            assert_eq!(effective_prefix(PrefixMode::Join, global, own), expected, "{global} {own}");
         }
     }
 

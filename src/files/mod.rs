@@ -15,6 +15,9 @@ pub use owner::{Owner, resolve_owner};
 pub use pending::Pending;
 pub use stage::Staged;
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+
 use std::path::{Path, PathBuf};
 
 /// What went wrong with a file, and with which.
@@ -30,6 +33,21 @@ impl FileError {
     fn new(doing: &'static str, path: &Path, source: std::io::Error) -> Self {
         Self { doing, path: path.to_owned(), source }
     }
+}
+
+/// Whether the directory of `dest` is there.
+pub fn has_folder(dest: &Path) -> bool {
+    split(dest).is_ok_and(|(folder, _)| folder.is_dir())
+}
+
+/// Makes the directory of `dest` and those above it, as far as they are missing, with mode 0755.
+///
+/// # Errors
+/// A place where none may be made.
+pub fn create_folders(dest: &Path) -> Result<(), FileError> {
+    let (folder, _) = split(dest)?;
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
+    made.map_err(|source| FileError::new("making the folder", folder, source))
 }
 
 /// A destination's directory and name.

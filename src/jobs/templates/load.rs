@@ -80,7 +80,8 @@ pub fn load(confdir: &Path, prefix: &str) -> Result<Loaded, LoadError> {
 
 impl Loaded {
     fn add(&mut self, confdir: &Path, prefix: &str, file: &Path, resource: Resource) {
-        let selection = Selection::new(effective_prefix(prefix, &resource.prefix), &resource.keys);
+        let selection =
+            Selection::new(effective_prefix(resource.prefix_mode, prefix, &resource.prefix), &resource.keys);
         let templates = confdir.join("templates");
         let src = templates.join(resource.src.trim_start_matches('/'));
         self.warnings.extend(resource.warnings.iter().cloned());

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::load::{Target, read_limited};
 use super::outside::Machine;
 use crate::base::limits::{CHECK_COMMAND_MS_MAX, RELOAD_COMMAND_MS_MAX, RENDERS_AT_ONCE_MAX};
-use crate::confd::{Reads, SourceTemplate, Verdict, View, Wanted, command_line, compare, md5, quoted};
+use crate::confd::{Reads, SourceTemplate, Verdict, View, Wanted, command_line, compare, md5, quoted, reload_line};
 use crate::files::{self, CommandError, FileError, Pending, Staged};
 
 /// The mode of a file that is new and whose resource does not say.
@@ -51,7 +51,8 @@ pub enum Outcome {
     Noop,
 }
 
-/// Why a pass failed. The destination is as it was, except after [`PassError::Reload`].
+/// Why a pass failed. The destination is as it was, except after [`PassError::Reload`] and
+/// [`PassError::ReloadCommand`].
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
     #[error("Missing template: {}", .0.display())]
@@ -68,6 +69,9 @@ pub enum PassError {
     /// The new file is in place; the reload is due until it succeeds.
     #[error("{0}")]
     Reload(CommandError),
+    /// The new file is in place; its `reload_cmd` is no template.
+    #[error("{0}")]
+    ReloadCommand(String),
     #[error("{0}")]
     Interrupted(String),
 }
@@ -144,12 +148,23 @@ fn stage(target: &Target, content: Vec<u8>, options: Options) -> Result<Prepared
     let (resource, dest) = (&target.resource, Path::new(&target.resource.dest));
     let present = files::facts(dest)?;
     let mode = resource.mode.or(present.map(|present| present.mode)).unwrap_or(DEFAULT_MODE);
-    let owner = files::resolve_owner(resource.user.as_ref(), resource.group.as_ref())?;
+    let mut owner = files::resolve_owner(resource.user.as_ref(), resource.group.as_ref())?;
+    if let Some(present) = present.filter(|_| resource.preserve_owner) {
+        owner.uid = if resource.user.is_none() { present.uid } else { owner.uid };
+        owner.gid = if resource.group.is_none() { present.gid } else { owner.gid };
+    }
     tracing::debug!("Comparing candidate config to {}", resource.dest);
     // Most passes find nothing to do: those write nothing.
     let wanted = Wanted { uid: owner.uid, gid: owner.gid, mode, md5: md5(&content) };
     if !options.keep_stage_file && compare(&resource.dest, present.as_ref(), &wanted) == Verdict::InSync {
         return Ok(Prepared::InSync);
+    }
+    if resource.create_dirs && !files::has_folder(dest) {
+        if options.noop {
+            // There is no place to stage it, and none is made.
+            return Ok(Prepared::InSync);
+        }
+        files::create_folders(dest)?;
     }
     let mut staged = Staged::create(dest, content, mode, owner)?;
     if options.keep_stage_file {
@@ -203,7 +218,8 @@ async fn carry_out(target: &Target, prepared: Prepared, options: Options) -> Res
 async fn check(target: &Target, staged: &Staged) -> Result<(), PassError> {
     let Some(text) = target.resource.check_cmd.as_deref() else { return Ok(()) };
     let line = command_line("checkcmd", text, &staged.path().to_string_lossy()).map_err(PassError::Check)?;
-    let checked = run(&line, CHECK_COMMAND_MS_MAX).await;
+    let limit = target.resource.check_limit.unwrap_or(Duration::from_millis(CHECK_COMMAND_MS_MAX));
+    let checked = run(&line, limit).await;
     checked.map_err(|error| PassError::Check(error.to_string()))
 }
 
@@ -222,13 +238,15 @@ async fn replace(target: &Target, staged: Staged, reload: bool) -> Result<(), Pa
 }
 
 async fn run_reload(target: &Target, command: &str) -> Result<(), PassError> {
-    run(command, RELOAD_COMMAND_MS_MAX).await.map_err(PassError::Reload)?;
+    let line = reload_line(command, &target.resource.dest).map_err(PassError::ReloadCommand)?;
+    let limit = target.resource.reload_limit.unwrap_or(Duration::from_millis(RELOAD_COMMAND_MS_MAX));
+    run(&line, limit).await.map_err(PassError::Reload)?;
     Ok(Pending::of(Path::new(&target.resource.dest))?.clear()?)
 }
 
-async fn run(line: &str, limit_ms: u64) -> Result<(), CommandError> {
+async fn run(line: &str, limit: Duration) -> Result<(), CommandError> {
     tracing::debug!("Running {line}");
-    match files::shell(line, Duration::from_millis(limit_ms)).await {
+    match files::shell(line, limit).await {
         Ok(output) => {
             tracing::debug!("{}", quoted(&output));
             Ok(())

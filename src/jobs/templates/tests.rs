@@ -224,6 +224,59 @@ async fn options_do_what_the_flags_say() {
     assert_eq!(process(&sync_only, &loaded.targets[0], view).await.result.unwrap(), Outcome::InSync);
 }
 
+#[tokio::test]
+async fn keys_beyond_confds_do_what_they_say() {
+    let bench = Bench::new();
+    let view = Arc::new(crate::confd::View::default());
+    let context = Context::new(Options::default());
+    let confd = bench.path("confd");
+    let table = |rest: &str| {
+        let dest = bench.path("out/a/b/x");
+        let text = format!("[template]\nsrc = \"x.tmpl\"\ndest = \"{}\"\n{rest}\n", dest.display());
+        fs::write(bench.path("confd/conf.d/x.toml"), text).unwrap();
+        fs::write(bench.path("confd/templates/x.tmpl"), "new").unwrap();
+        load(&confd, "").unwrap().targets[0].clone()
+    };
+    // Without create_dirs a missing folder is an error; a noop makes none.
+    assert!(process(&context, &table(""), view.clone()).await.result.is_err());
+    let noop = Context::new(Options { noop: true, ..Options::default() });
+    assert_eq!(process(&noop, &table("create_dirs = true"), view.clone()).await.result.unwrap(), Outcome::Noop);
+    assert!(!bench.path("out/a").exists());
+    // A command ends in its own time, and knows the file's name.
+    let hanging = table("create_dirs = true\ncheck_cmd = \"sleep 600\"\ncheck_cmd_timeout = \"50ms\"");
+    let error = process(&context, &hanging, view.clone()).await.result.unwrap_err().to_string();
+    assert!(error.contains("no end within 50ms"), "{error}");
+    let reload = table("create_dirs = true\nreload_cmd = \"cp {{.dest}} {{.dest}}.copy\"");
+    assert_eq!(process(&context, &reload, view.clone()).await.result.unwrap(), Outcome::Updated);
+    assert_eq!((bench.out("a/b/x"), bench.out("a/b/x.copy")), ("new".into(), "new".into()));
+    let hanging = table("mode = \"0600\"\nreload_cmd = \"sleep 600\"\nreload_cmd_timeout = \"50ms\"");
+    assert!(matches!(process(&context, &hanging, view).await.result, Err(PassError::Reload(_))));
+}
+
+#[tokio::test]
+async fn a_file_keeps_its_owner_where_asked() {
+    let bench = Bench::new();
+    let dest = bench.path("out/x");
+    fs::write(&dest, "old").unwrap();
+    // Only root may give files away.
+    if std::os::unix::fs::chown(&dest, Some(12), Some(34)).is_err() {
+        return;
+    }
+    let owner = || {
+        let metadata = fs::metadata(&dest).unwrap();
+        (std::os::unix::fs::MetadataExt::uid(&metadata), std::os::unix::fs::MetadataExt::gid(&metadata))
+    };
+    let context = Context::new(Options::default());
+    for (rest, expected) in
+        [("preserve_owner = true", (12, 34)), ("preserve_owner = true\ngid = 5", (12, 5)), ("", (0, 0))]
+    {
+        bench.resource("x", "new", rest);
+        let target = load(&bench.path("confd"), "").unwrap().targets[0].clone();
+        process(&context, &target, Arc::default()).await.result.unwrap();
+        assert_eq!(owner(), expected, "{rest}");
+    }
+}
+
 #[test]
 fn what_cannot_be_loaded_is_said() {
     let bench = Bench::new();
