@@ -219,7 +219,7 @@ fn refuse_what_is_not_compiled_in(settings: &Settings) -> Result<(), StartError>
 async fn bind_peers(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
     let mut listeners = Vec::new();
     for address in addresses {
-        let failed = |source| StartError::Listen { key: "peer.listen", address: address.to_string(), cause };
+        let failed = |cause| StartError::Listen { key: "peer.listen", address: address.to_string(), cause };
         listeners.push(TcpListener::bind(address).await.map_err(failed)?);
         if !address.ip().is_loopback() {
             tracing::warn!(

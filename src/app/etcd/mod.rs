@@ -182,9 +182,9 @@ fn live(settings: Settings, plan: &Plan) -> anyhow::Result<i32> {
 /// A listener's failure in the words of this face.
 fn named_by_flag(error: StartError) -> StartError {
     match error {
-        StartError::Listen { key, address, source } => {
+        StartError::Listen { key, address, cause } => {
             let key = if key == "peer.listen" { "--listen-peer-urls" } else { "--listen-client-urls" };
-            StartError::Listen { key, address, source }
+            StartError::Listen { key, address, cause }
         }
         other => other,
     }
