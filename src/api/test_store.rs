@@ -277,6 +277,7 @@ impl TestWatch {
             range_end: self.request.range_end.clone(),
             from_revision: self.next,
             events_max: 1000,
+            bytes_max: 1 << 20,
             changes_max: 1000,
         };
         let found = kv::history(&inner.tables, &request).unwrap();

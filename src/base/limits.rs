@@ -24,6 +24,8 @@ pub const UNIT_LINE_BYTES_MAX: usize = 2_048;
 pub const UNIT_NAME_BYTES_MAX: usize = 256;
 /// Events that a slow watcher may have waiting before it is cut off and told where to resume.
 pub const WATCH_BACKLOG_EVENTS_MAX: usize = 16_384;
+/// Keys and values of those events; one batch may be larger.
+pub const WATCH_BACKLOG_BYTES_MAX: usize = 64 << 20;
 /// One frame between peers.
 pub const PEER_FRAME_BYTES_MAX: usize = 64 << 20;
 /// Pause before a job that failed runs again: the first, and the longest that doubling leads to.
@@ -136,8 +138,9 @@ pub const STATE_EXPORT_CHUNK_BYTES_MAX: usize = 64 << 20;
 pub const PLAN_REASONS_PER_UNIT_MAX: usize = 100;
 /// How long a v2 watch of the past may look for its history before its headers go out.
 pub const V2_HISTORY_WAIT_MS_MAX: u64 = 1_000;
-/// Events, and changes looked at, that a watch of the past reads of history in one piece.
+/// Events, their bytes, and changes looked at, that a watch of the past reads of history in one piece.
 pub const WATCH_HISTORY_EVENTS: usize = 1_000;
+pub const WATCH_HISTORY_BYTES: usize = 8 << 20;
 pub const WATCH_HISTORY_CHANGES: usize = 10_000;
 /// The state is made durable so long after a change, or when so many bytes of commands were applied.
 pub const STATE_FLUSH_MS: u64 = 1_000;

@@ -374,6 +374,7 @@ fn compaction_keeps_what_can_be_read() {
             range_end: Bytes::from_static(b"\0"),
             from_revision,
             events_max: 100,
+            bytes_max: 1 << 20,
             changes_max: 100,
         };
         history(&store.tables, &request).unwrap()

@@ -20,6 +20,8 @@ pub struct HistoryRequest {
     pub from_revision: i64,
     /// Stop at the end of the revision with which this many events are found.
     pub events_max: usize,
+    /// Stop at the end of the revision with which so many bytes of their keys and values are found.
+    pub bytes_max: usize,
     /// Stop at the end of the revision with which this many changes of any key are seen.
     pub changes_max: usize,
 }
@@ -75,11 +77,11 @@ fn select(tables: &dyn Tables, request: &HistoryRequest, found: &mut History) ->
     let from = layout::change_key(request.space, at(request.from_revision.max(0)));
     let end = layout::change_key(request.space, at(i64::MAX));
     let mut selected: Vec<(At, Bytes)> = Vec::new();
-    let mut seen = 0;
+    let (mut seen, mut bytes) = (0, 0);
     let mut last = 0;
     try_scan(tables, Table::Revisions, Bound::Included(&from), Bound::Excluded(&end), |key, record| {
         let (at, change) = (layout::change_at(key)?, layout::decode_change(record)?);
-        let full = selected.len() >= request.events_max || seen >= request.changes_max;
+        let full = selected.len() >= request.events_max || bytes >= request.bytes_max || seen >= request.changes_max;
         if full && at.main > last && seen > 0 {
             found.through = at.main - 1;
             return Ok(ControlFlow::Break(()));
@@ -87,6 +89,7 @@ fn select(tables: &dyn Tables, request: &HistoryRequest, found: &mut History) ->
         last = at.main;
         seen += 1;
         if in_range(change.key, &request.key, &request.range_end) {
+            bytes += record.len();
             selected.push((at, Bytes::copy_from_slice(record)));
         }
         Ok(ControlFlow::Continue(()))

@@ -148,6 +148,7 @@ fn whole_history(store: &Bench, space: Space, from_revision: i64, page: usize) -
         range_end: Bytes::from_static(b"\0"),
         from_revision,
         events_max: page,
+        bytes_max: 16 * page,
         changes_max: page,
     };
     loop {

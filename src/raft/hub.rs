@@ -11,10 +11,13 @@ use tokio::sync::Notify;
 
 use super::machine::Core;
 use crate::base::BoxFuture;
-use crate::base::limits::{WATCH_BACKLOG_EVENTS_MAX, WATCH_HISTORY_CHANGES, WATCH_HISTORY_EVENTS};
+use crate::base::limits::{
+    WATCH_BACKLOG_BYTES_MAX, WATCH_BACKLOG_EVENTS_MAX, WATCH_HISTORY_BYTES, WATCH_HISTORY_CHANGES, WATCH_HISTORY_EVENTS,
+};
 use crate::kv::store::{WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};
 use crate::kv::{
-    self, Event, History, HistoryRequest, IndexPlace, Position, Space, State, StoreError, WatchIndex, WatcherId,
+    self, Event, History, HistoryRequest, IndexPlace, KeyValue, Position, Space, State, StoreError, WatchIndex,
+    WatcherId,
 };
 
 /// All watchers, and up to where they were told.
@@ -47,6 +50,8 @@ struct Mailbox {
 struct Contents {
     batches: VecDeque<WatchBatch>,
     events: usize,
+    /// Of the keys and values of those events.
+    bytes: usize,
     /// Told when the batches are taken.
     end: Option<WatchEnd>,
 }
@@ -150,8 +155,10 @@ impl Mailbox {
         if events.is_empty() || contents.end.is_some() {
             return;
         }
+        let behind = !contents.batches.is_empty();
         contents.events += events.len();
-        if contents.events > WATCH_BACKLOG_EVENTS_MAX {
+        contents.bytes += bytes_of(&events);
+        if contents.events > WATCH_BACKLOG_EVENTS_MAX || behind && contents.bytes > WATCH_BACKLOG_BYTES_MAX {
             let waiting = contents.batches.front().and_then(|batch| batch.events.first());
             let resume = waiting.or(events.first()).map_or(0, |event| event.kv.mod_revision);
             contents.batches.clear();
@@ -168,6 +175,11 @@ impl Mailbox {
         self.contents().end.get_or_insert(end);
         self.filled.notify_one();
     }
+}
+
+fn bytes_of(events: &[Event]) -> usize {
+    let kv = |kv: &KeyValue| kv.key.len() + kv.value.len();
+    events.iter().map(|event| kv(&event.kv) + event.prev.as_ref().map_or(0, kv)).sum()
 }
 
 /// A watcher's place among those that are told.
@@ -195,6 +207,7 @@ impl Live {
                 let mut contents = self.mailbox.contents();
                 if let Some(batch) = contents.batches.pop_front() {
                     contents.events -= batch.events.len();
+                    contents.bytes -= bytes_of(&batch.events);
                     return Ok(batch);
                 }
                 if let Some(end) = &contents.end {
@@ -294,6 +307,7 @@ impl Watch {
             range_end: self.request.range_end.clone(),
             from_revision: next,
             events_max: WATCH_HISTORY_EVENTS,
+            bytes_max: WATCH_HISTORY_BYTES,
             changes_max: WATCH_HISTORY_CHANGES,
         };
         let read = move || {

@@ -15,7 +15,7 @@ use super::machine::Core;
 use super::test_cluster::{SystemClock, scratch_dir, within};
 use super::types::{Batch, EncodedOp, Entry, LogId};
 use crate::base::UnixMillis;
-use crate::base::limits::WATCH_BACKLOG_EVENTS_MAX;
+use crate::base::limits::{WATCH_BACKLOG_BYTES_MAX, WATCH_BACKLOG_EVENTS_MAX};
 use crate::disk::Database;
 use crate::kv::{Op, Space, WatchEnd, WatchRequest, WatchStart, WatchStream};
 
@@ -28,7 +28,11 @@ fn core() -> (tempfile::TempDir, Arc<Core>) {
 
 /// Applies an entry with `count` puts of one key.
 fn put(core: &Core, index: u64, count: usize) {
-    let op = EncodedOp::new(&Op::put("k", index.to_string())).unwrap();
+    put_op(core, index, count, &Op::put("k", index.to_string()));
+}
+
+fn put_op(core: &Core, index: u64, count: usize, op: &Op) {
+    let op = EncodedOp::new(op).unwrap();
     let batch = Batch::join(UnixMillis(0), vec![&op; count].into_iter()).unwrap();
     let log_id = LogId { leader_id: LeaderId::new(1, 1).to_committed(), index };
     core.apply(&[Entry { log_id, payload: EntryPayload::Normal(batch) }]).unwrap();
@@ -101,6 +105,20 @@ async fn a_slow_watcher_is_cut_off_and_resumes_without_a_gap() {
     };
     assert_eq!(resume, 2);
     expect_all(watch_from(&core, WatchStart::Revision(resume)), 2, 1 + 5 * per_entry as i64).await;
+}
+
+#[tokio::test]
+async fn a_slow_watcher_of_large_values_is_cut_off_before_they_fill_memory() {
+    let (_dir, core) = core();
+    let mut slow = watch_from(&core, WatchStart::Now);
+    let value = "v".repeat(WATCH_BACKLOG_BYTES_MAX / 8);
+    for index in 1..=10 {
+        put_op(&core, index, 1, &Op::put("k", value.clone()));
+    }
+    assert_eq!(within("the end", slow.next()).await, Err(WatchEnd::TooSlow { resume: 2 }));
+    // History comes in pieces of a bounded size, whatever the number of its events.
+    let mut past = watch_from(&core, WatchStart::Revision(2));
+    assert!(within("a piece", past.next()).await.unwrap().events.len() < 10);
 }
 
 #[tokio::test]
