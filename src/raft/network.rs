@@ -17,7 +17,7 @@ use super::machine::Core;
 use super::peer::Peers;
 use super::peer::message::{Lane, Request, Response};
 use super::peer::session::PeerError;
-use super::snapshot::{SnapshotData, Transfers};
+use super::snapshot::{SnapshotData, Transfers, blocking};
 use super::types::{CommittedLeader, LogId, Node, TypeConfig, Vote};
 use crate::base::MemberId;
 use crate::base::limits::SNAPSHOT_INSTALL_MS_MAX;
@@ -114,10 +114,6 @@ impl Way {
             _ => Err(failed("an answer of another kind".to_owned())),
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
 }
 
 fn rpc_error(error: &PeerError) -> RPCError<TypeConfig> {

@@ -10,7 +10,7 @@ use super::lease_keeper;
 use super::node::Node;
 use super::peer::message::{Request, Response, WriteOutcome};
 use super::peer::server::PeerService;
-use super::snapshot::SnapshotData;
+use super::snapshot::{SnapshotData, blocking};
 use super::types::{EncodedOp, SnapshotMeta, Vote};
 use crate::base::limits::{BATCH_COMMANDS_MAX, QUORUM_WAIT_MS_MAX};
 use crate::base::{BoxFuture, MemberId};
@@ -57,10 +57,6 @@ async fn answer(node: &Arc<Node>, from: MemberId, request: Request) -> Result<Re
             answered.unwrap_or(Response::NotLeader)
         }
     })
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
 }
 
 async fn snapshot_begin(

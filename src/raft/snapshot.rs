@@ -39,6 +39,13 @@ impl SnapshotData {
     }
 }
 
+/// Does what blocks where that is allowed.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
+
 /// A file that is removed when it is dropped.
 pub struct TempFile {
     path: PathBuf,
