@@ -82,9 +82,7 @@ fn endpoint(parsed: &Parsed) -> anyhow::Result<Address> {
 }
 
 fn address(text: &str) -> anyhow::Result<Address> {
-    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    anyhow::ensure!(!text.starts_with("https://"), "{text}: this build speaks plain http only");
-    bare.parse().with_context(|| "--endpoint".to_owned())
+    Address::from_url(text).context("--endpoint")
 }
 
 async fn status(parsed: &Parsed) -> anyhow::Result<u8> {

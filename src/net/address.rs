@@ -21,6 +21,20 @@ pub struct AddressError {
     pub why: &'static str,
 }
 
+impl Address {
+    /// An address as people give it to a client: as [`Address::from_str`] has it, or `http://host:port/`.
+    ///
+    /// # Errors
+    /// [`AddressError`]. `https://` is refused: what asks for TLS is not answered in plain text.
+    pub fn from_url(text: &str) -> Result<Self, AddressError> {
+        if text.starts_with("https://") {
+            return Err(AddressError { text: text.to_owned(), why: "this build speaks plain http only, without TLS" });
+        }
+        let bare = text.strip_prefix("http://").unwrap_or(text);
+        if bare.starts_with('/') { bare.parse() } else { bare.trim_end_matches('/').parse() }
+    }
+}
+
 impl FromStr for Address {
     type Err = AddressError;
 
@@ -92,6 +106,16 @@ mod tests {
             let got = text.parse::<Address>().ok().map(|a| a.to_string());
             assert_eq!(got.as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn reads_urls_without_tls() {
+        for text in ["http://10.0.0.1:2379", "http://10.0.0.1:2379/", "10.0.0.1:2379"] {
+            assert_eq!(Address::from_url(text).unwrap().to_string(), "10.0.0.1:2379", "{text}");
+        }
+        assert_eq!(Address::from_url("/run/x.sock").unwrap().to_string(), "unix:/run/x.sock");
+        let error = Address::from_url("https://10.0.0.1:2379").unwrap_err().to_string();
+        assert!(error.contains("https://10.0.0.1:2379") && error.contains("plain http only"), "{error}");
     }
 
     #[test]

@@ -72,12 +72,7 @@ pub(super) fn environment(variables: impl Iterator<Item = (String, String)>) -> 
 
 /// A node as people write it: with or without `http://`, with or without a slash at the end.
 pub(super) fn address_of(node: &str) -> Result<Address, String> {
-    if node.starts_with("https://") {
-        return Err(format!("node {node}: TLS to nodes is not supported; use http:// on a trusted network"));
-    }
-    let bare = node.strip_prefix("http://").unwrap_or(node);
-    let bare = if bare.starts_with('/') { bare } else { bare.trim_end_matches('/') };
-    bare.parse().map_err(|error| format!("node {node}: {error}"))
+    Address::from_url(node).map_err(|error| format!("node {node}: {error}"))
 }
 
 async fn nodes_of(record: &str) -> Result<Vec<String>, String> {

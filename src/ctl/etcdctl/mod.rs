@@ -168,11 +168,7 @@ fn endpoints(parsed: &Parsed) -> Result<Vec<Address>, Failed> {
 }
 
 fn address(item: &str) -> Result<Address, Failed> {
-    if item.starts_with("https://") {
-        return Err(Failed::usage(format!("{item}: this build speaks plain http only")));
-    }
-    let bare = item.strip_prefix("http://").unwrap_or(item).trim_end_matches('/');
-    bare.parse().map_err(|error| Failed::usage(format!("--endpoints: {error}")))
+    Address::from_url(item).map_err(|error| Failed::usage(format!("--endpoints: {error}")))
 }
 
 /// Go's durations as far as people give them here, or bare seconds.
