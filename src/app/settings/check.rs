@@ -65,14 +65,22 @@ impl Checker<'_> {
         addresses
     }
 
-    fn urls(&mut self, path: &str) -> Vec<String> {
+    fn urls(&mut self, path: &str, check: fn(&str) -> Result<(), String>) -> Vec<String> {
         let urls = self.list(path);
         for url in &urls {
-            if let Err(reason) = check_url(url) {
+            if let Err(reason) = check(url) {
                 self.wrong(path, &reason);
             }
         }
         urls
+    }
+}
+
+/// Peers speak in plain text: a URL that promises more is refused, not taken for less.
+fn check_peer_url(url: &str) -> Result<(), String> {
+    match url.strip_prefix("https://") {
+        Some(rest) => Err(format!("`{url}` asks for TLS, which peers do not speak; write http://{rest}")),
+        None => check_url(url),
     }
 }
 
@@ -92,7 +100,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
     let mut checker = Checker { input, mistakes: input.mistakes.clone() };
     let name = Some(checker.text("name")).filter(|name| !name.is_empty()).unwrap_or_else(|| hostname.to_owned());
     let peer_listen = checker.addresses("peer.listen");
-    if peer_listen.len() != 1 && checker.mistakes.is_empty() {
+    if checker.list("peer.listen").len() != 1 {
         checker.wrong("peer.listen", "write one address:port");
     }
     let peer_listen = peer_listen.first().copied().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2380));
@@ -101,7 +109,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
     if checker.list("client.listen").is_empty() {
         checker.wrong("client.listen", "write at least one address:port");
     }
-    let client_advertise = match checker.urls("client.advertise") {
+    let client_advertise = match checker.urls("client.advertise", check_url) {
         urls if urls.is_empty() => client_listen.iter().map(|address| format!("http://{address}")).collect(),
         urls => urls,
     };
@@ -131,14 +139,14 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
 
 fn cluster(checker: &mut Checker<'_>, name: &str, listen: SocketAddr) -> (ClusterId, MemberId, Vec<PeerSetting>) {
     let token = checker.text("cluster_token");
-    let own_urls = checker.urls("peer.advertise");
+    let own_urls = checker.urls("peer.advertise", check_peer_url);
     let mut named: Vec<(String, Vec<String>)> = Vec::new();
     for item in checker.list("initial_cluster") {
         let Some((peer, url)) = item.split_once('=') else {
             checker.wrong("initial_cluster", &format!("`{item}` is not name=http://host:port"));
             continue;
         };
-        if let Err(reason) = check_url(url) {
+        if let Err(reason) = check_peer_url(url) {
             checker.wrong("initial_cluster", &reason);
         }
         match named.iter_mut().find(|(known, _)| known == peer) {

@@ -55,6 +55,19 @@ fn all_mistakes_are_told_at_once_with_place_and_remedy() {
 }
 
 #[test]
+fn peers_that_ask_for_tls_are_refused_and_clients_behind_it_are_not() {
+    let peers = "--name a --initial-cluster a=https://h:2380 --client-advertise https://a:2379";
+    let Mistakes(mistakes) = settle(&input("", &[], peers), "h").unwrap_err();
+    assert_eq!(
+        mistakes,
+        [
+            "--initial-cluster: `initial_cluster` is `a=https://h:2380`: `https://h:2380` asks for TLS, which peers do not \
+             speak; write http://h:2380"
+        ]
+    );
+}
+
+#[test]
 fn a_broken_file_names_its_lines() {
     let Mistakes(mistakes) = settle(&input("name = \n[peer\n", &[], ""), "h").unwrap_err();
     assert!(mistakes[0].starts_with("node.toml:1: "), "{mistakes:?}");
