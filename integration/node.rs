@@ -94,6 +94,32 @@ fn a_port_in_use_is_refused() {
 }
 
 #[test]
+fn a_node_on_a_leash_ends_when_asked_to_and_when_the_leash_does() {
+    for asked in [true, false] {
+        let cluster = TestCluster::plan(1);
+        let node = &cluster.nodes[0];
+        let mut child = Command::new(NODE)
+            .args(["run", "--leash"])
+            .args(node.command().get_args().skip(1))
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let leash = child.stdin.take();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        wait_for("the doors to open", deadline, || std::net::TcpStream::connect(node.client).ok());
+        if asked {
+            terminate(child.id());
+        } else {
+            drop(leash);
+        }
+        let status = wait_for("the node to end", deadline, || child.try_wait().unwrap());
+        assert!(status.success(), "{status}");
+    }
+}
+
+#[test]
 fn a_damaged_data_directory_is_refused_and_left_as_it_is() {
     let mut cluster = TestCluster::start(1);
     let node = &mut cluster.nodes[0];

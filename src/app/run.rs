@@ -1,12 +1,13 @@
 //! The faces `node run` and `node config check`: settings in, exit code out; between them one node's life under its supervisor.
 
+use std::convert::Infallible;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use sd_notify::NotifyState;
-use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::host;
 use super::node::{Node, Teardown};
@@ -15,6 +16,8 @@ use crate::base::SERVES_NOTICE;
 
 /// A configuration that cannot be used, as in systemd's and sysexits' tables.
 const EXIT_CONFIG: u8 = 78;
+/// How long a node that has stopped waits for calls that block, such as for the lock of a unit whose shim does not answer.
+const BLOCKED_END_WITHIN: Duration = Duration::from_secs(1);
 
 /// `node run`.
 pub fn run(arguments: &[String]) -> u8 {
@@ -113,7 +116,7 @@ fn start_logging(level: &str) {
 
 fn live(settings: Settings, leashed: bool) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
         let node = Node::start(settings).await?;
@@ -127,20 +130,22 @@ fn live(settings: Settings, leashed: bool) -> anyhow::Result<()> {
                 node.stop(Teardown::KeepUnits).await;
                 anyhow::bail!("{cause}");
             }
-            () = serve_notice(&node) => unreachable!("it waits for ever once it has told"),
+            never = serve_notice(&node) => match never {},
         };
         tell(&[NotifyState::Stopping]);
         heartbeat.abort();
         node.stop(teardown).await;
         Ok(())
-    })
+    });
+    runtime.shutdown_timeout(BLOCKED_END_WITHIN);
+    ended
 }
 
 /// Tells the supervisor once the node serves; never completes.
-async fn serve_notice(node: &Node) {
+async fn serve_notice(node: &Node) -> Infallible {
     node.serves().await;
     tell(&[NotifyState::Status("serves"), NotifyState::Custom(SERVES_NOTICE)]);
-    std::future::pending::<()>().await;
+    std::future::pending().await
 }
 
 fn tell(state: &[NotifyState<'_>]) {
@@ -163,7 +168,12 @@ async fn leash_closed(leashed: bool) {
     if !leashed {
         return std::future::pending().await;
     }
-    let mut stdin = tokio::io::stdin();
-    let mut byte = [0];
-    while stdin.read(&mut byte).await.is_ok_and(|read| read > 0) {}
+    let (held, closed) = oneshot::channel::<()>();
+    // A thread of its own: a runtime that ends waits for a read of standard input that it has begun.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        drop(held);
+    });
+    // The thread sends nothing: the channel's end is the leash's.
+    let _ = closed.await;
 }
