@@ -28,7 +28,10 @@ impl Address {
     /// [`AddressError`]. `https://` is refused: what asks for TLS is not answered in plain text.
     pub fn from_url(text: &str) -> Result<Self, AddressError> {
         if text.starts_with("https://") {
-            return Err(AddressError { text: text.to_owned(), why: "it asks for TLS, and this build speaks plain http only" });
+            return Err(AddressError {
+                text: text.to_owned(),
+                why: "it asks for TLS, and this build speaks plain http only",
+            });
         }
         let bare = text.strip_prefix("http://").unwrap_or(text);
         if bare.starts_with('/') { bare.parse() } else { bare.trim_end_matches('/').parse() }
