@@ -122,6 +122,8 @@ pub const PEER_APPEND_BYTES_MAX: usize = 4 << 20;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// Raft entries, and forwarded batches, that may be under way at once while further commands gather in the next.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
+/// Commands that are enough for a further entry while another one is under way; fewer wait for its end.
+pub const BATCH_AHEAD_COMMANDS: usize = 256;
 /// Leases that one command ends.
 pub const LEASE_EXPIRE_BATCH_MAX: usize = 1_000;
 /// Readers that may wait for a round of read index before further ones are told to come back later.
@@ -138,13 +140,18 @@ pub const STATE_EXPORT_CHUNK_BYTES_MAX: usize = 64 << 20;
 pub const PLAN_REASONS_PER_UNIT_MAX: usize = 100;
 /// How long a v2 watch of the past may look for its history before its headers go out.
 pub const V2_HISTORY_WAIT_MS_MAX: u64 = 1_000;
+/// Waiting events that a watcher is handed at once; a larger transaction is not taken apart.
+pub const WATCH_BATCH_EVENTS: usize = 256;
 /// Events, their bytes, and changes looked at, that a watch of the past reads of history in one piece.
 pub const WATCH_HISTORY_EVENTS: usize = 1_000;
 pub const WATCH_HISTORY_BYTES: usize = 8 << 20;
 pub const WATCH_HISTORY_CHANGES: usize = 10_000;
-/// The state is made durable so long after a change, or when so many bytes of commands were applied.
-pub const STATE_FLUSH_MS: u64 = 1_000;
-pub const STATE_FLUSH_BYTES: usize = 64 << 20;
+/// The state is made durable so long after a change, or when changes take so many bytes of memory.
+pub const STATE_FLUSH_MS: u64 = 5_000;
+pub const STATE_FLUSH_BYTES: usize = 32 << 20;
+/// Bytes of memory that changes may take on top of those that are being made durable; further ones wait, so long at most.
+pub const STATE_MEMORY_BYTES_MAX: usize = 64 << 20;
+pub const STATE_FLUSH_WAIT_MS: u64 = 60_000;
 /// How long a member may take to install a snapshot that it has received.
 pub const SNAPSHOT_INSTALL_MS_MAX: u64 = 120_000;
 /// A unit's name where it is a directory's: the file system's limit less what is put before or after it.

@@ -132,7 +132,7 @@ mod tests {
     /// The file of a state with two keys.
     fn saved(folder: &Path) -> Vec<u8> {
         let database = Database::open(&folder.join("state.redb"), true).unwrap();
-        let mut state = State::load(&database.reader().unwrap()).unwrap();
+        let mut state = State::load(&database.reader()).unwrap();
         let mut txn = database.begin().unwrap();
         for (index, op) in [(5, Op::put("a", "1")), (6, Op::put("b", "1")), (7, Op::put("a", "2"))] {
             let command = Command { stamp: UnixMillis(0), op };
@@ -140,7 +140,7 @@ mod tests {
         }
         txn.commit(true).unwrap();
         let mut bytes = Vec::new();
-        database.export(&database.reader().unwrap(), &mut bytes).unwrap();
+        database.export(&database.reader(), &mut bytes).unwrap();
         let mut sealer = Sealer::default();
         sealer.piece(&bytes);
         bytes.extend(sealer.seal());

@@ -1,15 +1,16 @@
-//! Opening the state file, beginning reads and writes, making them durable.
+//! Opening the state, beginning reads and writes.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use redb::{Durability, ReadableDatabase, TableDefinition};
 
 use super::error::{DiskError, explain, guarded};
-use super::reader::Snapshot;
-use super::write::WriteTxn;
-use crate::base::limits::STATE_CACHE_BYTES_MAX;
+use super::reader::{Base, Snapshot, View};
+use super::write::{TableChanges, WriteTxn};
+use crate::base::limits::{STATE_CACHE_BYTES_MAX, STATE_FLUSH_WAIT_MS, STATE_MEMORY_BYTES_MAX};
 use crate::kv::Table;
 
 /// The tables of kv: bytes to bytes.
@@ -33,11 +34,14 @@ pub(super) fn definition(table: Table) -> Definition {
 pub struct Usage {
     /// Bytes of the file.
     pub on_disk: u64,
-    /// Bytes of all keys and values in the tables.
+    /// Bytes of all keys and values in the tables, as of the last flush.
     pub in_use: u64,
+    /// Bytes of memory that what is not in the file yet takes, about.
+    pub in_memory: u64,
 }
 
-/// The state file. Cheap to clone; one writer at a time, readers never wait.
+/// The state: a file, and in memory what was committed since its last flush. Cheap to clone; one writer at a time,
+/// readers never wait.
 #[derive(Clone)]
 pub struct Database {
     pub(super) inner: Arc<Inner>,
@@ -47,8 +51,25 @@ pub(super) struct Inner {
     pub(super) redb: redb::Database,
     pub(super) path: PathBuf,
     pub(super) in_use: AtomicU64,
+    pub(super) view: Mutex<Arc<View>>,
+    /// Whether a writer is at work.
+    writing: Mutex<bool>,
+    /// A writer is done, or a flush.
+    settled: Condvar,
+    /// One flush at a time.
+    pub(super) flushing: Mutex<()>,
     /// What the first write that failed met. redb refuses all that follow without saying why.
     failed: OnceLock<String>,
+}
+
+/// The right to commit or to freeze the memtable; ends when it is dropped.
+pub(super) struct Turn(Database);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.0.inner.writing.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.inner.settled.notify_all();
+    }
 }
 
 impl Database {
@@ -66,32 +87,93 @@ impl Database {
         let opened = if create { builder.create(path) } else { builder.open(path) };
         let redb = opened.map_err(|error| explain(path, "open it", error))?;
         let in_use = prepare(&redb, path)?;
+        let base = Base::new(redb.begin_read().map_err(|error| explain(path, "begin a read", error))?);
+        let view = View { commit: 0, active: Arc::default(), frozen: None, base };
         Ok(Self {
             inner: Arc::new(Inner {
                 redb,
                 path: path.to_owned(),
                 in_use: AtomicU64::new(in_use),
+                view: Mutex::new(Arc::new(view)),
+                writing: Mutex::new(false),
+                settled: Condvar::new(),
+                flushing: Mutex::new(()),
                 failed: OnceLock::new(),
             }),
         })
     }
 
-    /// Begins a write transaction; waits for the one that is open, if any.
+    /// Begins a write transaction; waits for the one that is open, if any, and for the disk where memory is full.
     pub fn begin(&self) -> Result<WriteTxn, DiskError> {
-        let txn = self.inner.redb.begin_write().map_err(|error| self.explain("begin a write", error))?;
-        Ok(WriteTxn::new(self.clone(), txn, self.reader()?))
+        self.wait_for_memory()?;
+        let turn = self.turn();
+        Ok(WriteTxn::new(self.clone(), self.reader(), turn))
     }
 
     /// The tables as of the last commit, durable or not.
-    pub fn reader(&self) -> Result<Snapshot, DiskError> {
-        let txn = self.inner.redb.begin_read().map_err(|error| self.explain("begin a read", error))?;
-        Ok(Snapshot::new(self.clone(), txn))
+    pub fn reader(&self) -> Snapshot {
+        Snapshot::new(self.clone(), self.view())
     }
 
-    /// Makes every commit so far durable, in such a way that the next start needs no repair.
-    pub fn flush(&self) -> Result<(), DiskError> {
-        let txn = self.inner.redb.begin_write().map_err(|error| self.explain("begin a write", error))?;
-        self.finish(txn, true)
+    pub(super) fn view(&self) -> Arc<View> {
+        self.inner.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until nobody else writes.
+    pub(super) fn turn(&self) -> Turn {
+        let writing = self.inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = self.inner.settled.wait_while(writing, |writing| *writing);
+        *free.unwrap_or_else(PoisonError::into_inner) = true;
+        Turn(self.clone())
+    }
+
+    /// Waits while both the disk is behind and memory has taken its share.
+    fn wait_for_memory(&self) -> Result<(), DiskError> {
+        let full = || {
+            let view = self.view();
+            view.frozen.is_some() && view.active.bytes() > STATE_MEMORY_BYTES_MAX
+        };
+        let until = Instant::now() + Duration::from_millis(STATE_FLUSH_WAIT_MS);
+        let mut writing = self.inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        while full() {
+            let path = || self.inner.path.clone();
+            if let Some(cause) = self.inner.failed.get() {
+                return Err(DiskError::Failed { path: path(), cause: cause.clone() });
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let cause = format!("the disk has not taken what waits within {STATE_FLUSH_WAIT_MS} ms");
+                return Err(DiskError::Io { path: path(), doing: "begin a write", cause });
+            }
+            writing = self.inner.settled.wait_timeout(writing, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    /// Tells those who wait that a flush has ended.
+    pub(super) fn settled(&self) {
+        let _writing = self.inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inner.settled.notify_all();
+    }
+
+    /// Makes a transaction's changes visible at once; only who has the turn does so.
+    pub(super) fn publish(&self, changes: [TableChanges; Table::ALL.len()]) {
+        let view = self.view();
+        let commit = view.commit + 1;
+        for (table, changes) in Table::ALL.into_iter().zip(changes) {
+            if !changes.is_empty() {
+                view.active.insert(commit, table, changes);
+            }
+        }
+        self.change_view(|view| view.commit = commit);
+    }
+
+    /// Has new readers see something else.
+    pub(super) fn change_view(&self, change: impl FnOnce(&mut View)) {
+        let mut present = self.inner.view.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut view = View::clone(&present);
+        change(&mut view);
+        *present = Arc::new(view);
     }
 
     /// The file's size and how much of it is used.
@@ -101,7 +183,18 @@ impl Database {
             doing: "read its size",
             cause: error.to_string(),
         })?;
-        Ok(Usage { on_disk: file.len(), in_use: self.inner.in_use.load(Ordering::Relaxed) })
+        let view = self.view();
+        let in_memory = view.active.bytes() + view.frozen.as_ref().map_or(0, |frozen| frozen.bytes());
+        Ok(Usage {
+            on_disk: file.len(),
+            in_use: self.inner.in_use.load(Ordering::Relaxed),
+            in_memory: in_memory as u64,
+        })
+    }
+
+    /// Bytes of memory that the next flush will write down, about.
+    pub fn memory_bytes(&self) -> usize {
+        self.view().active.bytes()
     }
 
     /// Where the file is.
@@ -122,11 +215,10 @@ impl Database {
         }
     }
 
-    /// Commits. A durable commit keeps redb's allocator state, so that a crash after it needs no walk through the file.
-    pub(super) fn finish(&self, mut txn: redb::WriteTransaction, durable: bool) -> Result<(), DiskError> {
-        let durability = if durable { Durability::Immediate } else { Durability::None };
-        txn.set_durability(durability).map_err(|error| self.explain("set the durability", error))?;
-        txn.set_quick_repair(durable);
+    /// Commits durably, with redb's allocator state, so that a crash after it needs no walk through the file.
+    pub(super) fn finish(&self, mut txn: redb::WriteTransaction) -> Result<(), DiskError> {
+        txn.set_durability(Durability::Immediate).map_err(|error| self.explain("set the durability", error))?;
+        txn.set_quick_repair(true);
         guarded(&self.inner.path, || txn.commit().map_err(|error| self.explain("commit a write", error)))
     }
 }

@@ -62,14 +62,14 @@ fn get(tables: &dyn Tables, key: &str) -> Option<String> {
 fn commits_are_seen_and_dropped_transactions_are_not() {
     let (_dir, _, database) = fresh();
     put_all(&database, &[("a", "1")], false);
-    let before = database.reader().unwrap();
+    let before = database.reader();
     let mut txn = database.begin().unwrap();
     txn.put(Table::Meta, b"a", b"2").unwrap();
     assert_eq!(get(&txn, "a").as_deref(), Some("2"), "its own write");
     drop(txn);
-    assert_eq!(get(&database.reader().unwrap(), "a").as_deref(), Some("1"));
+    assert_eq!(get(&database.reader(), "a").as_deref(), Some("1"));
     put_all(&database, &[("a", "3")], false);
-    assert_eq!(get(&database.reader().unwrap(), "a").as_deref(), Some("3"));
+    assert_eq!(get(&database.reader(), "a").as_deref(), Some("3"));
     assert_eq!(get(&before, "a").as_deref(), Some("1"), "a snapshot does not move");
 }
 
@@ -77,7 +77,7 @@ fn commits_are_seen_and_dropped_transactions_are_not() {
 fn a_snapshot_can_be_read_in_another_thread() {
     let (_dir, _, database) = fresh();
     put_all(&database, &[("a", "1")], false);
-    let reader = database.reader().unwrap();
+    let reader = database.reader();
     drop(database);
     let read = std::thread::spawn(move || get(&reader, "a"));
     assert_eq!(read.join().unwrap().as_deref(), Some("1"));
@@ -94,20 +94,20 @@ fn crashed_copy(path: &Path, dir: &TempDir) -> Database {
 fn a_crash_brings_back_the_last_flush() {
     let (dir, path, database) = fresh();
     put_all(&database, &[("a", "1")], false);
-    assert_eq!(get(&crashed_copy(&path, &dir).reader().unwrap(), "a"), None);
+    assert_eq!(get(&crashed_copy(&path, &dir).reader(), "a"), None);
     database.flush().unwrap();
     put_all(&database, &[("a", "2")], false);
     let crashed = crashed_copy(&path, &dir);
-    assert_eq!(get(&crashed.reader().unwrap(), "a").as_deref(), Some("1"));
-    let bytes = bytes_in(&dump(&crashed.reader().unwrap()));
+    assert_eq!(get(&crashed.reader(), "a").as_deref(), Some("1"));
+    let bytes = bytes_in(&dump(&crashed.reader()));
     assert_eq!(crashed.usage().unwrap().in_use, bytes);
     drop(crashed);
     put_all(&database, &[("b", "3")], true);
     let crashed = crashed_copy(&path, &dir);
-    assert_eq!(get(&crashed.reader().unwrap(), "a").as_deref(), Some("2"));
+    assert_eq!(get(&crashed.reader(), "a").as_deref(), Some("2"));
     drop(database);
     let again = Database::open(&path, false).unwrap();
-    assert_eq!(get(&again.reader().unwrap(), "b").as_deref(), Some("3"));
+    assert_eq!(get(&again.reader(), "b").as_deref(), Some("3"));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_damaged_file_is_an_error_and_no_panic() {
 }
 
 fn read_all(database: &Database) -> Result<(), String> {
-    let reader = database.reader().map_err(|error| error.to_string())?;
+    let reader = database.reader();
     for table in Table::ALL {
         let (from, to) = (Bound::Unbounded, Bound::Unbounded);
         reader
@@ -192,16 +192,16 @@ fn a_snapshot_moves_all_tables_or_none() {
     txn.put(Table::Keys, b"large", &vec![7; 600_000]).unwrap();
     txn.commit(false).unwrap();
     let mut stream = Vec::new();
-    let reader = source.reader().unwrap();
+    let reader = source.reader();
     source.export(&reader, &mut stream).unwrap();
 
     let target = Database::open(&dir.path().join("target.redb"), true).unwrap();
     put_all(&target, &[("old", "1"), ("3", "2")], true);
-    let before = dump(&target.reader().unwrap());
+    let before = dump(&target.reader());
     let refused = |stream: &[u8]| {
         let error = target.import(&mut &stream[..]).unwrap_err().to_string();
         assert!(error.starts_with("snapshot: "), "{error}");
-        assert!(dump(&target.reader().unwrap()) == before, "the state has changed");
+        assert!(dump(&target.reader()) == before, "the state has changed");
     };
     let length = stream.len();
     for at in [0, 1, 14, 15, 19, 23, 40, length / 3, length / 2, length - 20, length - 1] {
@@ -218,12 +218,13 @@ fn a_snapshot_moves_all_tables_or_none() {
     refused(&missing);
 
     target.import(&mut &stream[..]).unwrap();
-    let after = dump(&target.reader().unwrap());
+    let after = dump(&target.reader());
     assert!(after == dump(&reader));
     assert_eq!(target.usage().unwrap().in_use, bytes_in(&after));
+    source.flush().unwrap();
     assert_eq!(source.usage().unwrap().in_use, bytes_in(&after));
     let mut again = Vec::new();
-    target.export(&target.reader().unwrap(), &mut again).unwrap();
+    target.export(&target.reader(), &mut again).unwrap();
     assert!(again == stream, "the same tables make the same stream");
 }
 
@@ -247,7 +248,7 @@ proptest! {
         let (_dir, _, database) = fresh();
         let mut memory = MemTables::default();
         let mut in_memory = State::load(&memory).unwrap();
-        let mut on_disk = State::load(&database.reader().unwrap()).unwrap();
+        let mut on_disk = State::load(&database.reader()).unwrap();
         let mut txn = database.begin().unwrap();
         for (index, (op, commit)) in (1..).zip(log) {
             let command = Command { stamp: UnixMillis(1000), op };
@@ -262,57 +263,76 @@ proptest! {
             }
         }
         txn.commit(false).unwrap();
-        let reader = database.reader().unwrap();
+        let reader = database.reader();
         let found = dump(&reader);
         prop_assert_eq!(&found, &without_empty(memory));
+        database.flush().unwrap();
         prop_assert_eq!(database.usage().unwrap().in_use, bytes_in(&found));
         prop_assert_eq!(State::load(&reader).unwrap(), on_disk);
     }
 
-    /// A scan of an open transaction merges what it has written with what was there, within any bounds, both ways.
+    /// Whatever is in the file, in memory and in an open transaction, a lookup and a scan see the newest, within any bounds, both ways.
     #[test]
-    fn a_transaction_scans_its_own_writes(
-        committed in prop::collection::btree_map(0..20u8, 0..9u8, 0..12),
-        changes in prop::collection::vec((0..20u8, prop::option::of(0..9u8)), 0..16),
-        from in (0..3u8, 0..20u8),
-        to in (0..3u8, 0..20u8),
+    fn file_memory_and_transaction_are_read_as_one(
+        table in prop::sample::select(vec![Table::Keys, Table::Revisions]),
+        steps in prop::collection::vec((any_changes(), any::<bool>()), 1..6),
+        changes in any_changes(),
+        from in (0..3u8, 0..40u8),
+        to in (0..3u8, 0..40u8),
         reverse: bool,
-        most in 1..8usize,
+        most in 1..12usize,
     ) {
         let (_dir, _, database) = fresh();
         let mut expected = MemTables::default();
-        let mut txn = database.begin().unwrap();
-        for (key, value) in committed {
-            txn.put(Table::Keys, &[key], &[value]).unwrap();
-            expected.put(Table::Keys, &[key], &[value]).unwrap();
+        for (changes, flush) in steps {
+            let mut txn = database.begin().unwrap();
+            change(&mut txn, table, &changes);
+            change(&mut expected, table, &changes);
+            txn.commit(flush).unwrap();
         }
-        txn.commit(false).unwrap();
+        let older = (database.reader(), dump(&database.reader()));
         let mut txn = database.begin().unwrap();
-        for (key, change) in changes {
-            for tables in [&mut txn as &mut dyn TablesMut, &mut expected] {
-                match change {
-                    Some(value) => tables.put(Table::Keys, &[key], &[value]).unwrap(),
-                    None => tables.delete(Table::Keys, &[key]).unwrap(),
-                }
-            }
+        change(&mut txn, table, &changes);
+        change(&mut expected, table, &changes);
+        for key in 0..40u8 {
+            prop_assert_eq!(txn.get(table, &[key]).unwrap(), expected.get(table, &[key]).unwrap());
         }
         let keys = ([from.1], [to.1]);
         let (from, to) = (bound(from.0, &keys.0), bound(to.0, &keys.1));
         let seen = |tables: &dyn Tables| {
             let mut seen = Vec::new();
             tables
-                .scan(Table::Keys, from, to, reverse, &mut |key, value| {
+                .scan(table, from, to, reverse, &mut |key, value| {
                     seen.push((key.to_vec(), value.to_vec()));
                     if seen.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
                 })
                 .unwrap();
             seen
         };
-        let found = seen(&txn);
-        if super::reader::empty(from, to) {
-            prop_assert!(found.is_empty());
-        } else {
-            prop_assert_eq!(found, seen(&expected));
+        let bounded = !super::reader::empty(from, to);
+        let wanted = if bounded { seen(&expected) } else { Vec::new() };
+        prop_assert_eq!(&seen(&txn), &wanted);
+        txn.commit(false).unwrap();
+        prop_assert_eq!(&seen(&database.reader()), &wanted);
+        database.flush().unwrap();
+        prop_assert_eq!(&seen(&database.reader()), &wanted);
+        prop_assert_eq!(database.usage().unwrap().in_use, bytes_in(&dump(&database.reader())));
+        prop_assert!(dump(&older.0) == older.1, "a snapshot does not move");
+    }
+}
+
+type Changes = Vec<(u8, Option<u16>)>;
+
+/// Keys, and the sizes of their new values; now and then several blocks of them.
+fn any_changes() -> impl Strategy<Value = Changes> {
+    prop::collection::vec((0..40u8, prop::option::of(prop_oneof![0..20u16, 2_000..9_000u16])), 0..30)
+}
+
+fn change(tables: &mut dyn TablesMut, table: Table, changes: &Changes) {
+    for (key, change) in changes {
+        match change {
+            Some(size) => tables.put(table, &[*key], &vec![*key; usize::from(*size)]).unwrap(),
+            None => tables.delete(table, &[*key]).unwrap(),
         }
     }
 }

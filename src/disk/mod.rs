@@ -1,12 +1,16 @@
 //! The state on disk: kv's tables in one redb file, read at a moment, written in transactions, copied as snapshots.
 //!
-//! Commits of applied commands are not durable by themselves: the log holds them. [`Database::flush`] makes all of them
-//! durable together; whoever purges the log or hands out a snapshot flushes first. A crash brings back the last flush.
+//! A commit stays in memory, in the order of keys, over the file: the log holds it too. [`Database::flush`] writes all
+//! commits into the file together, durably; whoever purges the log or hands out a snapshot flushes first. A crash brings
+//! back the last flush. So the file sees one sorted transaction where a thousand commits were, each page written once.
 
+mod blocks;
 mod database;
 #[cfg(test)]
 mod disk_tests;
 mod error;
+mod flush;
+mod memtable;
 mod reader;
 mod transfer;
 mod write;

@@ -1,13 +1,15 @@
 //! One moment of the tables: owned, unmoved by later writes, free to send to another thread.
 
-use std::ops::{Bound, ControlFlow};
-use std::sync::OnceLock;
+use std::ops::{Bound, ControlFlow, RangeBounds};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use redb::{AccessGuard, ReadOnlyTable, ReadTransaction};
 
+use super::blocks;
 use super::database::{Database, definition};
 use super::error::{DiskError, guarded};
+use super::memtable::{Changes, Memtable, merge};
 use crate::kv::tables::Visit;
 use crate::kv::{Table, Tables, TablesError};
 
@@ -16,43 +18,105 @@ type Opened = ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// As [`Visit`], but may fail.
 pub(super) type TryVisit<'a, E> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E> + 'a;
 
-/// The tables as they were when it was made. Pages that it alone still sees are kept in the file until it is dropped.
-pub struct Snapshot {
-    database: Database,
+/// The file as of a flush. Pages that it alone still sees are kept in the file until it is dropped.
+pub(super) struct Base {
     txn: ReadTransaction,
     tables: [OnceLock<Opened>; Table::ALL.len()],
 }
 
-impl Snapshot {
-    pub(super) fn new(database: Database, txn: ReadTransaction) -> Self {
-        Self { database, txn, tables: Default::default() }
+/// Where the tables of a moment are: in the file and in memory.
+#[derive(Clone)]
+pub(super) struct View {
+    /// The number of the newest commit in it.
+    pub commit: u64,
+    pub active: Arc<Memtable>,
+    /// What is being written into the file.
+    pub frozen: Option<Arc<Memtable>>,
+    pub base: Arc<Base>,
+}
+
+/// The tables as they were when it was made.
+pub struct Snapshot {
+    database: Database,
+    view: Arc<View>,
+}
+
+impl Base {
+    pub(super) fn new(txn: ReadTransaction) -> Arc<Self> {
+        Arc::new(Self { txn, tables: Default::default() })
     }
 
-    fn open(&self, table: Table) -> Result<&Opened, DiskError> {
+    fn open(&self, database: &Database, table: Table) -> Result<&Opened, DiskError> {
         let slot = &self.tables[slot(table)];
         if let Some(opened) = slot.get() {
             return Ok(opened);
         }
-        let opened =
-            self.txn.open_table(definition(table)).map_err(|error| self.database.explain("open a table", error))?;
+        let opened = self.txn.open_table(definition(table)).map_err(|error| database.explain("open a table", error))?;
         Ok(slot.get_or_init(|| opened))
     }
 
-    /// Visits entries; the visitor may fail with an error of its own kind.
-    pub(super) fn visit<E: From<DiskError>>(
+    fn get(&self, database: &Database, table: Table, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        guarded(database.path(), || {
+            let open = self.open(database, table)?;
+            let found = match blocks::in_blocks(table) {
+                true => blocks::get(open, key),
+                false => open.get(key).map(|found| found.map(|guard| Bytes::copy_from_slice(guard.value()))).map_err(redb::Error::from),
+            };
+            found.map_err(|error| database.explain("read a table", error))
+        })
+    }
+
+    /// Visits entries of the file alone.
+    fn visit<E: From<DiskError>>(
         &self,
+        database: &Database,
         table: Table,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
         reverse: bool,
         visit: &mut TryVisit<'_, E>,
     ) -> Result<(), E> {
-        if empty(from, to) {
-            return Ok(());
+        if !blocks::in_blocks(table) {
+            return self.visit_records(database, table, bounds, reverse, visit);
         }
-        let failed = |error| self.database.explain("read a table", error);
-        let path = self.database.path();
-        let mut range = guarded(path, || self.open(table)?.range::<&[u8]>((from, to)).map_err(failed))?;
+        let failed = |error: redb::Error| E::from(database.explain("read a table", error));
+        // The block that `from` lies in may begin before it.
+        let from = match bounds.0 {
+            Bound::Included(from) | Bound::Excluded(from) => {
+                let block = guarded(database.path(), || {
+                    let open = self.open(database, table)?;
+                    blocks::block_of(open, from).map_err(|error| database.explain("read a table", error))
+                })?;
+                block.unwrap_or_else(|| Bytes::copy_from_slice(from))
+            }
+            Bound::Unbounded => Bytes::new(),
+        };
+        let blocks = (Bound::Included(&from[..]), bounds.1);
+        self.visit_records(database, table, blocks, reverse, &mut |_, block| {
+            let entries = blocks::entries(block).filter(|entry| entry.as_ref().map_or(true, |(key, _)| within(key, bounds)));
+            let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+            if reverse {
+                entries.reverse();
+            }
+            for (key, value) in entries {
+                if visit(key, value)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok::<_, E>(ControlFlow::Continue(()))
+        })
+    }
+
+    fn visit_records<E: From<DiskError>>(
+        &self,
+        database: &Database,
+        table: Table,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        visit: &mut TryVisit<'_, E>,
+    ) -> Result<(), E> {
+        let failed = |error| database.explain("read a table", error);
+        let path = database.path();
+        let mut range = guarded(path, || self.open(database, table)?.range::<&[u8]>(bounds).map_err(failed))?;
         loop {
             // The values are looked at within the guard too: damage may show only there.
             let next = guarded(path, || {
@@ -73,12 +137,88 @@ impl Snapshot {
     }
 }
 
+/// Whether a key is within the bounds.
+fn within(key: &[u8], bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
+    RangeBounds::<[u8]>::contains(&bounds, key)
+}
+
+impl Snapshot {
+    pub(super) fn new(database: Database, view: Arc<View>) -> Self {
+        Self { database, view }
+    }
+
+    fn find(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        let View { commit, active, frozen, base } = &*self.view;
+        let frozen = || frozen.as_ref().and_then(|frozen| frozen.get(*commit, table, key));
+        match active.get(*commit, table, key).or_else(frozen) {
+            Some(change) => Ok(change),
+            None => base.get(&self.database, table, key),
+        }
+    }
+
+    /// Visits entries; the visitor may fail with an error of its own kind.
+    pub(super) fn visit<E: From<DiskError>>(
+        &self,
+        table: Table,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        reverse: bool,
+        visit: &mut TryVisit<'_, E>,
+    ) -> Result<(), E> {
+        let none: Box<dyn Iterator<Item = _>> = Box::new(std::iter::empty());
+        self.visit_under(none.peekable(), table, (from, to), reverse, visit)
+    }
+
+    /// Visits entries as they are after `changes`, which are within the bounds and in the order of the scan.
+    pub(super) fn visit_under<'a, E: From<DiskError>>(
+        &'a self,
+        changes: Changes<'a>,
+        table: Table,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        visit: &mut TryVisit<'_, E>,
+    ) -> Result<(), E> {
+        if empty(bounds.0, bounds.1) {
+            return Ok(());
+        }
+        let View { commit, active, frozen, base } = &*self.view;
+        let mut changes = merge(changes, active.changes(*commit, table, bounds, reverse), reverse);
+        if let Some(frozen) = frozen {
+            changes = merge(changes, frozen.changes(*commit, table, bounds, reverse), reverse);
+        }
+        let mut ended = false;
+        base.visit(&self.database, table, bounds, reverse, &mut |key, value| {
+            let before = |own: &[u8]| if reverse { own > key } else { own < key };
+            while let Some((own, change)) = changes.next_if(|(own, _)| before(own) || own == key) {
+                if let Some(value) = change
+                    && visit(&own, &value)?.is_break()
+                {
+                    ended = true;
+                    return Ok(ControlFlow::Break(()));
+                }
+                if own == key {
+                    return Ok(ControlFlow::Continue(()));
+                }
+            }
+            let flow = visit(key, value)?;
+            ended = flow.is_break();
+            Ok::<_, E>(flow)
+        })?;
+        for (own, change) in changes {
+            if ended {
+                break;
+            }
+            if let Some(value) = change {
+                ended = visit(&own, &value)?.is_break();
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Tables for Snapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, TablesError> {
-        Ok(guarded(self.database.path(), || {
-            let found = self.open(table)?.get(key).map_err(|error| self.database.explain("read a table", error))?;
-            Ok(found.map(|guard| Bytes::copy_from_slice(guard.value())))
-        })?)
+        Ok(self.find(table, key)?)
     }
 
     fn scan(

@@ -8,13 +8,16 @@
 use std::io::{Read, Write};
 use std::ops::{Bound, ControlFlow};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
+use bytes::Bytes;
 use redb::WriteTransaction;
 
 use super::database::{Database, definition};
-use super::error::DiskError;
-use super::reader::Snapshot;
-use super::write::set_in_use;
+use super::error::{DiskError, guarded};
+use super::flush::{set_in_use, write};
+use super::memtable::Change;
+use super::reader::{Snapshot, View};
 use crate::base::limits::{STATE_EXPORT_CHUNK_BYTES, STATE_EXPORT_CHUNK_BYTES_MAX};
 use crate::kv::{Table, TablesError};
 
@@ -40,6 +43,8 @@ impl Database {
     /// # Errors
     /// [`DiskError::Snapshot`] if it is damaged, cut or of another version. The tables are then as they were.
     pub fn import(&self, source: &mut dyn Read) -> Result<(), DiskError> {
+        let _alone = self.inner.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         let txn = self.inner.redb.begin_write().map_err(|error| self.explain("begin a write", error))?;
         for table in Table::ALL {
             txn.delete_table(definition(table))
@@ -49,25 +54,28 @@ impl Database {
         let mut chunks = Chunks::begin(source)?;
         let mut bytes = 0;
         while let Some(chunk) = chunks.next()? {
-            bytes += self.write_chunk(&txn, &mut chunks, &chunk)?;
+            bytes += self.write_chunk(&txn, &mut chunks, &chunk.into())?;
         }
         set_in_use(&txn, bytes).map_err(|error| self.explain("write a table", error))?;
-        self.finish(txn, true)?;
+        self.finish(txn)?;
         self.inner.in_use.store(bytes, Ordering::Relaxed);
+        let base = self.base()?;
+        self.change_view(|view| *view = View { commit: view.commit + 1, active: Arc::default(), frozen: None, base });
         Ok(())
     }
 
     /// Writes a chunk's entries. Returns how many bytes they are.
-    fn write_chunk(&self, txn: &WriteTransaction, chunks: &mut Chunks<'_>, chunk: &[u8]) -> Result<u64, DiskError> {
-        let failed = |error: redb::Error| self.explain("write a table", error);
+    fn write_chunk(&self, txn: &WriteTransaction, chunks: &mut Chunks<'_>, chunk: &Bytes) -> Result<u64, DiskError> {
         let (table, mut rest) = chunks.table(chunk)?;
-        let mut open = txn.open_table(definition(table)).map_err(|error| failed(error.into()))?;
-        let mut bytes = 0;
+        let mut entries = Vec::new();
         while let Some((key, value)) = chunks.entry(&mut rest)? {
-            open.insert(key, value).map_err(|error| failed(error.into()))?;
-            bytes += (key.len() + value.len()) as u64;
+            entries.push((chunk.slice_ref(key), Some(chunk.slice_ref(value))));
         }
-        Ok(bytes)
+        let entries: Box<dyn Iterator<Item = Change>> = Box::new(entries.into_iter());
+        let written = guarded(self.path(), || {
+            write(txn, table, entries.peekable()).map_err(|error| self.explain("write a table", error))
+        })?;
+        Ok(u64::try_from(written).unwrap_or_default())
     }
 }
 

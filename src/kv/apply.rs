@@ -118,6 +118,7 @@ pub(super) fn put(writer: &mut Writer<'_>, request: &PutRequest) -> Result<Optio
             new.lease = present.lease;
         }
     }
+    writer.prev_wanted = request.prev_kv;
     let prev = writer.put(new, Origin::V3(V2Action::Set))?;
     Ok(prev.filter(|_| request.prev_kv))
 }
@@ -141,6 +142,7 @@ pub(super) fn delete_range(
         range_end: request.range_end.clone(),
         ..RangeRequest::default()
     };
+    writer.prev_wanted = request.prev_kv;
     let mut deleted = 0;
     let mut old = Vec::new();
     for key in read::live_keys(writer.tables, &range)? {

@@ -91,6 +91,8 @@ pub(super) fn slot(space: Space) -> usize {
 pub struct State {
     pub(super) marks: Marks,
     pub(super) leases: BTreeMap<LeaseId, LeaseRecord>,
+    /// Whether somebody hears of the changes of each space, and so of what was there before.
+    pub(super) heard: [bool; 2],
 }
 
 impl State {
@@ -102,12 +104,18 @@ impl State {
             leases.insert(record.lease.id, record);
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(Self { marks: Marks::load(tables)?, leases })
+        Ok(Self { marks: Marks::load(tables)?, leases, heard: [true, true] })
     }
 
     /// Where the store stands.
     pub fn position(&self) -> Position {
         self.marks.position()
+    }
+
+    /// Says whether events of a space must tell what was there before. They do unless told otherwise; where nobody
+    /// listens, a look at the old value for each change is saved. The tables are the same either way.
+    pub fn set_heard(&mut self, space: Space, heard: bool) {
+        self.heard[slot(space)] = heard;
     }
 
     /// The log entry that was applied last.

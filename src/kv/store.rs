@@ -184,6 +184,11 @@ pub trait Store: Send + Sync + 'static {
     /// The node and its cluster at a glance.
     fn status(&self) -> Status;
 
+    /// Where this node's own state stands. Never waits.
+    fn position(&self) -> Position {
+        self.status().position
+    }
+
     /// A hash by which members are compared, from this node's own state.
     fn hash(&self, of: HashOf) -> BoxFuture<'_, Result<Hash, StoreError>>;
 

@@ -35,6 +35,8 @@ pub(super) struct Writer<'a> {
     pub tables: &'a mut dyn TablesMut,
     /// The command's time.
     pub stamp: UnixMillis,
+    /// The request wants to know what was there.
+    pub prev_wanted: bool,
     /// Sub revision of the next change in each space; 0: the revision is not taken yet.
     subs: [u32; 2],
     pub events: Vec<Event>,
@@ -42,7 +44,7 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(state: &'a mut State, tables: &'a mut dyn TablesMut, stamp: UnixMillis) -> Self {
-        Self { state, tables, stamp, subs: [0, 0], events: Vec::new() }
+        Self { state, tables, stamp, prev_wanted: false, subs: [0, 0], events: Vec::new() }
     }
 
     /// Writes the counters.
@@ -63,13 +65,23 @@ impl<'a> Writer<'a> {
         self.state.marks.v2_index
     }
 
-    /// Puts a key. Returns what was there.
+    /// What was there, if anybody wants to know.
+    fn prev(&self, space: Space, old: Head, origin: Origin<'_>) -> Result<Option<KeyValue>, TablesError> {
+        let heard = self.state.heard[slot(space)];
+        // A key that leaves its lease is told to the keeper of leases.
+        if heard || self.prev_wanted || matches!(origin, Origin::V2(_)) || old.lease != LeaseId::NONE {
+            return layout::value_at(self.tables, space, old.at);
+        }
+        Ok(None)
+    }
+
+    /// Puts a key. Returns what was there, if anybody wants to know.
     pub(super) fn put(&mut self, new: NewValue, origin: Origin<'_>) -> Result<Option<KeyValue>, TablesError> {
         let space = new.space;
         let old = layout::head(self.tables, space, &new.key)?;
         let live = old.filter(Head::live);
         let prev = match live {
-            Some(head) => layout::value_at(self.tables, space, head.at)?,
+            Some(head) => self.prev(space, head, origin)?,
             None => None,
         };
         let note = self.note(space, &new.key, origin, live, Some(new.lease))?;
@@ -103,7 +115,7 @@ impl<'a> Writer<'a> {
         Ok(prev)
     }
 
-    /// Deletes a key. Returns what was there; `None`: nothing, and nothing is changed.
+    /// Deletes a key. Returns what was there, if anybody wants to know.
     pub(super) fn delete(
         &mut self,
         space: Space,
@@ -113,7 +125,7 @@ impl<'a> Writer<'a> {
         let Some(old) = layout::head(self.tables, space, key)?.filter(Head::live) else {
             return Ok(None);
         };
-        let prev = layout::value_at(self.tables, space, old.at)?;
+        let prev = self.prev(space, old, origin)?;
         let note = self.note(space, key, origin, Some(old), None)?;
         let at = self.take_at(space);
         let kv = KeyValue {

@@ -5,6 +5,7 @@
 //! and told where to resume.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -12,7 +13,7 @@ use tokio::sync::Notify;
 use super::machine::Core;
 use crate::base::BoxFuture;
 use crate::base::limits::{
-    WATCH_BACKLOG_BYTES_MAX, WATCH_BACKLOG_EVENTS_MAX, WATCH_HISTORY_BYTES, WATCH_HISTORY_CHANGES, WATCH_HISTORY_EVENTS,
+    WATCH_BACKLOG_BYTES_MAX, WATCH_BACKLOG_EVENTS_MAX, WATCH_BATCH_EVENTS, WATCH_HISTORY_BYTES, WATCH_HISTORY_CHANGES, WATCH_HISTORY_EVENTS,
 };
 use crate::kv::store::{WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};
 use crate::kv::{
@@ -24,6 +25,20 @@ use crate::kv::{
 #[derive(Default)]
 pub struct Hub {
     board: Mutex<Board>,
+    /// Watches of each space, those included that still read history.
+    watches: [AtomicUsize; 2],
+}
+
+/// A watch's place in the count of its space.
+struct Counted {
+    hub: Arc<Hub>,
+    space: Space,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.hub.watches[self.space as usize].fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -63,6 +78,17 @@ impl Hub {
 
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a watch that is about to begin. Done before it waits for the transaction under way: later ones know of it.
+    fn count(self: &Arc<Self>, space: Space) -> Counted {
+        self.watches[space as usize].fetch_add(1, Ordering::Relaxed);
+        Counted { hub: self.clone(), space }
+    }
+
+    /// Whether anybody watches a space, or is about to.
+    pub fn heard(&self, space: Space) -> bool {
+        self.watches[space as usize].load(Ordering::Relaxed) > 0
     }
 
     /// Tells the watchers what a transaction changed. Called in the order of the transactions.
@@ -144,6 +170,21 @@ fn revision_of(position: &Position, space: Space) -> i64 {
     }
 }
 
+impl Contents {
+    /// All that waits, as one batch, unless it is much: who is slow gets more at a time.
+    fn take(&mut self) -> Option<WatchBatch> {
+        let mut all = self.batches.pop_front()?;
+        while let Some(next) = self.batches.pop_front_if(|next| all.events.len() + next.events.len() <= WATCH_BATCH_EVENTS)
+        {
+            all.revision = next.revision;
+            all.events.extend(next.events);
+        }
+        self.events -= all.events.len();
+        self.bytes -= bytes_of(&all.events);
+        Some(all)
+    }
+}
+
 impl Mailbox {
     fn contents(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
@@ -205,9 +246,7 @@ impl Live {
         loop {
             {
                 let mut contents = self.mailbox.contents();
-                if let Some(batch) = contents.batches.pop_front() {
-                    contents.events -= batch.events.len();
-                    contents.bytes -= bytes_of(&batch.events);
+                if let Some(batch) = contents.take() {
                     return Ok(batch);
                 }
                 if let Some(end) = &contents.end {
@@ -215,6 +254,8 @@ impl Live {
                 }
             }
             self.mailbox.filled.notified().await;
+            // Whoever can run goes first: where there is much to do, more comes together meanwhile and is told at once.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -235,6 +276,7 @@ struct Watch {
     read: i64,
     began: Position,
     stage: Stage,
+    _counted: Counted,
 }
 
 enum Stage {
@@ -250,7 +292,9 @@ enum Stage {
 
 /// Begins a watch. Blocks while a transaction is applied: who has seen its outcome is not told of it again.
 pub fn watch(core: &Arc<Core>, request: WatchRequest) -> Result<Box<dyn WatchStream>, StoreError> {
+    let counted = core.hub.count(request.space);
     let mut watch = Watch {
+        _counted: counted,
         core: core.clone(),
         from_index: 0,
         read: 0,
@@ -286,7 +330,7 @@ impl Watch {
         let broken = |error: &dyn std::fmt::Display| StoreError::Broken(error.to_string());
         let present = self.began.revision;
         let database = self.core.database().map_err(|_| StoreError::Stopping)?;
-        let snapshot = database.reader().map_err(|error| broken(&error))?;
+        let snapshot = database.reader();
         let place = kv::revision_of_index(&snapshot, index).map_err(|error| broken(&error))?;
         self.from_index = index;
         self.stage = match place {
@@ -311,7 +355,7 @@ impl Watch {
             changes_max: WATCH_HISTORY_CHANGES,
         };
         let read = move || {
-            let snapshot = core.database()?.reader().map_err(|error| error.to_string())?;
+            let snapshot = core.database()?.reader();
             kv::history(&snapshot, &request).map_err(|error| error.to_string())
         };
         let closed = |error: String| WatchEnd::Closed(error);

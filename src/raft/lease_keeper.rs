@@ -120,7 +120,7 @@ async fn time_to_live_here(node: &Node, id: LeaseId, keys: bool) -> Result<Optio
 async fn user_keys(node: &Node, id: LeaseId) -> Result<Vec<Bytes>, String> {
     let database = node.core.database()?;
     let read = move || {
-        let snapshot = database.reader().map_err(|error| error.to_string())?;
+        let snapshot = database.reader();
         kv::lease_keys(&snapshot, id).map_err(|error| error.to_string())
     };
     let keys = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;

@@ -68,7 +68,6 @@ struct Inner {
     record: Record,
     /// Up to where the state is known to be durable: what a snapshot may stand for.
     snapshot: Option<SnapshotMeta>,
-    unflushed_bytes: usize,
     /// Bytes of the log since it was last asked to be cut.
     log_bytes: u64,
     /// Memory may be ahead of the tables: a transaction is open, or one failed. Final if it stays.
@@ -98,7 +97,7 @@ impl Core {
         hub.restart(progress.position);
         Ok(Arc::new(Self {
             database: RwLock::new(Some(database)),
-            inner: Mutex::new(Inner { state, record, snapshot, unflushed_bytes: 0, log_bytes: 0, torn: false }),
+            inner: Mutex::new(Inner { state, record, snapshot, log_bytes: 0, torn: false }),
             progress: watch::Sender::new(progress),
             hub,
             leases,
@@ -139,6 +138,11 @@ impl Core {
         self.progress.subscribe()
     }
 
+    /// Where the state stands.
+    pub fn position(&self) -> Position {
+        self.progress.borrow().position
+    }
+
     /// Whether anything was ever applied.
     pub fn is_pristine(&self) -> bool {
         self.progress.borrow().applied.is_none()
@@ -154,6 +158,9 @@ impl Core {
         let mut inner = self.whole()?;
         let mut txn = self.database()?.begin().map_err(|error| error.to_string())?;
         inner.torn = true;
+        for space in [Space::User, Space::System] {
+            inner.state.set_heard(space, self.hub.heard(space));
+        }
         let mut changes = Changes::default();
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -162,22 +169,21 @@ impl Core {
         save(&mut txn, &inner.record)?;
         txn.commit(false).map_err(|error| error.to_string())?;
         inner.torn = false;
+        if self.database()?.memory_bytes() >= STATE_FLUSH_BYTES {
+            self.flush.urgent.notify_one();
+        }
         self.tell(&mut inner, changes);
         Ok(replies)
     }
 
     /// Tells readers, watchers, the lease keeper and the background tasks. The lock keeps the order of transactions.
     fn tell(&self, inner: &mut Inner, changes: Changes) {
-        inner.unflushed_bytes += changes.bytes;
         inner.log_bytes += changes.bytes as u64;
         if inner.log_bytes >= self.log_bytes_max {
             inner.log_bytes = 0;
             self.heavy.notify_one();
         }
         self.flush.changed.notify_one();
-        if inner.unflushed_bytes >= STATE_FLUSH_BYTES {
-            self.flush.urgent.notify_one();
-        }
         self.leases.changed(&inner.state, &changes.leases);
         let position = inner.state.position();
         self.hub.publish(&changes.events, position);
@@ -190,8 +196,7 @@ impl Core {
     /// Makes the state durable. Blocks. What was applied before the call is durable after it.
     pub fn flush(&self) -> Result<SnapshotMeta, String> {
         let flushed = {
-            let mut inner = self.whole()?;
-            inner.unflushed_bytes = 0;
+            let inner = self.whole()?;
             meta(&inner.record).unwrap_or_default()
         };
         self.database()?.flush().map_err(|error| error.to_string())?;
@@ -236,7 +241,7 @@ impl Core {
                 expected.last_log_id, record.applied
             ));
         }
-        *inner = Inner { state, snapshot: meta(&record), record, unflushed_bytes: 0, log_bytes: 0, torn: false };
+        *inner = Inner { state, snapshot: meta(&record), record, log_bytes: 0, torn: false };
         let position = inner.state.position();
         self.leases.reset(&inner.state);
         self.hub.restart(position);
@@ -247,7 +252,7 @@ impl Core {
     /// Writes the present state to `out`. Returns what it stands for. Blocks.
     pub fn export(&self, out: &mut dyn io::Write) -> Result<SnapshotMeta, String> {
         let database = self.database()?;
-        let snapshot = database.reader().map_err(|error| error.to_string())?;
+        let snapshot = database.reader();
         let record = read_record(&snapshot)?;
         database.export(&snapshot, out).map_err(|error| error.to_string())?;
         meta(&record).ok_or_else(|| "there is no state yet".to_owned())
@@ -385,7 +390,7 @@ fn meta(record: &Record) -> Option<SnapshotMeta> {
 }
 
 fn load(database: &Database) -> Result<(State, Record), String> {
-    let snapshot = database.reader().map_err(|error| error.to_string())?;
+    let snapshot = database.reader();
     let state = State::load(&snapshot).map_err(|error| error.to_string())?;
     Ok((state, read_record(&snapshot)?))
 }

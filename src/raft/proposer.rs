@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use openraft::errors::ClientWriteError;
 use openraft::impls::OneshotResponder;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::node::Node;
@@ -17,7 +17,7 @@ use super::peer::session::PeerError;
 use super::types::{Batch, EncodedOp};
 use crate::base::MemberId;
 use crate::base::limits::{
-    BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, BATCHES_IN_FLIGHT_MAX, PROPOSALS_PENDING_MAX, QUORUM_WAIT_MS_MAX,
+    BATCH_AHEAD_COMMANDS, BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, BATCHES_IN_FLIGHT_MAX, PROPOSALS_PENDING_MAX, QUORUM_WAIT_MS_MAX,
 };
 use crate::kv::{Applied, StoreError};
 
@@ -67,7 +67,7 @@ pub async fn run(node: Arc<Node>, Queue(mut queue): Queue) {
             first = queue.recv() => first,
         };
         let Some(first) = first else { break };
-        let Ok(place) = places.clone().acquire_owned().await else {
+        let Some(place) = place(&places, queue.len()).await else {
             break;
         };
         let batch = gather(first, &mut queue);
@@ -85,6 +85,18 @@ pub async fn run(node: Arc<Node>, Queue(mut queue): Queue) {
         // Whoever no longer waits needs no answer.
         let _ = proposal.reply.send(Err(StoreError::Stopping));
     }
+}
+
+/// A place among the batches under way. Few commands wait until none is under way, so that more come together: a batch
+/// costs each member more than a command does. Many go ahead beside it. `None`: the batcher has ended.
+async fn place(places: &Arc<Semaphore>, waiting: usize) -> Option<OwnedSemaphorePermit> {
+    let all = BATCHES_IN_FLIGHT_MAX as u32;
+    if waiting >= BATCH_AHEAD_COMMANDS {
+        return places.clone().acquire_owned().await.ok();
+    }
+    let mut place = places.clone().acquire_many_owned(all).await.ok()?;
+    drop(place.split(BATCHES_IN_FLIGHT_MAX - 1));
+    Some(place)
 }
 
 /// All that waits, as far as one entry takes it, without those that nobody waits for any longer.

@@ -5,16 +5,26 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
-use openraft::{OptionalSend, RaftSnapshotBuilder};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 
 use super::machine::Core;
 use super::snapshot::SnapshotData;
-use super::types::{CommittedLeader, LogId, Node, SnapshotMeta, StoredMembership, TypeConfig};
+use super::types::{CommittedLeader, Entry, LogId, Node, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Entries that one transaction applies.
 const ENTRIES_PER_TXN_MAX: usize = 64;
 
+/// Bytes of commands that are applied without another thread: it takes less than to wake one, as a transaction stays in memory.
+const APPLY_HERE_BYTES_MAX: usize = 16 << 10;
+
 type OwnSnapshot = Snapshot<CommittedLeader, u64, Node, SnapshotData>;
+
+fn body_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(batch) => batch.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    }
+}
 
 /// openraft's handle on the core.
 #[derive(Clone)]
@@ -53,7 +63,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 entries.push(entry);
                 responders.push(responder);
             }
-            let replies = self.blocking(move |core| core.apply(&entries)).await?;
+            let bytes: usize = entries.iter().map(body_bytes).sum();
+            let replies = match bytes <= APPLY_HERE_BYTES_MAX {
+                true => self.core.apply(&entries).map_err(io::Error::other)?,
+                false => self.blocking(move |core| core.apply(&entries)).await?,
+            };
             for (responder, reply) in responders.into_iter().zip(replies) {
                 if let Some(responder) = responder {
                     responder.send(reply);

@@ -66,7 +66,7 @@ impl RaftStore {
     ) -> Result<T, StoreError> {
         let database = self.node.core.database().map_err(|_| StoreError::Stopping)?;
         let work = move || {
-            let snapshot = database.reader().map_err(|error| error.to_string())?;
+            let snapshot = database.reader();
             read(&snapshot).map_err(|error| error.to_string())
         };
         let result = match quick {
@@ -183,6 +183,10 @@ impl Store for RaftStore {
 
     fn members(&self) -> BoxFuture<'_, Result<Vec<Member>, StoreError>> {
         Box::pin(self.all_members())
+    }
+
+    fn position(&self) -> Position {
+        self.node.core.position()
     }
 
     fn status(&self) -> Status {

@@ -18,8 +18,11 @@ pub(super) const SEGMENT_HEADER_BYTES: usize = 4_096;
 const MAGIC: &[u8; 8] = b"coreWAL\n";
 const FORMAT_VERSION: u32 = 1;
 const IDENTITY_AT: usize = 32;
-/// Bytes of zeros written (and synced) at a time, so that filling ahead never floods the disk's queue.
-const FILL_CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of zeros synced at a time, so that filling ahead never floods the disk's queue.
+const FILL_CHUNK_BYTES: u64 = 1 << 20;
+/// Bytes of zeros written at a time: a page. From larger writes the kernel makes pages of that size in its cache, and the
+/// small writes that follow would each make a large page dirty, which the next sync has to look through.
+const FILL_WRITE_BYTES: usize = 4 << 10;
 /// On a full disk the fill is halved down to this before it is an error.
 const FILL_BYTES_MIN: u64 = 64 << 10;
 const SUFFIX: &str = ".wal";
@@ -92,16 +95,19 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 }
 
 fn write_zeros(file: &File, bytes: u64, stop: &AtomicBool) -> io::Result<()> {
-    let zeros = vec![0; FILL_CHUNK_BYTES];
+    let zeros = [0; FILL_WRITE_BYTES];
     let mut at = 0;
     while at < bytes {
         if stop.load(Ordering::Relaxed) {
             return Err(io::Error::other("the log is being closed"));
         }
-        let chunk = (bytes - at).min(FILL_CHUNK_BYTES as u64);
-        file.write_all_at(&zeros[..chunk as usize], at)?;
+        let chunk_end = bytes.min(at + FILL_CHUNK_BYTES);
+        while at < chunk_end {
+            let page = (chunk_end - at).min(FILL_WRITE_BYTES as u64);
+            file.write_all_at(&zeros[..page as usize], at)?;
+            at += page;
+        }
         file.sync_data()?;
-        at += chunk;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::kv::{Position, Space, WatchBatch, WatchEnd, WatchRequest, WatchStart,
 
 /// Starts a watch and answers at once with the headers; events follow in the body.
 pub async fn open(keys: &Keys, path: &str, recursive: bool, stream: bool, since: u64) -> Response {
-    let newest = keys.shared.store.status().position.v2_index;
+    let newest = keys.shared.store.position().v2_index;
     let request = watch_request(path, since, newest);
     let events = match keys.shared.store.watch(request.clone()).await {
         Ok(events) => events,

@@ -111,7 +111,7 @@ impl Maintenance {
         let content = source.bytes();
         let copying = Copying {
             shared: self.0.clone(),
-            position: self.0.store.status().position,
+            position: self.0.store.position(),
             left: content + seal_bytes(content),
             source,
             sealer: Some(Sealer::default()),

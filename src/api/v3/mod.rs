@@ -74,6 +74,6 @@ impl Shared {
 
     /// The header of an answer that is true now, as far as this node knows.
     fn header_now(&self) -> pb::ResponseHeader {
-        self.header(&self.store.status().position)
+        self.header(&self.store.position())
     }
 }

@@ -230,7 +230,7 @@ async fn an_observer_hears_of_each_leader_and_what_it_says() {
     assert_eq!(client.leader(name).await.unwrap().into_inner().kv.unwrap().value, "c");
     let mut other = ElectionClient::new(channel(&house).await);
     let waiting = tokio::spawn(async move { other.campaign(campaign(8, "d")).await });
-    while house.store.status().position.revision < 5 {
+    while house.store.position().revision < 5 {
         tokio::task::yield_now().await;
     }
     client.resign(election::ResignRequest { leader: Some(won.clone()) }).await.unwrap();

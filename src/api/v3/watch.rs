@@ -151,7 +151,7 @@ impl Session {
                 Ok(())
             }
             Err(StoreError::Refused(KvError::Compacted { revision })) => {
-                self.announce(id, &self.shared.store.status().position).await?;
+                self.announce(id, &self.shared.store.position()).await?;
                 self.answer(super::watching::compacted(&self.shared, id, revision)).await
             }
             Err(error) => self.refuse(status::failed(&error).message()).await,
@@ -219,7 +219,7 @@ impl Session {
                 least = Some(least.map_or(revision, |least: i64| least.min(revision)));
             }
         }
-        least.or_else(|| Some(self.shared.store.status().position.revision))
+        least.or_else(|| Some(self.shared.store.position().revision))
     }
 }
 
