@@ -7,8 +7,10 @@ mod dev;
 mod etcdctl;
 #[cfg(feature = "scheduler")]
 mod fleetctl;
+mod founding;
 pub mod http;
 mod node_ctl;
+mod restore;
 mod snapshot;
 
 /// Runs a face; `None`: there is none of that name in this binary. The exit codes are those of the tool that it stands for.

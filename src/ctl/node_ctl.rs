@@ -9,7 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::args::{self, Flag, Parsed};
-use super::{http, snapshot};
+use super::{http, restore, snapshot};
 use crate::net::Address;
 
 const HELP: &str = "\
@@ -20,6 +20,7 @@ node ctl: ask the cluster how it is.
   $ node ctl limits                               what bounds requests, queues and waits
   $ node ctl snapshot save FILE                   copies the cluster's state into a file, and checks it
   $ node ctl snapshot status FILE                 checks such a file and tells what it holds
+  $ node ctl snapshot restore FILE --data-dir DIR begins a new cluster with what it holds; --help has more
 
   --endpoint URL    http://HOST:PORT or unix:///PATH; NODE_CTL_ENDPOINT
                     [/run/node/node.sock if it is there, else http://127.0.0.1:2379]
@@ -29,6 +30,9 @@ const FLAGS: &[Flag] = &[
     Flag { names: &["help", "h"], value: false, variable: None, help: "this text" },
     Flag { names: &["endpoint", "endpoints"], value: true, variable: Some("NODE_CTL_ENDPOINT"), help: "where to ask" },
 ];
+
+/// For commands with flags of their own.
+pub const HELP_FLAG: &[Flag] = &[Flag { names: &["help", "h"], value: false, variable: None, help: "this text" }];
 
 const SOCKET: &str = "/run/node/node.sock";
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
@@ -45,6 +49,11 @@ const USAGE: u8 = 2;
 /// Where the node that is asked does not answer.
 pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let [first, second, rest @ ..] = arguments
+        && (first.as_str(), second.as_str()) == ("snapshot", "restore")
+    {
+        return restore::run(rest);
+    }
     let parsed = match args::parse(arguments, &[FLAGS], &variable) {
         Ok(parsed) => parsed,
         Err(error) => return Ok(misunderstood(&error.to_string())),
@@ -66,7 +75,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         Some("snapshot") => match &parsed.words[1..] {
             [verb, file] if verb == "save" => runtime()?.block_on(snapshot::save(&endpoint(&parsed)?, Path::new(file))),
             [verb, file] if verb == "status" => snapshot::status(Path::new(file)),
-            _ => Ok(misunderstood("`snapshot` takes `save FILE` or `status FILE`")),
+            _ => Ok(misunderstood("`snapshot` takes `save FILE`, `status FILE` or `restore FILE`")),
         },
         Some(other) => Ok(misunderstood(&format!("no command `{other}`"))),
     }
@@ -76,7 +85,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")
 }
 
-fn misunderstood(what: &str) -> u8 {
+pub fn misunderstood(what: &str) -> u8 {
     eprintln!("node ctl: {what}; `node ctl --help` shows what there is");
     USAGE
 }

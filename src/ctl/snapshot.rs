@@ -27,10 +27,10 @@ const READ_BYTES: usize = 1 << 20;
 
 /// What a snapshot's file holds.
 #[derive(Debug, PartialEq, Eq)]
-struct Found {
-    census: Census,
-    bytes: u64,
-    sum: [u8; 32],
+pub struct Found {
+    pub census: Census,
+    pub bytes: u64,
+    pub sum: [u8; 32],
 }
 
 /// Reads and checks a file. Prints what it holds.
@@ -95,7 +95,7 @@ async fn fetch(from: &Address, into: &Path) -> anyhow::Result<()> {
 }
 
 /// Reads a file from its beginning to its end and checks all of it.
-fn look(file: &Path) -> anyhow::Result<Found> {
+pub fn look(file: &Path) -> anyhow::Result<Found> {
     let name = || file.display().to_string();
     let open = File::open(file).with_context(name)?;
     let bytes = open.metadata().with_context(name)?.len();
@@ -106,7 +106,7 @@ fn look(file: &Path) -> anyhow::Result<Found> {
     Ok(Found { census, bytes, sum })
 }
 
-fn render(found: &Found) -> String {
+pub fn render(found: &Found) -> String {
     let Found { census, bytes, sum } = found;
     let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
     let compacted = match census.compacted {

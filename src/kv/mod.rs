@@ -21,6 +21,7 @@ mod properties;
 #[cfg(test)]
 pub(crate) mod random_ops;
 mod read;
+mod refound;
 mod state;
 mod stop;
 pub mod store;
@@ -41,6 +42,7 @@ pub use history::{History, HistoryCompacted, HistoryRequest, IndexPlace, history
 pub use layout::{LeaseRecord, in_range};
 pub use lease::{is_system_lease, is_v2_lease, keys as lease_keys, system_lease};
 pub use read::{members, range};
+pub use refound::{Refounding, refound};
 pub use state::{LogPosition, State, advance, bootstrap};
 pub use store::{
     Consistency, SnapshotStream, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream,

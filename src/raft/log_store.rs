@@ -192,7 +192,7 @@ fn weight(entry: &Entry) -> usize {
         }
 }
 
-fn encode<T: Serialize>(value: &T) -> io::Result<Bytes> {
+pub(super) fn encode<T: Serialize>(value: &T) -> io::Result<Bytes> {
     let bytes = postcard::to_extend(value, vec![RECORD_VERSION]);
     bytes.map(Bytes::from).map_err(io::Error::other)
 }

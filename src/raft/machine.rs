@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
 use super::leases::Leases;
-use super::types::{Entry, LogId, SnapshotMeta, StoredMembership};
+use super::types::{Entry, LogId, Membership, SnapshotMeta, StoredMembership};
 use crate::base::LeaseId;
 use crate::base::limits::{STATE_FLUSH_BYTES, STATE_FLUSH_MS};
 use crate::disk::{Database, WriteTxn};
@@ -381,6 +381,11 @@ impl Changes {
             self.leases.extend(named);
         }
     }
+}
+
+/// Records in `txn` that the state stands at `at`, where a cluster with this membership begins.
+pub(super) fn begin(txn: &mut WriteTxn, at: LogId, membership: Membership) -> Result<(), String> {
+    save(txn, &Record { applied: Some(at), membership: StoredMembership::new(Some(at), membership) })
 }
 
 fn meta(record: &Record) -> Option<SnapshotMeta> {

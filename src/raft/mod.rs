@@ -1,6 +1,6 @@
 //! Replication: a proposal batcher, openraft over our log and state, and the transport between members.
 //!
-//! `start` brings a node up · `store` is what the floors above use of it · `proposer`, `reads`, `lease_keeper` and `hub` carry
+//! `start` brings a node up · `seed` makes the data of a member that begins with a state · `store` is what the floors above use of it · `proposer`, `reads`, `lease_keeper` and `hub` carry
 //! writes, reads, leases and watches · `log_store`, `state_machine`, `machine` and `snapshot` are openraft's storage, `network` its way to
 //! `peer`s · `service` answers them · `types` is what openraft is set up with.
 
@@ -17,6 +17,7 @@ mod options;
 mod peer;
 mod proposer;
 mod reads;
+mod seed;
 mod service;
 mod snapshot;
 mod start;
@@ -44,4 +45,5 @@ mod test_cluster;
 pub use options::{ELECTION_MS_DEFAULT, HEARTBEAT_MS_DEFAULT, Options, Peer, SnapshotThresholds, StartError};
 pub use peer::session::PeerError;
 pub use peer::stream::{CallStream, NoCalls, PeerHandler, PeerStream};
+pub use seed::{Seed, SeedError, is_unfinished, seed};
 pub use store::RaftStore;

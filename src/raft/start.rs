@@ -41,8 +41,8 @@ use crate::wal::{self, Wal};
 
 /// What lies in the data directory.
 const IDENTITY_FILE: &str = "identity";
-const LOG_FOLDER: &str = "wal";
-const STATE_FILE: &str = "state.redb";
+pub(super) const LOG_FOLDER: &str = "wal";
+pub(super) const STATE_FILE: &str = "state.redb";
 const TRANSFER_FOLDER: &str = "transfer";
 
 /// How long a snapshot, which is a flush, may take.
@@ -169,6 +169,9 @@ fn open_blocking(
 ) -> Result<Files, StartError> {
     let io = |error: io::Error| StartError::Directory { dir: dir.to_owned(), why: error.to_string() };
     let incomplete = |why: String| StartError::Incomplete { dir: dir.to_owned(), why };
+    if super::seed::is_unfinished(dir) {
+        return Err(incomplete("a restore or import into it did not come to its end".to_owned()));
+    }
     std::fs::create_dir_all(dir).map_err(io)?;
     let (log_dir, state_path) = (dir.join(LOG_FOLDER), dir.join(STATE_FILE));
     claim(dir, identity, log_dir.exists() || state_path.exists())?;
@@ -188,7 +191,7 @@ fn open_blocking(
 }
 
 /// Makes sure that the directory is this node's, or becomes so.
-fn claim(dir: &Path, identity: &str, in_use: bool) -> Result<(), StartError> {
+pub(super) fn claim(dir: &Path, identity: &str, in_use: bool) -> Result<(), StartError> {
     let io = |error: io::Error| StartError::Directory { dir: dir.to_owned(), why: error.to_string() };
     let path = dir.join(IDENTITY_FILE);
     let wanted = format!("{identity}\n");

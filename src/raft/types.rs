@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use openraft::impls::leader_id_std::LeaderId;
+use openraft::vote::RaftLeaderId;
 use openraft::{EntryPayload, RaftTypeConfig};
 use serde::{Deserialize, Serialize};
 
@@ -42,8 +43,14 @@ pub type LogId = openraft::LogId<CommittedLeader>;
 pub type Vote = openraft::Vote<LeaderId<u64, u64>>;
 pub type Entry = openraft::Entry<CommittedLeader, EntryPayload<Batch, u64, Node>>;
 pub type StoredMembership = openraft::StoredMembership<CommittedLeader, u64, Node>;
+pub type Membership = openraft::Membership<u64, Node>;
 pub type SnapshotMeta = openraft::SnapshotMeta<CommittedLeader, u64, Node>;
 pub type Raft = openraft::Raft<TypeConfig, super::state_machine::StateMachine>;
+
+/// A place in the log.
+pub fn log_id(term: u64, index: u64) -> LogId {
+    LogId { leader_id: LeaderId::new(term, 0).to_committed(), index }
+}
 
 /// What the membership in the log says of a member.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
