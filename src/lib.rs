@@ -22,6 +22,9 @@ pub mod confd;
 pub mod fleet;
 
 // 3 · hands
+/// bbolt's files, which etcd keeps its data in.
+#[cfg(feature = "api")]
+pub mod bolt;
 /// The state's tables on disk, and snapshots.
 pub mod disk;
 /// Staged files: written beside their place, checked, put there in one step; commands with time-outs.
@@ -42,6 +45,9 @@ pub mod wal;
 pub mod wire;
 
 // 4 · the store, here and elsewhere
+/// etcd's own database file, read into our tables.
+#[cfg(feature = "api")]
+pub mod etcd_file;
 /// Replication; implements `kv::Store`.
 pub mod raft;
 /// The same `kv::Store` over any etcd v3 endpoint.

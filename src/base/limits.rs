@@ -228,3 +228,9 @@ pub const CLIENT_SNAPSHOTS_MAX: usize = 2;
 pub const QUEUE_LEASE_SECONDS: i64 = 60;
 /// Leaders of an election that an observer may have waiting before observing pauses.
 pub const OBSERVED_QUEUED_MAX: usize = 16;
+/// Bytes of one run of pages in a bbolt file, which holds one value at most: larger than any that etcd takes.
+pub const BOLT_PAGE_RUN_BYTES_MAX: u64 = 256 << 20;
+/// Levels of pages in a bbolt file; a thousand million keys need six.
+pub const BOLT_DEPTH_MAX: usize = 24;
+/// Bytes of a foreign history that are gathered in memory before they go into the state file.
+pub const STATE_LOAD_BYTES: usize = 16 << 20;

@@ -9,6 +9,7 @@ mod etcdctl;
 mod fleetctl;
 mod founding;
 pub mod http;
+mod import;
 mod node_ctl;
 mod restore;
 mod snapshot;

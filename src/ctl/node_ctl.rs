@@ -9,7 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::args::{self, Flag, Parsed};
-use super::{http, restore, snapshot};
+use super::{http, import, restore, snapshot};
 use crate::net::Address;
 
 const HELP: &str = "\
@@ -22,6 +22,8 @@ node ctl: ask the cluster how it is.
   $ node ctl snapshot status FILE                 checks such a file and tells what it holds
   $ node ctl snapshot restore FILE --data-dir DIR begins a new cluster with what it holds; --help has more
 
+  $ node ctl import etcd --snapshot FILE --data-dir DIR
+                                                  begins a new cluster with another etcd's data; --help has more
   --endpoint URL    http://HOST:PORT or unix:///PATH; NODE_CTL_ENDPOINT
                     [/run/node/node.sock if it is there, else http://127.0.0.1:2379]
 ";
@@ -53,6 +55,11 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         && (first.as_str(), second.as_str()) == ("snapshot", "restore")
     {
         return restore::run(rest);
+    }
+    if let [first, rest @ ..] = arguments
+        && first == "import"
+    {
+        return import::run(rest);
     }
     let parsed = match args::parse(arguments, &[FLAGS], &variable) {
         Ok(parsed) => parsed,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::disk::read_snapshot;
+use crate::etcd_file::{self, FileKind};
 use crate::kv::Census;
 use crate::net::Address;
 use crate::remote;
@@ -98,6 +99,9 @@ async fn fetch(from: &Address, into: &Path) -> anyhow::Result<()> {
 pub fn look(file: &Path) -> anyhow::Result<Found> {
     let name = || file.display().to_string();
     let open = File::open(file).with_context(name)?;
+    if etcd_file::kind(&open).with_context(name)? == FileKind::Etcd {
+        anyhow::bail!("{}: it is a database of etcd's; `node ctl import etcd --snapshot FILE` takes it", name());
+    }
     let bytes = open.metadata().with_context(name)?.len();
     let mut sealed = Sealed::new(BufReader::with_capacity(READ_BYTES, open), bytes).with_context(name)?;
     let mut census = Census::default();

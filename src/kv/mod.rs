@@ -14,6 +14,7 @@ mod hash;
 mod history;
 mod layout;
 mod lease;
+mod load;
 #[cfg(test)]
 pub(crate) mod mem;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use hash::{Hash, HashOf, hash};
 pub use history::{History, HistoryCompacted, HistoryRequest, IndexPlace, history, revision_of_index};
 pub use layout::{LeaseRecord, in_range};
 pub use lease::{is_system_lease, is_v2_lease, keys as lease_keys, system_lease};
+pub use load::{LoadError, Loaded, Loader, PastChange, PastIndex};
 pub use read::{members, range};
 pub use refound::{Refounding, refound};
 pub use state::{LogPosition, State, advance, bootstrap};

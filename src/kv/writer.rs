@@ -159,7 +159,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The v2 note of a change. `lease_after` is `None` for a deletion.
-    fn note(
+    pub(super) fn note(
         &mut self,
         space: Space,
         key: &Bytes,
@@ -204,7 +204,7 @@ impl<'a> Writer<'a> {
         }))
     }
 
-    fn record(
+    pub(super) fn record(
         &mut self,
         space: Space,
         at: At,

@@ -1,0 +1,269 @@
+//! Another etcd's data in this cluster: Debian's etcd 3.4 filled, taken over by file, and asked the same questions before and after.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{NODE, TestCluster, TestNode, free_addresses, wait_for};
+use serde_json::Value;
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// Debian's etcd with both APIs.
+struct Etcd {
+    folder: tempfile::TempDir,
+    client: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Etcd {
+    fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("corenode-import-").tempdir().unwrap();
+        let addresses = free_addresses(2);
+        let mut etcd = Self { folder, client: addresses[0], child: None };
+        let peer = format!("http://{}", addresses[1]);
+        let log = File::create(etcd.path("log")).unwrap();
+        let child = Command::new("/usr/bin/etcd")
+            .args(["--name", "old", "--data-dir", &etcd.path("data").to_string_lossy(), "--enable-v2"])
+            .args(["--listen-client-urls", &etcd.endpoint(), "--advertise-client-urls", &etcd.endpoint()])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("old={peer}"), "--logger", "zap", "--log-outputs", "stderr"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        etcd.child = Some(child);
+        wait_for("etcd", Instant::now() + WITHIN, || {
+            let log = std::fs::read_to_string(etcd.path("log")).unwrap();
+            log.contains("serving client traffic").then_some(())
+        });
+        etcd
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn endpoint(&self) -> String {
+        format!("http://{}", self.client)
+    }
+
+    fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        common::terminate(child.id());
+        wait_for("etcd to end", Instant::now() + WITHIN, || child.try_wait().unwrap());
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Debian's etcdctl, as it comes.
+fn etcdctl(endpoint: &str, arguments: &[&str]) -> String {
+    let output = Command::new("/usr/bin/etcdctl")
+        .args(arguments)
+        .env("ETCDCTL_API", "3")
+        .env("ETCDCTL_ENDPOINTS", endpoint)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "etcdctl {arguments:?}: {}\n{stderr}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(endpoint: &str, arguments: &[&str]) -> Value {
+    let mut value: Value = serde_json::from_str(&etcdctl(endpoint, &[arguments, &["-w", "json"]].concat())).unwrap();
+    if let Some(header) = value.get_mut("header").and_then(Value::as_object_mut) {
+        header.retain(|name, _| name == "revision");
+    }
+    value
+}
+
+fn http(method: &str, url: &str, form: &str) -> Value {
+    let output = Command::new("curl").args(["-sS", "-X", method, url, "-d", form]).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{url}: {error}: {output:?}"))
+}
+
+fn import(arguments: &[&str]) -> Output {
+    Command::new(NODE).args(["ctl", "import", "etcd"]).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn refused(arguments: &[&str], code: i32, expected: &str) {
+    let output = import(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+    assert!(stderr.contains(expected), "{arguments:?}: not said: {expected}\n{stderr}");
+}
+
+/// Imports what `source` names for each of the nodes, which are not started yet, and starts them. Returns the last report.
+fn import_for(cluster: &mut TestCluster, source: &[&str]) -> String {
+    let mut report = String::new();
+    for node in &mut cluster.nodes {
+        let data_dir = node.data_dir().to_string_lossy().into_owned();
+        let own = ["--data-dir", &data_dir, "--name", &node.name, "--initial-cluster", &node.initial_cluster];
+        let output = import(&[source, &own, &["--initial-cluster-token", "test"]].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{source:?}\n{stderr}");
+        report = String::from_utf8(output.stdout).unwrap();
+        node.start();
+    }
+    cluster.nodes.iter_mut().for_each(TestNode::wait_until_it_serves);
+    report
+}
+
+/// Fills an etcd with all kinds of keys; the history before revision 9 is compacted.
+fn fill(endpoint: &str) {
+    http("POST", &format!("{endpoint}/v3/lease/grant"), r#"{"TTL":4000,"ID":119}"#);
+    http("POST", &format!("{endpoint}/v3/lease/grant"), r#"{"TTL":5000,"ID":120}"#);
+    for (key, value) in [("a", "1"), ("b", "1"), ("a", "2"), ("gone", "1"), ("/dir/file", "x"), ("back", "1")] {
+        etcdctl(endpoint, &["put", key, value]);
+    }
+    etcdctl(endpoint, &["put", "leased", "x", "--lease=77"]);
+    etcdctl(endpoint, &["del", "gone"]);
+    etcdctl(endpoint, &["del", "back"]);
+    etcdctl(endpoint, &["compaction", "9"]);
+    etcdctl(endpoint, &["put", "a", "3"]);
+    etcdctl(endpoint, &["put", "back", "2"]);
+    etcdctl(endpoint, &["put", "leased", "y", "--lease=78"]);
+    let puts: Vec<Value> = (0..100)
+        .map(|n| {
+            let value = "dmFsdWVz".repeat(n);
+            serde_json::json!({"requestPut": {"key": format!("dHhuLz{n:02}"), "value": value}})
+        })
+        .collect();
+    let txn = serde_json::json!({ "success": puts }).to_string();
+    assert_eq!(http("POST", &format!("{endpoint}/v3/kv/txn"), &txn)["succeeded"], true);
+    etcdctl(endpoint, &["del", "txn/=", "txn/>"]);
+    // A value that needs pages of its own, and enough keys for several levels of pages.
+    let large = std::iter::repeat_n("bGFyZ2UK", 100_000).collect::<String>();
+    let body = std::env::temp_dir().join(format!("corenode-large-{}", std::process::id()));
+    std::fs::write(&body, serde_json::json!({"key": "bGFyZ2U=", "value": large}).to_string()).unwrap();
+    http("POST", &format!("{endpoint}/v3/kv/put"), &format!("@{}", body.display()));
+    std::fs::remove_file(body).unwrap();
+    for n in 0..60 {
+        let puts: Vec<Value> = (0..120)
+            .map(|m| serde_json::json!({"requestPut": {"key": format!("{:04}", n * 120 + m), "value": "dmFsdWUgb2YgYSBrZXkK"}}))
+            .collect();
+        let txn = serde_json::json!({ "success": puts }).to_string();
+        assert_eq!(http("POST", &format!("{endpoint}/v3/kv/txn"), &txn)["succeeded"], true);
+    }
+    etcdctl(endpoint, &["del", "a"]);
+}
+
+/// All that clients can see of the keys and leases, by questions that every store with the same data answers alike.
+fn seen(endpoint: &str) -> Vec<Value> {
+    let mut seen = vec![json(endpoint, &["get", "", "--prefix"])];
+    let newest = seen[0]["header"]["revision"].as_i64().unwrap();
+    for revision in (9..20).chain([newest - 1]) {
+        seen.push(json(endpoint, &["get", "", "--prefix", "--rev", &revision.to_string()]));
+    }
+    for lease in ["77", "78"] {
+        let mut told = json(endpoint, &["lease", "timetolive", lease, "--keys"]);
+        told.as_object_mut().unwrap().retain(|name, _| ["id", "granted-ttl", "keys"].contains(&name.as_str()));
+        seen.push(told);
+    }
+    let mut leases = json(endpoint, &["lease", "list"]);
+    leases.as_object_mut().unwrap().retain(|name, _| name == "leases");
+    seen.push(leases);
+    seen
+}
+
+fn assert_same(before: &[Value], after: &[Value], what: &str) {
+    assert_eq!(before.len(), after.len());
+    for (number, (before, after)) in before.iter().zip(after).enumerate() {
+        assert!(before == after, "{what}: question {number}: {before:.2000}\n{after:.2000}");
+    }
+}
+
+fn answers_of_compacted(endpoint: &str) -> String {
+    let output = Command::new("/usr/bin/etcdctl")
+        .args(["get", "a", "--rev", "8"])
+        .env("ETCDCTL_API", "3")
+        .env("ETCDCTL_ENDPOINTS", endpoint)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    stderr.lines().last().unwrap().to_owned()
+}
+
+#[test]
+fn a_file_of_etcds_becomes_a_cluster_that_answers_the_same() {
+    let mut etcd = Etcd::start();
+    let endpoint = etcd.endpoint();
+    fill(&endpoint);
+    let before = seen(&endpoint);
+    let compacted = answers_of_compacted(&endpoint);
+    let snapshot = etcd.path("snapshot").to_string_lossy().into_owned();
+    etcdctl(&endpoint, &["snapshot", "save", &snapshot]);
+    let data = etcd.path("data").to_string_lossy().into_owned();
+    let unused = etcd.path("unused").to_string_lossy().into_owned();
+    refused(&["--snapshot", &data, "--data-dir", &unused], 1, "an etcd has it open");
+    etcd.stop();
+
+    let mut three = TestCluster::plan(3);
+    let report = import_for(&mut three, &["--snapshot", &snapshot]);
+    assert!(report.contains("history from 9 on") && report.contains("2 leases"), "{report}");
+    assert!(report.contains("not taken the old cluster of version 3.4.0 and its members: old"), "{report}");
+    for node in &three.nodes {
+        assert_same(&before, &seen(&node.endpoint()), &node.name);
+        assert_eq!(answers_of_compacted(&node.endpoint()), compacted);
+    }
+    let endpoint = three.nodes[1].endpoint();
+    let newest = before[0]["header"]["revision"].as_i64().unwrap();
+    assert_eq!(json(&endpoint, &["put", "a", "4"])["header"]["revision"].as_i64(), Some(newest + 1));
+    assert_eq!(http("GET", &format!("{endpoint}/v2/keys/dir/file"), "")["node"]["value"], "x");
+    assert_eq!(etcdctl(&endpoint, &["lease", "revoke", "78"]), "lease 0000000000000078 revoked\n");
+    assert_eq!(etcdctl(&endpoint, &["get", "leased"]), "");
+
+    let mut one = TestCluster::plan(1);
+    let report = import_for(&mut one, &["--snapshot", &data]);
+    assert!(report.contains("the file has no checksum"), "{report}");
+    assert_same(&before, &seen(&one.nodes[0].endpoint()), "member's file");
+}
+
+#[test]
+fn broken_and_foreign_files_are_refused_and_leave_nothing() {
+    let mut etcd = Etcd::start();
+    etcdctl(&etcd.endpoint(), &["put", "a", "1"]);
+    let snapshot = etcd.path("snapshot").to_string_lossy().into_owned();
+    etcdctl(&etcd.endpoint(), &["snapshot", "save", &snapshot]);
+    etcd.stop();
+    let whole = std::fs::read(&snapshot).unwrap();
+    let (bad, dir) = (etcd.path("bad"), etcd.path("new").to_string_lossy().into_owned());
+    let name = bad.to_string_lossy().into_owned();
+    let source = ["--snapshot", &name, "--data-dir", &dir];
+    let write = |bytes: &[u8]| std::fs::write(&bad, bytes).unwrap();
+    refused(&source, 1, "No such file");
+    write(&whole[..whole.len() - 7]);
+    refused(&source, 1, "it is cut");
+    let mut changed = whole.clone();
+    changed[9_000] ^= 1;
+    write(&changed);
+    refused(&source, 1, "its checksum is wrong");
+    write(&[7; 4096]);
+    refused(&source, 1, "it is no database of etcd's");
+    write(&whole[..8192]);
+    refused(&source, 1, "the file is cut");
+    refused(&["--snapshot", &name], 2, "--data-dir DIR is needed");
+    refused(&["--data-dir", &dir], 2, "--snapshot FILE");
+    assert!(!Path::new(&dir).exists());
+    let restore =
+        Command::new(NODE).args(["ctl", "snapshot", "restore", &snapshot, "--data-dir", &dir]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&restore.stderr);
+    assert!(restore.status.code() == Some(1) && stderr.contains("node ctl import etcd --snapshot"), "{stderr}");
+}

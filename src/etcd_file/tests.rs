@@ -1,0 +1,1 @@
+//! Files as etcd writes them, whole and broken.
