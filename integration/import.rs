@@ -260,10 +260,129 @@ fn broken_and_foreign_files_are_refused_and_leave_nothing() {
     write(&whole[..8192]);
     refused(&source, 1, "the file is cut");
     refused(&["--snapshot", &name], 2, "--data-dir DIR is needed");
-    refused(&["--data-dir", &dir], 2, "--snapshot FILE");
+    refused(&["--data-dir", &dir], 2, "--snapshot FILE or --endpoint URL is needed");
+    let nobody = format!("http://{}", free_addresses(1)[0]);
+    refused(&["--endpoint", &nobody, "--data-dir", &dir], 1, "cannot connect to");
+    refused(&["--endpoint", &nobody, "--into", &nobody, "--name", "x"], 2, "--into takes one URL");
     assert!(!Path::new(&dir).exists());
     let restore =
         Command::new(NODE).args(["ctl", "snapshot", "restore", &snapshot, "--data-dir", &dir]).output().unwrap();
     let stderr = String::from_utf8_lossy(&restore.stderr);
     assert!(restore.status.code() == Some(1) && stderr.contains("node ctl import etcd --snapshot"), "{stderr}");
+}
+
+/// A v2 tree without the times that pass while it is looked at.
+fn tree(endpoint: &str) -> Value {
+    let mut tree = http("GET", &format!("{endpoint}/v2/keys/?recursive=true&sorted=true"), "");
+    forget_ttl(&mut tree);
+    assert_eq!(tree["action"], "get", "{tree}");
+    tree
+}
+
+fn forget_ttl(node: &mut Value) {
+    match node {
+        Value::Object(fields) => {
+            fields.remove("ttl");
+            // Ours are whole milliseconds.
+            if let Some(end) = fields.get_mut("expiration") {
+                *end = end.as_str().unwrap()[..19].into();
+            }
+            fields.values_mut().for_each(forget_ttl);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_ttl),
+        _ => {}
+    }
+}
+
+fn fill_v2(endpoint: &str) {
+    let keys = format!("{endpoint}/v2/keys");
+    http("PUT", &format!("{keys}/dir/one"), "value=1");
+    http("PUT", &format!("{keys}/dir/two"), "value=2&ttl=5000");
+    http("PUT", &format!("{keys}/dir/one"), "value=3&prevExist=true");
+    http("PUT", &format!("{keys}/empty"), "dir=true");
+    http("PUT", &format!("{keys}/ends"), "dir=true&ttl=6000");
+    http("PUT", &format!("{keys}/ends/file"), "value=x");
+    http("PUT", &format!("{keys}/gone"), "value=x");
+    http("DELETE", &format!("{keys}/gone"), "");
+    http("PUT", &format!("{keys}/_hidden/file"), "value=secret");
+}
+
+#[test]
+fn a_live_etcd_comes_with_both_of_its_keyspaces() {
+    let etcd = Etcd::start();
+    let endpoint = etcd.endpoint();
+    fill(&endpoint);
+    let before = seen(&endpoint);
+    // Without v2 data the v3 keys are as from a file.
+    let mut alone = TestCluster::plan(1);
+    import_for(&mut alone, &["--endpoint", &endpoint]);
+    assert_same(&before, &seen(&alone.nodes[0].endpoint()), "live");
+    drop(alone);
+
+    fill_v2(&endpoint);
+    http("PUT", &format!("{endpoint}/v2/keys/dir/file"), "value=v2");
+    let unused = etcd.path("unused").to_string_lossy().into_owned();
+    refused(
+        &["--endpoint", &endpoint, "--data-dir", &unused],
+        1,
+        "1 keys are in v2 and in v3 with different values: /dir/file;",
+    );
+    let saved = etcd.path("saved").to_string_lossy().into_owned();
+    let mut both = TestCluster::plan(1);
+    let nobody = format!("http://{}", free_addresses(1)[0]);
+    let endpoints = format!("{nobody},{endpoint}");
+    let source = ["--endpoint", &endpoints, "--prefer", "v3", "--v2-hidden", "/_hidden", "--save", &saved];
+    let report = import_for(&mut both, &source);
+    assert!(report.contains("of v2     4 files") && report.contains("1 keys were in v3 too"), "{report}");
+    let new = both.nodes[0].endpoint();
+    let newest = before[0]["header"]["revision"].as_i64().unwrap().to_string();
+    let at = ["get", "", "--prefix", "--rev", &newest];
+    assert_eq!(json(&new, &at)["kvs"], before[0]["kvs"]);
+    // What v3 has is seen in the tree too; the rest of it is as it was, but for what both had.
+    for path in ["dir/one", "dir/two", "empty", "ends"] {
+        let ask = |endpoint: &str| {
+            let mut node = http("GET", &format!("{endpoint}/v2/keys/{path}?recursive=true"), "");
+            forget_ttl(&mut node);
+            node
+        };
+        assert_eq!(ask(&new), ask(&endpoint), "{path}");
+    }
+    assert_eq!(http("GET", &format!("{new}/v2/keys/_hidden/file"), "")["node"]["value"], "secret");
+    assert_eq!(http("GET", &format!("{new}/v2/keys/dir/file"), "")["node"]["value"], "x");
+    let restored = etcd.path("restored").to_string_lossy().into_owned();
+    let output =
+        Command::new(NODE).args(["ctl", "snapshot", "restore", &saved, "--data-dir", &restored]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    drop(both);
+
+    // v2 alone, as an etcd without v3 keys has it.
+    let old = Etcd::start();
+    fill_v2(&old.endpoint());
+    let old_tree = tree(&old.endpoint());
+    let mut alone = TestCluster::plan(1);
+    import_for(&mut alone, &["--endpoint", &old.endpoint()]);
+    assert_eq!(tree(&alone.nodes[0].endpoint()), old_tree);
+}
+
+#[test]
+fn a_cluster_that_runs_takes_another_ones_keys() {
+    let etcd = Etcd::start();
+    let endpoint = etcd.endpoint();
+    fill(&endpoint);
+    let new = TestCluster::start(1);
+    let to = new.nodes[0].endpoint();
+    let output = import(&["--endpoint", &endpoint, "--into", &to]);
+    assert!(output.status.success(), "{output:?}");
+    let values = |endpoint: &str| {
+        let mut kvs = json(endpoint, &["get", "", "--prefix"])["kvs"].take();
+        for kv in kvs.as_array_mut().unwrap() {
+            kv.as_object_mut().unwrap().retain(|name, _| ["key", "value", "lease"].contains(&name.as_str()));
+        }
+        kvs
+    };
+    assert!(values(&to) == values(&endpoint));
+    let mut leases = [&to, &endpoint].map(|endpoint| json(endpoint, &["lease", "list"])["leases"].take());
+    leases.iter_mut().for_each(|list| list.as_array_mut().unwrap().sort_by_key(Value::to_string));
+    assert_eq!(leases[0], leases[1]);
+    refused(&["--endpoint", &endpoint, "--into", &to], 1, "keys already; name a new cluster");
 }

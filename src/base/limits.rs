@@ -234,3 +234,5 @@ pub const BOLT_PAGE_RUN_BYTES_MAX: u64 = 256 << 20;
 pub const BOLT_DEPTH_MAX: usize = 24;
 /// Bytes of a foreign history that are gathered in memory before they go into the state file.
 pub const STATE_LOAD_BYTES: usize = 16 << 20;
+/// Bytes of another etcd's v2 tree as JSON, which comes in one piece.
+pub const IMPORT_TREE_BYTES_MAX: usize = 1 << 30;

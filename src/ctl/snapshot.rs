@@ -1,21 +1,21 @@
 //! `node ctl snapshot`: copies of the cluster's state as files, saved from a node and checked.
 
 use std::fs::File;
-use std::io::{BufReader, Write as _};
+use std::io::{BufReader, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::disk::read_snapshot;
+use crate::disk::{Database, read_snapshot};
 use crate::etcd_file::{self, FileKind};
 use crate::kv::Census;
 use crate::net::Address;
 use crate::remote;
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::maintenance_client::MaintenanceClient;
-use crate::wire::seal::Sealed;
+use crate::wire::seal::{Sealed, Sealer};
 
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -95,6 +95,41 @@ async fn fetch(from: &Address, into: &Path) -> anyhow::Result<()> {
     out.sync_all().with_context(writing)
 }
 
+/// Writes the state in `database` as a snapshot; the file appears when it is whole and on the disk.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write(database: &Database, file: &Path) -> anyhow::Result<()> {
+    let staged = Staged(staged_name(file));
+    let writing = || format!("writing {}", file.display());
+    let out = File::options().write(true).create(true).truncate(true).mode(0o600).open(&staged.0);
+    let mut sealing =
+        Sealing { out: BufWriter::with_capacity(READ_BYTES, out.with_context(writing)?), sealer: Sealer::default() };
+    database.export(&database.reader()?, &mut sealing).with_context(writing)?;
+    let Sealing { mut out, sealer } = sealing;
+    out.write_all(&sealer.seal()).and_then(|()| out.flush()).with_context(writing)?;
+    out.get_ref().sync_all().with_context(writing)?;
+    std::fs::rename(&staged.0, file).with_context(writing)
+}
+
+/// What is written passes by the sealer.
+struct Sealing<W> {
+    out: W,
+    sealer: Sealer,
+}
+
+impl<W: std::io::Write> std::io::Write for Sealing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.sealer.piece(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// Reads a file from its beginning to its end and checks all of it.
 pub fn look(file: &Path) -> anyhow::Result<Found> {
     let name = || file.display().to_string();
@@ -129,9 +164,7 @@ mod tests {
 
     use super::*;
     use crate::base::UnixMillis;
-    use crate::disk::Database;
     use crate::kv::{Command, LogPosition, Op, State, apply};
-    use crate::wire::seal::Sealer;
 
     /// The file of a state with two keys.
     fn saved(folder: &Path) -> Vec<u8> {

@@ -4,7 +4,7 @@ use super::EtcdFileError;
 use crate::base::limits::STATE_LOAD_BYTES;
 use crate::base::{LeaseId, UnixMillis};
 use crate::disk::{Database, WriteTxn};
-use crate::kv::{Loaded, Loader, PastChange};
+use crate::kv::{KeyValue, Loaded, Loader, PastChange};
 
 /// Loads leases and changes into a database that nobody else uses. What is in it before [`Intake::finish`] is nothing yet.
 pub struct Intake<'a> {
@@ -53,6 +53,35 @@ impl<'a> Intake<'a> {
         let (txn, loader) = self.open()?;
         loader.change(txn, change)?;
         self.grown(bytes)
+    }
+
+    /// Takes over what a key is, without what it was before; in any order.
+    ///
+    /// # Errors
+    /// Numbers that contradict each other.
+    pub fn present(&mut self, change: PastChange) -> Result<(), EtcdFileError> {
+        let bytes = 256 + 2 * change.key.len() + change.value.len();
+        let (txn, loader) = self.open()?;
+        loader.present(txn, change)?;
+        self.grown(bytes)
+    }
+
+    /// What a key is by now.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn value(&mut self, key: &[u8]) -> Result<Option<KeyValue>, EtcdFileError> {
+        let (txn, loader) = self.open()?;
+        Ok(loader.value(txn, key)?)
+    }
+
+    /// Notes when a directory of the v2 view was made.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn v2_directory(&mut self, path: &str, created: u64) -> Result<(), EtcdFileError> {
+        let (txn, loader) = self.open()?;
+        Ok(loader.v2_directory(txn, path, created)?)
     }
 
     fn grown(&mut self, bytes: usize) -> Result<(), EtcdFileError> {

@@ -62,7 +62,14 @@ impl EtcdFile {
     /// [`EtcdFileError`], with nothing taken from it.
     pub fn open(path: &Path) -> Result<Self, EtcdFileError> {
         let path = if path.is_dir() { path.join(IN_DATA_DIR) } else { path.to_owned() };
-        let file = File::open(&path)?;
+        Self::of(File::open(&path)?, path)
+    }
+
+    /// Takes a file that is open; `path` names it in errors.
+    ///
+    /// # Errors
+    /// As [`EtcdFile::open`].
+    pub fn of(file: File, path: PathBuf) -> Result<Self, EtcdFileError> {
         match file.try_lock_shared() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(EtcdFileError::InUse),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::layout::{self, At, Head, LeaseRecord};
 use super::lease;
 use super::state::{LogPosition, State, slot};
-use super::tables::{TablesError, TablesMut};
+use super::tables::{Tables, TablesError, TablesMut};
 use super::types::{KeyValue, Lease, Space, V2Action, V2Note};
 use super::v2::directories;
 use super::writer::{Origin, Writer};
@@ -80,7 +80,7 @@ impl Loader {
     ///
     /// # Errors
     /// Those of the tables.
-    pub fn new(tables: &dyn super::Tables, members: usize, compacted: i64) -> Result<Self, TablesError> {
+    pub fn new(tables: &dyn Tables, members: usize, compacted: i64) -> Result<Self, TablesError> {
         let mut state = State::load(tables)?;
         state.marks.v2_index = 2 * members as u64 + 1;
         Ok(Self { state, compacted: compacted.max(0), last: None, loaded: Loaded::default() })
@@ -160,7 +160,7 @@ impl Loader {
     ///
     /// # Errors
     /// A change that cannot have come after those before it.
-    pub fn change(&mut self, tables: &mut dyn TablesMut, mut change: PastChange) -> Result<(), LoadError> {
+    pub fn change(&mut self, tables: &mut dyn TablesMut, change: PastChange) -> Result<(), LoadError> {
         let at = At { main: change.revision, sub: change.sub };
         if change.revision < 1 || self.last.is_some_and(|last| last >= at) {
             return Err(inconsistent(format!("revision {} is not behind the one before it", change.revision)));
@@ -169,6 +169,43 @@ impl Loader {
             return Err(inconsistent(format!("revision {} changes a key without a name", change.revision)));
         }
         self.last = Some(at);
+        self.take(tables, at, change)
+    }
+
+    /// Takes over what a key is, without what it was before. Keys come once each, in any order, each at a place of its own.
+    ///
+    /// # Errors
+    /// Numbers that contradict each other, or are later than the compaction mark.
+    pub fn present(&mut self, tables: &mut dyn TablesMut, change: PastChange) -> Result<(), LoadError> {
+        let at = At { main: change.revision, sub: change.sub };
+        if change.revision > self.compacted {
+            let why = format!("revision {} is later than {}, the newest", change.revision, self.compacted);
+            return Err(inconsistent(why));
+        }
+        self.last = self.last.max(Some(at));
+        self.take(tables, at, change)
+    }
+
+    /// What a key is by now.
+    ///
+    /// # Errors
+    /// Those of the tables.
+    pub fn value(&self, tables: &dyn Tables, key: &[u8]) -> Result<Option<KeyValue>, TablesError> {
+        match layout::head(tables, Space::User, key)? {
+            Some(head) if head.live() => layout::value_at(tables, Space::User, head.at),
+            _ => Ok(None),
+        }
+    }
+
+    /// Notes when a directory of the v2 view was made; without one of that name it does nothing.
+    ///
+    /// # Errors
+    /// Those of the tables.
+    pub fn v2_directory(&self, tables: &mut dyn TablesMut, path: &str, created: u64) -> Result<(), TablesError> {
+        directories::date(tables, path, created)
+    }
+
+    fn take(&mut self, tables: &mut dyn TablesMut, at: At, mut change: PastChange) -> Result<(), LoadError> {
         let old = layout::head(tables, Space::User, &change.key)?;
         self.check(&change, old)?;
         change.lease = self.loaded.renumbered.get(&change.lease).copied().unwrap_or(change.lease);
@@ -304,7 +341,7 @@ mod tests {
 
     use super::*;
     use crate::kv::mem::MemTables;
-    use crate::kv::tables::{Table, Tables};
+    use crate::kv::tables::Table;
     use crate::kv::{
         Command, HistoryRequest, Op, PutRequest, RangeRequest, apply, bootstrap, compact_step, history, range,
     };

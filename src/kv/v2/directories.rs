@@ -105,6 +105,14 @@ pub(in crate::kv) fn added(tables: &mut dyn TablesMut, key: &[u8], index: u64) -
     }
 }
 
+/// Notes when a directory was made, for one that was there before its keys came here.
+pub(in crate::kv) fn date(tables: &mut dyn TablesMut, path: &str, created: u64) -> Result<(), TablesError> {
+    match get(tables, path.as_bytes())? {
+        Some(directory) => save(tables, path, &Directory { created, ..directory }),
+        None => Ok(()),
+    }
+}
+
 /// A key ceased to be. Directories without a marker go with their last child.
 pub(in crate::kv) fn removed(tables: &mut dyn TablesMut, key: &[u8]) -> Result<(), TablesError> {
     let mut path = match shown(key) {
