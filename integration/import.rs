@@ -386,3 +386,65 @@ fn a_cluster_that_runs_takes_another_ones_keys() {
     assert_eq!(leases[0], leases[1]);
     refused(&["--endpoint", &endpoint, "--into", &to], 1, "keys already; name a new cluster");
 }
+
+#[test]
+fn without_a_snapshot_keys_keep_the_numbers_of_their_last_change() {
+    let etcd = Etcd::start();
+    let endpoint = etcd.endpoint();
+    fill(&endpoint);
+    let mut new = TestCluster::plan(1);
+    let report = import_for(&mut new, &["--endpoint", &endpoint, "--no-snapshot"]);
+    assert!(report.contains("without history"), "{report}");
+    let (before, after) = (seen(&endpoint), seen_now(&new.nodes[0].endpoint()));
+    assert_same(&[&before[..1], &before[before.len() - 3..]].concat(), &after, "key by key");
+}
+
+/// As [`seen`], without the past.
+fn seen_now(endpoint: &str) -> Vec<Value> {
+    let mut seen = vec![json(endpoint, &["get", "", "--prefix"])];
+    for lease in ["77", "78"] {
+        let mut told = json(endpoint, &["lease", "timetolive", lease, "--keys"]);
+        told.as_object_mut().unwrap().retain(|name, _| ["id", "granted-ttl", "keys"].contains(&name.as_str()));
+        seen.push(told);
+    }
+    let mut leases = json(endpoint, &["lease", "list"]);
+    leases.as_object_mut().unwrap().retain(|name, _| name == "leases");
+    seen.push(leases);
+    seen
+}
+
+#[test]
+fn this_etcdctl_takes_snapshots_of_etcds() {
+    let mut etcd = Etcd::start();
+    let endpoint = etcd.endpoint();
+    fill(&endpoint);
+    let path = |name: &str| etcd.path(name).to_string_lossy().into_owned();
+    let (file, dir, raw) = (path("saved"), path("restored"), path("data/member/snap/db"));
+    let own = |arguments: &[&str]| {
+        let mut command = Command::new(NODE);
+        command.arg("etcdctl").args(arguments).env("ETCDCTL_ENDPOINTS", &endpoint).env("ETCDCTL_API", "3");
+        command.output().unwrap()
+    };
+    let saved = own(&["snapshot", "save", &file]);
+    assert!(saved.status.success(), "{saved:?}");
+    assert_eq!(String::from_utf8(saved.stdout).unwrap(), format!("Snapshot saved at {file}\n"));
+    for format in ["simple", "json", "table"] {
+        let status = own(&["snapshot", "status", &file, "-w", format]);
+        assert!(status.status.success(), "{status:?}");
+        let theirs = etcdctl(&endpoint, &["snapshot", "status", &file, "-w", format]);
+        assert_eq!(String::from_utf8(status.stdout).unwrap(), theirs, "{format}");
+    }
+    let restored = own(&["snapshot", "restore", &file, "--data-dir", &dir]);
+    assert!(restored.status.success() && restored.stdout.is_empty(), "{restored:?}");
+    assert!(Path::new(&dir).join("store/identity").exists());
+    let again = own(&["snapshot", "restore", &file, "--data-dir", &dir]);
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(own(&["snapshot", "restore"]).status.code(), Some(128));
+    etcd.stop();
+    let other = etcd.path("other").to_string_lossy().into_owned();
+    let unsealed = own(&["snapshot", "restore", &raw, "--data-dir", &other]);
+    let stderr = String::from_utf8_lossy(&unsealed.stderr).into_owned();
+    assert!(stderr.contains("snapshot missing hash but --skip-hash-check=false"), "{stderr}");
+    let skipped = own(&["snapshot", "restore", &raw, "--data-dir", &other, "--skip-hash-check"]);
+    assert!(skipped.status.success(), "{skipped:?}");
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::disk::{Database, read_snapshot};
-use crate::etcd_file::{self, FileKind};
+use crate::etcd_file::{self, EtcdFile, FileKind};
 use crate::kv::Census;
 use crate::net::Address;
 use crate::remote;
@@ -51,13 +51,33 @@ pub async fn save(from: &Address, file: &Path) -> anyhow::Result<u8> {
     let staged = Staged(staged_name(file));
     fetch(from, &staged.0).await?;
     let found = look(&staged.0)?;
-    std::fs::rename(&staged.0, file).with_context(|| format!("renaming it to {}", file.display()))?;
-    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.with_context(|| format!("writing the folder {}", folder.display()))?;
+    put_in_place(&staged.0, file)?;
     println!("saved {} from {from}", file.display());
     print!("{}", render(&found));
     Ok(0)
+}
+
+/// As [`save`], from an etcd too, and without a word.
+///
+/// # Errors
+/// Where the server does not send it, or sends what is no snapshot; nothing is left then.
+pub async fn save_any(from: &Address, file: &Path) -> anyhow::Result<()> {
+    let staged = Staged(staged_name(file));
+    fetch(from, &staged.0).await?;
+    let open = File::open(&staged.0).with_context(|| file.display().to_string())?;
+    match etcd_file::kind(&open)? {
+        FileKind::Etcd => drop(EtcdFile::of(open, file.to_owned()).with_context(|| file.display().to_string())?),
+        _ => drop(look(&staged.0)?),
+    }
+    put_in_place(&staged.0, file)
+}
+
+/// Gives a file that is on the disk its name, which is on the disk then too.
+fn put_in_place(staged: &Path, file: &Path) -> anyhow::Result<()> {
+    std::fs::rename(staged, file).with_context(|| format!("renaming it to {}", file.display()))?;
+    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.with_context(|| format!("writing the folder {}", folder.display()))
 }
 
 /// A file that is removed unless it was renamed.
@@ -109,7 +129,7 @@ pub fn write(database: &Database, file: &Path) -> anyhow::Result<()> {
     let Sealing { mut out, sealer } = sealing;
     out.write_all(&sealer.seal()).and_then(|()| out.flush()).with_context(writing)?;
     out.get_ref().sync_all().with_context(writing)?;
-    std::fs::rename(&staged.0, file).with_context(writing)
+    put_in_place(&staged.0, file)
 }
 
 /// What is written passes by the sealer.

@@ -105,7 +105,7 @@ fn change(key: &[u8], value: &[u8], v2: PastIndex) -> Result<(PastChange, i64), 
 }
 
 /// Reads a revision: main and sub.
-fn revision(bytes: &[u8]) -> Result<(i64, u32), EtcdFileError> {
+pub(super) fn revision(bytes: &[u8]) -> Result<(i64, u32), EtcdFileError> {
     let number = |at: usize| bytes.get(at..at + 8).and_then(|part| part.try_into().ok()).map(u64::from_be_bytes);
     let main = number(0).and_then(|main| i64::try_from(main).ok());
     let sub = number(9).and_then(|sub| u32::try_from(sub).ok());

@@ -13,12 +13,14 @@
 mod intake;
 mod load;
 mod open;
+mod status;
 #[cfg(test)]
 mod tests;
 
 pub use intake::Intake;
 pub use load::{Report, compacted, load};
 pub use open::{EtcdFile, FileKind, kind};
+pub use status::{Status, status};
 
 use std::io;
 

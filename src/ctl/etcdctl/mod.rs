@@ -1,11 +1,13 @@
 //! The `etcdctl` face: both dialects, chosen by ETCDCTL_API or by the words that are used.
 
+mod snapshot;
 mod v2;
 mod v3;
 
 use std::time::Duration;
 
 use crate::ctl::args::{self, ArgsError, Flag, Parsed};
+use crate::ctl::founding;
 use crate::net::Address;
 
 const HELP: &str = "\
@@ -25,6 +27,8 @@ As in etcd v3 (keys):
   $ etcdctl lease grant 60                $ etcdctl put --lease=ID greeting hello
   $ etcdctl watch --prefix services/      $ etcdctl txn   (compares, then, else; an empty line ends each)
   $ etcdctl member list                   $ etcdctl endpoint status | health
+  $ etcdctl snapshot save FILE            $ etcdctl snapshot status FILE
+  $ etcdctl snapshot restore FILE --data-dir DIR   (also of etcd's own snapshots)
 
 `get` and `watch` of a path that starts with `/` are v2's unless ETCDCTL_API=3 or a v3 flag is given.
 
@@ -117,19 +121,20 @@ pub fn run(arguments: &[String]) -> u8 {
 }
 
 fn dispatch(arguments: &[String]) -> Result<u8, Failed> {
-    let parsed = args::parse(arguments, &[FLAGS, V3_FLAGS], &|_| None)?;
+    let parsed = args::parse(arguments, &[FLAGS, V3_FLAGS, founding::FLAGS, snapshot::FLAGS], &|_| None)?;
     let verb = parsed.words.first().cloned().unwrap_or_default();
     if parsed.truth("help")? || verb.is_empty() || verb == "help" {
         print!("{HELP}");
         return Ok(0);
     }
-    let version = chosen(&verb, &parsed)?;
+    let version = if verb == "snapshot" { 3 } else { chosen(&verb, &parsed)? };
     let context = Context { endpoints: endpoints(&parsed)?, timeout: timeout(&parsed)?, parsed };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failed::usage(format!("starting the runtime: {error}")))?;
     match version {
+        _ if verb == "snapshot" => runtime.block_on(snapshot::run(&context)),
         2 => runtime.block_on(v2::run(&verb, &context)),
         _ => runtime.block_on(v3::run(&verb, &context)),
     }

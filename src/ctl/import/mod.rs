@@ -38,6 +38,7 @@ URL is a live etcd: its v3 keys come by its snapshot, its v2 tree (where v2 is s
 Keys come with their revisions, versions, leases and the history that is there, v2 nodes with their indexes and times to live.
 For several members import one FILE for each, or import with --save and `node ctl snapshot restore` what that saves for the others.
   --prefer v2|v3                whose value counts where both APIs have a key
+  --no-snapshot                 read keys one by one, as where the snapshot is refused: without history
   --save SNAPSHOT               a snapshot of what was imported, for the other members
   --into URL                    a new cluster that runs; revisions are its own then, and history is not taken
   --v2-hidden PATH[,PATH]       v2 nodes to take that v2 does not list, because their names begin with `_`
@@ -55,6 +56,7 @@ const FLAGS: &[Flag] = &[
     Flag { names: &["save"], value: true, variable: None, help: "a snapshot of what was imported" },
     Flag { names: &["into"], value: true, variable: None, help: "a cluster that runs" },
     Flag { names: &["prefer"], value: true, variable: None, help: "v2 or v3" },
+    Flag { names: &["no-snapshot"], value: false, variable: None, help: "read keys one by one" },
     Flag { names: &["v2-hidden"], value: true, variable: None, help: "v2 nodes that are not listed" },
 ];
 
@@ -102,6 +104,8 @@ struct Order {
     target: Target,
     prefer: Option<Prefer>,
     hidden: Vec<String>,
+    /// Keys are read one by one even where a snapshot can be had.
+    by_keys: bool,
 }
 
 /// What came of it.
@@ -149,7 +153,8 @@ impl Order {
                 Target::Directory(founding, parsed.value("save").map(PathBuf::from))
             }
         };
-        Ok(Self { origin, target, prefer, hidden })
+        let by_keys = parsed.truth("no-snapshot").map_err(|error| Misunderstood(error.to_string()))?;
+        Ok(Self { origin, target, prefer, hidden, by_keys })
     }
 
     fn carry_out(&self) -> anyhow::Result<u8> {
@@ -217,7 +222,11 @@ impl Order {
             Target::Cluster(_) => None,
         };
         let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
-        match live::snapshot(from, &folder).await? {
+        let taken = match self.by_keys {
+            true => Taken::Refused("it is not asked for one".to_owned()),
+            false => live::snapshot(from, &folder).await?,
+        };
+        match taken {
             Taken::Snapshot(file) => fetched.snapshot = Some(EtcdFile::of(file, PathBuf::from("its snapshot"))?),
             Taken::Refused(why) => {
                 fetched.keys = Some((from.clone(), live::revision(from).await?));
@@ -232,14 +241,14 @@ impl Order {
     fn make(&self, fetched: Fetched) -> anyhow::Result<Outcome> {
         match &self.target {
             Target::Directory(founding, saved) => founding.make(|database| {
-                let outcome = self.fill(fetched, database, founding.seed.members.len())?;
+                let outcome = fill(fetched, self.prefer, database, founding.seed.members.len())?;
                 saved.as_ref().map_or(Ok(()), |file| snapshot::write(database, file))?;
                 Ok(outcome)
             }),
             Target::Cluster(to) => {
                 let folder = tempfile::tempdir().context("making a folder for what was fetched")?;
                 let database = Database::open(&folder.path().join("state"), true)?;
-                let mut outcome = self.fill(fetched, &database, 1)?;
+                let mut outcome = fill(fetched, self.prefer, &database, 1)?;
                 let now = jiff::Timestamp::now().as_millisecond();
                 let sent = super::node_ctl::runtime()?.block_on(into::send(&database, to, UnixMillis(now)))?;
                 outcome.notes.push(format!(
@@ -250,44 +259,57 @@ impl Order {
             }
         }
     }
+}
 
-    fn fill(&self, fetched: Fetched, database: &Database, members: usize) -> anyhow::Result<Outcome> {
-        let Fetched { snapshot, keys, tree, notes } = fetched;
-        let compacted = match (&snapshot, &keys) {
-            (Some(file), _) => etcd_file::compacted(file)?,
-            (None, Some((_, revision))) => *revision,
-            (None, None) => 0,
-        };
-        let mut intake = Intake::new(database, members, compacted)?;
-        let mut outcome = Outcome { notes, ..Outcome::default() };
-        // Beside a tree, which has indexes of its own, what v3 has comes under one index, the next.
-        let beside = tree.as_ref().map(|tree| tree.index + 1);
-        let index = beside.map_or(PastIndex::Next, PastIndex::Shared);
-        if let Some(file) = &snapshot {
-            outcome.report = etcd_file::load(file, &mut intake, index)?;
-        }
-        if let Some((from, revision)) = &keys {
-            let index = PastIndex::Shared(beside.unwrap_or(intake.loader.v2_index() + 1));
-            let silent = super::node_ctl::runtime()?.block_on(live::keys(from, &mut intake, *revision, index))?;
-            if let PastIndex::Shared(index) = index {
-                intake.loader.reach_v2_index(index);
-            }
-            outcome.report = Report { revision: *revision, compacted, sealed: true, ..Report::default() };
-            if silent > 0 {
-                outcome.notes.push("it does not tell all of its leases: their keys do not end".to_owned());
-            }
-        }
-        if let Some(tree) = tree {
-            let alone = snapshot.is_none() && keys.is_none();
-            intake.loader.reach_v2_index(if alone { tree.index } else { tree.index + 1 });
-            outcome.report.sealed |= alone;
-            let grown = tree.put(&mut intake, outcome.report.revision.max(1), self.prefer)?;
-            outcome.report.revision = grown.revision;
-            outcome.grown = Some(grown);
-        }
-        outcome.report.loaded = intake.finish(outcome.report.revision)?;
-        Ok(outcome)
+/// Puts what was fetched into an empty database, for a cluster of so many members.
+fn fill(fetched: Fetched, prefer: Option<Prefer>, database: &Database, members: usize) -> anyhow::Result<Outcome> {
+    let Fetched { snapshot, keys, tree, notes } = fetched;
+    let compacted = match (&snapshot, &keys) {
+        (Some(file), _) => etcd_file::compacted(file)?,
+        (None, Some((_, revision))) => *revision,
+        (None, None) => 0,
+    };
+    let mut intake = Intake::new(database, members, compacted)?;
+    let mut outcome = Outcome { notes, ..Outcome::default() };
+    // Beside a tree, which has indexes of its own, what v3 has comes under one index, the next.
+    let beside = tree.as_ref().map(|tree| tree.index + 1);
+    let index = beside.map_or(PastIndex::Next, PastIndex::Shared);
+    if let Some(file) = &snapshot {
+        outcome.report = etcd_file::load(file, &mut intake, index)?;
     }
+    if let Some((from, revision)) = &keys {
+        let index = PastIndex::Shared(beside.unwrap_or(intake.loader.v2_index() + 1));
+        let silent = super::node_ctl::runtime()?.block_on(live::keys(from, &mut intake, *revision, index))?;
+        if let PastIndex::Shared(index) = index {
+            intake.loader.reach_v2_index(index);
+        }
+        outcome.report = Report { revision: *revision, compacted, sealed: true, ..Report::default() };
+        if silent > 0 {
+            outcome.notes.push("it does not tell all of its leases: their keys do not end".to_owned());
+        }
+    }
+    if let Some(tree) = tree {
+        let alone = snapshot.is_none() && keys.is_none();
+        intake.loader.reach_v2_index(if alone { tree.index } else { tree.index + 1 });
+        outcome.report.sealed |= alone;
+        let grown = tree.put(&mut intake, outcome.report.revision.max(1), prefer)?;
+        outcome.report.revision = grown.revision;
+        outcome.grown = Some(grown);
+    }
+    outcome.report.loaded = intake.finish(outcome.report.revision)?;
+    Ok(outcome)
+}
+
+/// Makes a data directory of a file of etcd's. Returns what was taken and what was not, as text.
+///
+/// # Errors
+/// What is wrong with the file or the folder.
+pub fn make(source: EtcdFile, founding: &Founding) -> anyhow::Result<String> {
+    let name = source.path.display().to_string();
+    let fetched = Fetched { snapshot: Some(source), ..Fetched::default() };
+    let members = founding.seed.members.len();
+    let outcome = founding.make(|database| fill(fetched, None, database, members)).context(name)?;
+    Ok(told(&outcome))
 }
 
 /// What the server says that it is.
