@@ -27,12 +27,17 @@ impl Etcd {
         let folder = tempfile::Builder::new().prefix("corenode-import-").tempdir().unwrap();
         let addresses = free_addresses(2);
         let mut etcd = Self { folder, client: addresses[0], child: None };
-        let peer = format!("http://{}", addresses[1]);
+        etcd.run(&format!("http://{}", addresses[1]));
+        etcd
+    }
+
+    fn run(&mut self, peer: &str) {
+        let etcd = self;
         let log = File::create(etcd.path("log")).unwrap();
         let child = Command::new("/usr/bin/etcd")
             .args(["--name", "old", "--data-dir", &etcd.path("data").to_string_lossy(), "--enable-v2"])
             .args(["--listen-client-urls", &etcd.endpoint(), "--advertise-client-urls", &etcd.endpoint()])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
             .args(["--initial-cluster", &format!("old={peer}"), "--logger", "zap", "--log-outputs", "stderr"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -44,6 +49,18 @@ impl Etcd {
             let log = std::fs::read_to_string(etcd.path("log")).unwrap();
             log.contains("serving client traffic").then_some(())
         });
+    }
+
+    /// An etcd that begins with a snapshot, restored by its own tool.
+    fn of(snapshot: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("corenode-import-").tempdir().unwrap();
+        let addresses = free_addresses(2);
+        let mut etcd = Self { folder, client: addresses[0], child: None };
+        let peer = format!("http://{}", addresses[1]);
+        let (data, cluster) = (etcd.path("data").to_string_lossy().into_owned(), format!("old={peer}"));
+        let own = ["--name", "old", "--initial-cluster", &cluster, "--initial-advertise-peer-urls", &peer];
+        etcdctl(&peer, &[&["snapshot", "restore", snapshot, "--data-dir", &data], &own[..]].concat());
+        etcd.run(&peer);
         etcd
     }
 
@@ -150,10 +167,9 @@ fn fill(endpoint: &str) {
     etcdctl(endpoint, &["del", "txn/=", "txn/>"]);
     // A value that needs pages of its own, and enough keys for several levels of pages.
     let large = std::iter::repeat_n("bGFyZ2UK", 100_000).collect::<String>();
-    let body = std::env::temp_dir().join(format!("corenode-large-{}", std::process::id()));
-    std::fs::write(&body, serde_json::json!({"key": "bGFyZ2U=", "value": large}).to_string()).unwrap();
-    http("POST", &format!("{endpoint}/v3/kv/put"), &format!("@{}", body.display()));
-    std::fs::remove_file(body).unwrap();
+    let body = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(body.path(), serde_json::json!({"key": "bGFyZ2U=", "value": large}).to_string()).unwrap();
+    http("POST", &format!("{endpoint}/v3/kv/put"), &format!("@{}", body.path().display()));
     for n in 0..60 {
         let puts: Vec<Value> = (0..120)
             .map(|m| serde_json::json!({"requestPut": {"key": format!("{:04}", n * 120 + m), "value": "dmFsdWUgb2YgYSBrZXkK"}}))
@@ -447,4 +463,38 @@ fn this_etcdctl_takes_snapshots_of_etcds() {
     assert!(stderr.contains("snapshot missing hash but --skip-hash-check=false"), "{stderr}");
     let skipped = own(&["snapshot", "restore", &raw, "--data-dir", &other, "--skip-hash-check"]);
     assert!(skipped.status.success(), "{skipped:?}");
+}
+
+#[test]
+fn there_is_a_way_out_to_etcd() {
+    let mut etcd = Etcd::start();
+    fill(&etcd.endpoint());
+    let mut new = TestCluster::plan(1);
+    import_for(&mut new, &["--endpoint", &etcd.endpoint()]);
+    etcd.stop();
+    let ours = new.nodes[0].endpoint();
+    etcdctl(&ours, &["put", "written", "here"]);
+    etcdctl(&ours, &["del", "b"]);
+    let before = seen(&ours);
+    let path = |name: &str| etcd.path(name).to_string_lossy().into_owned();
+    let export = |more: &[&str], out: &str| {
+        let arguments = [&["ctl", "snapshot", "export", "--etcd", out], more].concat();
+        let output = Command::new(NODE).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (live, saved, again) = (path("live"), path("saved"), path("again"));
+    let told = export(&["--endpoint", &ours], &live);
+    assert!(told.contains("history from 9 on"), "{told}");
+    etcdctl(&ours, &["snapshot", "save", &saved]);
+    export(&[&saved], &again);
+    let status = |file: &str| etcdctl(&ours, &["snapshot", "status", file]);
+    assert_eq!(status(&live), status(&again));
+    let revision = before[0]["header"]["revision"].to_string();
+    assert!(status(&live).contains(&format!(", {revision}, ")), "{}", status(&live));
+    let back = Etcd::of(&live);
+    assert_same(&before, &seen(&back.endpoint()), "etcd's own");
+    assert_eq!(answers_of_compacted(&back.endpoint()), answers_of_compacted(&ours));
+    let revision = before[0]["header"]["revision"].as_i64().unwrap();
+    assert_eq!(json(&back.endpoint(), &["put", "more", "1"])["header"]["revision"].as_i64(), Some(revision + 1));
 }

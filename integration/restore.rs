@@ -222,3 +222,39 @@ fn bad_files_and_command_lines_are_refused_and_leave_nothing() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && stderr.contains("did not come to its end"), "{stderr}");
 }
+
+#[test]
+fn a_restore_that_is_killed_leaves_nothing_that_a_node_takes_up() {
+    let mut old = TestCluster::start(1);
+    write_data(&old);
+    let endpoint = old.nodes[0].endpoint();
+    let file = old.folder.path().join("snapshot").to_string_lossy().into_owned();
+    etcdctl(&endpoint, &["snapshot", "save", &file]);
+    let before = seen(&endpoint, &[5, 8]);
+    old.nodes[0].kill_9();
+    let mut new = TestCluster::plan(1);
+    let data_dir = new.nodes[0].data_dir();
+    let dir = data_dir.to_string_lossy().into_owned();
+    let cluster = new.nodes[0].initial_cluster.clone();
+    let arguments = ["snapshot", "restore", &file, "--data-dir", &dir, "--name", "n1", "--initial-cluster", &cluster];
+    let arguments = [&arguments[..], &["--initial-cluster-token", "test"]].concat();
+    let mut unfinished = 0;
+    for wait_ms in [2, 5, 10, 20, 40, 60, 80, 100, 130, 160, 200, 250, 300, 400] {
+        let mut child = Command::new(NODE).arg("ctl").args(&arguments).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if data_dir.join("store").exists() {
+            break;
+        }
+        unfinished += usize::from(data_dir.join("store.unfinished").exists());
+    }
+    println!("killed {unfinished} times in the midst of it");
+    if !data_dir.join("store").exists() {
+        let output = node_ctl(&arguments);
+        assert!(output.status.success(), "{output:?}");
+    }
+    new.nodes[0].start();
+    new.nodes[0].wait_until_it_serves();
+    assert_eq!(seen(&new.nodes[0].endpoint(), &[5, 8]), before);
+}

@@ -5,6 +5,7 @@ pub mod args;
 mod confd;
 mod dev;
 mod etcdctl;
+mod export;
 #[cfg(feature = "scheduler")]
 mod fleetctl;
 mod founding;

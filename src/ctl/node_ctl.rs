@@ -9,7 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::args::{self, Flag, Parsed};
-use super::{http, import, restore, snapshot};
+use super::{export, http, import, restore, snapshot};
 use crate::net::Address;
 
 const HELP: &str = "\
@@ -22,13 +22,14 @@ node ctl: ask the cluster how it is.
   $ node ctl snapshot status FILE                 checks such a file and tells what it holds
   $ node ctl snapshot restore FILE --data-dir DIR begins a new cluster with what it holds; --help has more
 
+  $ node ctl snapshot export --etcd OUT           writes users' keys as a snapshot of etcd's
   $ node ctl import etcd --snapshot FILE --data-dir DIR
                                                   begins a new cluster with another etcd's data; --help has more
   --endpoint URL    http://HOST:PORT or unix:///PATH; NODE_CTL_ENDPOINT
                     [/run/node/node.sock if it is there, else http://127.0.0.1:2379]
 ";
 
-const FLAGS: &[Flag] = &[
+pub const FLAGS: &[Flag] = &[
     Flag { names: &["help", "h"], value: false, variable: None, help: "this text" },
     Flag { names: &["endpoint", "endpoints"], value: true, variable: Some("NODE_CTL_ENDPOINT"), help: "where to ask" },
 ];
@@ -51,15 +52,13 @@ const USAGE: u8 = 2;
 /// Where the node that is asked does not answer.
 pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if let [first, second, rest @ ..] = arguments
-        && (first.as_str(), second.as_str()) == ("snapshot", "restore")
-    {
-        return restore::run(rest);
-    }
-    if let [first, rest @ ..] = arguments
-        && first == "import"
-    {
-        return import::run(rest);
+    // Commands with flags of their own.
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["snapshot", "restore", ..] => return restore::run(&arguments[2..]),
+        ["snapshot", "export", ..] => return export::run(&arguments[2..]),
+        ["import", ..] => return import::run(&arguments[1..]),
+        _ => {}
     }
     let parsed = match args::parse(arguments, &[FLAGS], &variable) {
         Ok(parsed) => parsed,
@@ -82,7 +81,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         Some("snapshot") => match &parsed.words[1..] {
             [verb, file] if verb == "save" => runtime()?.block_on(snapshot::save(&endpoint(&parsed)?, Path::new(file))),
             [verb, file] if verb == "status" => snapshot::status(Path::new(file)),
-            _ => Ok(misunderstood("`snapshot` takes `save FILE`, `status FILE` or `restore FILE`")),
+            _ => Ok(misunderstood("`snapshot` takes `save FILE`, `status FILE`, `restore FILE` or `export`")),
         },
         Some(other) => Ok(misunderstood(&format!("no command `{other}`"))),
     }
@@ -97,7 +96,7 @@ pub fn misunderstood(what: &str) -> u8 {
     USAGE
 }
 
-fn endpoint(parsed: &Parsed) -> anyhow::Result<Address> {
+pub fn endpoint(parsed: &Parsed) -> anyhow::Result<Address> {
     let text = match parsed.value("endpoint") {
         Some(text) => text.split(',').next().unwrap_or_default().trim(),
         None if Path::new(SOCKET).exists() => SOCKET,

@@ -48,7 +48,7 @@ pub fn status(file: &Path) -> anyhow::Result<u8> {
 /// # Errors
 /// Where the node does not send it, or sends what is no snapshot of ours; nothing is left then.
 pub async fn save(from: &Address, file: &Path) -> anyhow::Result<u8> {
-    let staged = Staged(staged_name(file));
+    let staged = Staged::beside(file, ".part");
     fetch(from, &staged.0).await?;
     let found = look(&staged.0)?;
     put_in_place(&staged.0, file)?;
@@ -62,7 +62,7 @@ pub async fn save(from: &Address, file: &Path) -> anyhow::Result<u8> {
 /// # Errors
 /// Where the server does not send it, or sends what is no snapshot; nothing is left then.
 pub async fn save_any(from: &Address, file: &Path) -> anyhow::Result<()> {
-    let staged = Staged(staged_name(file));
+    let staged = Staged::beside(file, ".part");
     fetch(from, &staged.0).await?;
     let open = File::open(&staged.0).with_context(|| file.display().to_string())?;
     match etcd_file::kind(&open)? {
@@ -73,7 +73,7 @@ pub async fn save_any(from: &Address, file: &Path) -> anyhow::Result<()> {
 }
 
 /// Gives a file that is on the disk its name, which is on the disk then too.
-fn put_in_place(staged: &Path, file: &Path) -> anyhow::Result<()> {
+pub fn put_in_place(staged: &Path, file: &Path) -> anyhow::Result<()> {
     std::fs::rename(staged, file).with_context(|| format!("renaming it to {}", file.display()))?;
     let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
@@ -81,7 +81,20 @@ fn put_in_place(staged: &Path, file: &Path) -> anyhow::Result<()> {
 }
 
 /// A file that is removed unless it was renamed.
-struct Staged(PathBuf);
+pub struct Staged(PathBuf);
+
+impl Staged {
+    /// A name beside `file`.
+    pub fn beside(file: &Path, suffix: &str) -> Self {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        Self(PathBuf::from(name))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for Staged {
     fn drop(&mut self) {
@@ -90,13 +103,11 @@ impl Drop for Staged {
     }
 }
 
-fn staged_name(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".part");
-    PathBuf::from(name)
-}
-
-async fn fetch(from: &Address, into: &Path) -> anyhow::Result<()> {
+/// Fetches what a server sends as its snapshot; nothing of it is checked.
+///
+/// # Errors
+/// A server that does not send it, and a file that cannot be written.
+pub async fn fetch(from: &Address, into: &Path) -> anyhow::Result<()> {
     let writing = || format!("writing {}", into.display());
     // It holds every key's value: nobody else's to read.
     let mut out =
@@ -120,7 +131,7 @@ async fn fetch(from: &Address, into: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// A file that cannot be written.
 pub fn write(database: &Database, file: &Path) -> anyhow::Result<()> {
-    let staged = Staged(staged_name(file));
+    let staged = Staged::beside(file, ".part");
     let writing = || format!("writing {}", file.display());
     let out = File::options().write(true).create(true).truncate(true).mode(0o600).open(&staged.0);
     let mut sealing =

@@ -1,4 +1,4 @@
-//! etcd's own database file, which its snapshots are: read into our tables, with all that it says checked.
+//! etcd's own database file, which its snapshots are: read into our tables, with all that it says checked; and written from them.
 //!
 //! | bucket | key | value |
 //! | --- | --- | --- |
@@ -10,6 +10,7 @@
 //!
 //! Source: etcd's `mvcc`, `lease`, `auth` and `membership` packages, 3.4 to 3.6, and files that they wrote.
 
+mod export;
 mod intake;
 mod load;
 mod open;
@@ -17,6 +18,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use export::{Exported, export};
 pub use intake::Intake;
 pub use load::{Report, compacted, load};
 pub use open::{EtcdFile, FileKind, kind};

@@ -27,6 +27,7 @@ mod state;
 mod stop;
 pub mod store;
 pub mod tables;
+mod told;
 mod txn;
 pub mod types;
 pub mod v2;
@@ -50,5 +51,6 @@ pub use store::{
     Consistency, SnapshotStream, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream,
 };
 pub use tables::{Table, Tables, TablesError, TablesMut};
+pub use told::{Told, told};
 pub use types::*;
 pub use watch_index::{WatchIndex, WatcherId};
