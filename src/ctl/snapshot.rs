@@ -65,9 +65,10 @@ pub async fn save_any(from: &Address, file: &Path) -> anyhow::Result<()> {
     let staged = Staged::beside(file, ".part");
     fetch(from, &staged.0).await?;
     let open = File::open(&staged.0).with_context(|| file.display().to_string())?;
-    match etcd_file::kind(&open)? {
-        FileKind::Etcd => drop(EtcdFile::of(open, file.to_owned()).with_context(|| file.display().to_string())?),
-        _ => drop(look(&staged.0)?),
+    if etcd_file::kind(&open)? == FileKind::Etcd {
+        EtcdFile::of(open, file.to_owned()).with_context(|| file.display().to_string())?;
+    } else {
+        look(&staged.0)?;
     }
     put_in_place(&staged.0, file)
 }

@@ -125,8 +125,8 @@ fn look_at_data(plan: &mut Plan) -> Result<(), String> {
     let dir = &plan.data_dir;
     if founding::is_of_etcd(dir) {
         return Err(format!(
-            "--data-dir {}: it holds another etcd's data, which is left as it is; point --data-dir to an empty folder and \
-             copy the keys with `etcdctl make-mirror`",
+            "--data-dir {0}: it holds another etcd's data, which is left as it is; make a folder of it for this program with \
+             `node ctl import etcd --snapshot {0} --data-dir NEW` and point --data-dir to that",
             dir.display()
         ));
     }
