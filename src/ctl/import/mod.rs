@@ -2,9 +2,9 @@
 
 mod into;
 mod live;
+mod report;
 mod tree;
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use hyper::Method;
 use serde_json::Value;
 
 use self::live::Taken;
-use self::tree::{Grown, Prefer, Tree};
+use self::report::{Outcome, told};
+use self::tree::{Prefer, Tree};
 use super::args::{self, Flag, Parsed};
 use super::founding::{self, Founding, Misunderstood};
 use super::node_ctl::{HELP_FLAG, misunderstood};
@@ -106,14 +107,6 @@ struct Order {
     hidden: Vec<String>,
     /// Keys are read one by one even where a snapshot can be had.
     by_keys: bool,
-}
-
-/// What came of it.
-#[derive(Default)]
-struct Outcome {
-    report: Report,
-    grown: Option<Grown>,
-    notes: Vec<String>,
 }
 
 /// What a live etcd gave, before anything is made of it.
@@ -269,6 +262,7 @@ fn fill(fetched: Fetched, prefer: Option<Prefer>, database: &Database, members: 
         (None, Some((_, revision))) => *revision,
         (None, None) => 0,
     };
+    let tree = tree.filter(Tree::has_nodes);
     let mut intake = Intake::new(database, members, compacted)?;
     let mut outcome = Outcome { notes, ..Outcome::default() };
     // Beside a tree, which has indexes of its own, what v3 has comes under one index, the next.
@@ -323,60 +317,4 @@ async fn version(from: &Address) -> anyhow::Result<String> {
 fn addresses(urls: &str) -> Result<Vec<Address>, Misunderstood> {
     let urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
     urls.map(|url| Address::from_url(url).map_err(|error| Misunderstood(format!("--endpoint: {error}")))).collect()
-}
-
-/// What was taken and what was not.
-fn told(outcome: &Outcome) -> String {
-    let Outcome { report, grown, notes } = outcome;
-    let loaded = &report.loaded;
-    let history = match report.compacted {
-        0 => "all history".to_owned(),
-        mark => format!("history from {mark} on"),
-    };
-    let mut text = format!(
-        "taken     revision {} with {history}: {} puts, {} deletions, {} leases\n",
-        report.revision, loaded.changes, loaded.deletions, loaded.leases
-    );
-    if let Some(grown) = grown {
-        let _ = writeln!(
-            text,
-            "of v2     {} files and {} directories, {} of them with a time to live",
-            grown.files, grown.directories, grown.ending
-        );
-        if grown.conflicts > 0 {
-            let _ = writeln!(text, "          {} keys were in v3 too, with other values", grown.conflicts);
-        }
-    }
-    let mut left = |what: String| {
-        let _ = writeln!(text, "not taken {what}");
-    };
-    if report.users > 0 || report.roles > 0 || report.auth_enabled {
-        let on = if report.auth_enabled { "on" } else { "off" };
-        left(format!("{} users and {} roles; authentication was {on}, here it is off", report.users, report.roles));
-    }
-    if report.alarms > 0 {
-        left(format!("{} alarms", report.alarms));
-    }
-    if !report.members.is_empty() {
-        let version = report.version.as_deref().map_or_else(String::new, |version| format!(" of version {version}"));
-        left(format!("the old cluster{version} and its members: {}", report.members.join(", ")));
-    }
-    if !report.unknown.is_empty() {
-        left(format!("what this program does not know: {}", report.unknown.join(", ")));
-    }
-    if loaded.without_lease > 0 {
-        let _ = writeln!(text, "note      {} puts name leases that are not in the file", loaded.without_lease);
-    }
-    for (old, new) in &loaded.renumbered {
-        let _ = writeln!(text, "note      lease {old} is {new} here: its number has another use");
-    }
-    for note in notes {
-        let _ = writeln!(text, "note      {note}");
-    }
-    if !report.sealed {
-        text.push_str(
-            "note      the file has no checksum, and what etcd had in its log alone is not in it: stop etcd in order before\n",
-        );
-    }
-    text
 }

@@ -110,6 +110,11 @@ async fn ask(from: &Address, path: &str) -> anyhow::Result<Option<(Node, u64)>> 
 }
 
 impl Tree {
+    /// Whether there is anything in it.
+    pub fn has_nodes(&self) -> bool {
+        !self.nodes.is_empty()
+    }
+
     fn take(&mut self, node: Node) -> anyhow::Result<()> {
         let Node { key, value, dir, expiration, ttl, nodes, modified_index, created_index } = node;
         let ends = match expiration {
