@@ -137,7 +137,7 @@ pub fn write(database: &Database, file: &Path) -> anyhow::Result<()> {
     let out = File::options().write(true).create(true).truncate(true).mode(0o600).open(&staged.0);
     let mut sealing =
         Sealing { out: BufWriter::with_capacity(READ_BYTES, out.with_context(writing)?), sealer: Sealer::default() };
-    database.export(&database.reader()?, &mut sealing).with_context(writing)?;
+    database.export(&database.reader(), &mut sealing).with_context(writing)?;
     let Sealing { mut out, sealer } = sealing;
     out.write_all(&sealer.seal()).and_then(|()| out.flush()).with_context(writing)?;
     out.get_ref().sync_all().with_context(writing)?;

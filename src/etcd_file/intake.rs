@@ -21,7 +21,7 @@ impl<'a> Intake<'a> {
     /// # Errors
     /// Those of the database.
     pub fn new(database: &'a Database, members: usize, compacted: i64) -> Result<Self, EtcdFileError> {
-        let loader = Loader::new(&database.reader()?, members, compacted)?;
+        let loader = Loader::new(&database.reader(), members, compacted)?;
         Ok(Self { database, txn: None, bytes: 0, loader })
     }
 

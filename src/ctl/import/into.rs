@@ -46,7 +46,7 @@ pub async fn send(database: &Database, to: &Address, now: UnixMillis) -> anyhow:
     };
     let there = answered(to, keys.range(all)).await?.count;
     anyhow::ensure!(there == 0, "{to} has {there} keys already; name a new cluster");
-    let snapshot = database.reader()?;
+    let snapshot = database.reader();
     let mut sent = Sent::default();
     let mut known: HashMap<LeaseId, i64> = HashMap::new();
     let mut leases = LeaseClient::new(channel);
