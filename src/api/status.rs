@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use super::fleet::Failure;
 #[cfg(feature = "scheduler")]
 use crate::fleet::{executor::ExecutorError, inspect::InspectError};
-use crate::kv::{KvError, StoreError};
+use crate::kv::{KvError, MemberRefusal, StoreError};
 
 /// A refusal of the state machine as gRPC.
 pub fn refused(error: &KvError) -> Status {
@@ -44,9 +44,26 @@ pub fn failed(error: &StoreError) -> Status {
         StoreError::Stopping => stopping(),
         StoreError::NotLeader { .. } => Status::failed_precondition("etcdserver: not leader"),
         StoreError::CannotLead { .. } => Status::failed_precondition("etcdserver: bad leader transferee"),
+        StoreError::Member(refusal) => member_refused(*refusal),
         StoreError::Unsupported(what) => unsupported(what),
         StoreError::Broken(_) => Status::data_loss(format!("etcdserver: {error}")),
     }
+}
+
+/// A refused change of the members. That too few have started has no code of its own in etcd either.
+fn member_refused(refusal: MemberRefusal) -> Status {
+    let code = match refusal {
+        MemberRefusal::NotFound => Code::NotFound,
+        MemberRefusal::BadUrls => Code::InvalidArgument,
+        MemberRefusal::NotEnoughStarted => Code::Unknown,
+        MemberRefusal::Unhealthy => Code::Unavailable,
+        MemberRefusal::IdTaken
+        | MemberRefusal::UrlTaken
+        | MemberRefusal::NotALearner
+        | MemberRefusal::NotInSync
+        | MemberRefusal::TooManyLearners => Code::FailedPrecondition,
+    };
+    Status::new(code, format!("etcdserver: {refusal}"))
 }
 
 /// There is no leader, and the client asked for one.

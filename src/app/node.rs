@@ -75,17 +75,23 @@ pub struct Node {
 }
 
 impl Node {
+    /// Completes when this member was removed from the cluster, with the reason. It must not start again with this data.
+    pub async fn removed(&self) -> String {
+        self.store.removed().await
+    }
+
     /// Brings a node up. It returns once the doors are open; the cluster may still lack a leader.
     ///
     /// # Errors
     /// [`StartError`], naming the setting or the file and the remedy.
-    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+    pub async fn start(mut settings: Settings) -> Result<Self, StartError> {
         refuse_what_is_not_compiled_in(&settings)?;
         let peer_listeners = bind_peers(&settings.peer_listen).await?;
         #[cfg(feature = "api")]
         let (listeners, client_addresses) = bind_clients(&settings).await?;
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|cause| StartError::DataDir { path: settings.data_dir.display().to_string(), cause })?;
+        let joins = find_place(&mut settings).await?;
         #[cfg(feature = "scheduler")]
         let executor = match settings.fleet.enabled {
             true => Some(super::machine::executor(&settings).await?),
@@ -99,7 +105,7 @@ impl Node {
         };
         #[cfg(not(feature = "scheduler"))]
         let handler: Arc<dyn PeerHandler> = Arc::new(raft::NoCalls);
-        let store = RaftStore::start(store_options(&settings, peer_listeners, handler)).await?;
+        let store = RaftStore::start(store_options(&settings, joins, peer_listeners, handler)).await?;
         let mut jobs = Jobs::default();
         let (known_tx, published) = watch::channel(false);
         jobs.start(Announce { store: store.clone(), member: own_member(&settings), known: known_tx });
@@ -246,13 +252,42 @@ async fn bind_clients(settings: &Settings) -> Result<(Vec<crate::api::Listener>,
     Ok((listeners, addresses))
 }
 
-fn store_options(settings: &Settings, listeners: Vec<TcpListener>, handler: Arc<dyn PeerHandler>) -> raft::Options {
+/// Where a node's log and state lie in its data directory.
+fn store_dir(settings: &Settings) -> std::path::PathBuf {
+    settings.data_dir.join("store")
+}
+
+/// Takes the ids and peers of a member that joins, or that once joined; whether it is one is returned.
+async fn find_place(settings: &mut Settings) -> Result<bool, StartError> {
+    let dir = store_dir(settings);
+    let place = match raft::joined(&dir)? {
+        Some(place) => place,
+        None if settings.existing && !raft::holds_data(&dir) => {
+            let initial: Vec<_> = settings.peers.iter().map(|peer| (peer.name.clone(), peer.urls.clone())).collect();
+            raft::find_place(&settings.name, &initial).await?
+        }
+        None => return Ok(false),
+    };
+    let peer = |peer: raft::Peer| PeerSetting { id: peer.id, name: peer.name, urls: peer.urls };
+    settings.cluster = place.cluster;
+    settings.member = place.member;
+    settings.peers = place.peers.into_iter().map(peer).collect();
+    Ok(true)
+}
+
+fn store_options(
+    settings: &Settings,
+    joins: bool,
+    listeners: Vec<TcpListener>,
+    handler: Arc<dyn PeerHandler>,
+) -> raft::Options {
     raft::Options {
         cluster: settings.cluster,
         member: settings.member,
         name: settings.name.clone(),
         peers: settings.peers.iter().map(PeerSetting::peer).collect(),
-        data_dir: settings.data_dir.join("store"),
+        joins,
+        data_dir: store_dir(settings),
         listeners,
         heartbeat_ms: settings.heartbeat_ms,
         election_ms: settings.election_ms,

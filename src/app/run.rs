@@ -16,6 +16,8 @@ use crate::base::SERVES_NOTICE;
 
 /// A configuration that cannot be used, as in systemd's and sysexits' tables.
 const EXIT_CONFIG: u8 = 78;
+/// The cluster has removed this member: no start with this data will help. sysexits' "permission denied".
+const EXIT_REMOVED: u8 = 77;
 /// How long a node that has stopped waits for calls that block, such as for the lock of a unit whose shim does not answer.
 const BLOCKED_END_WITHIN: Duration = Duration::from_secs(1);
 
@@ -40,7 +42,11 @@ pub fn run(arguments: &[String]) -> u8 {
     };
     start_logging(&settings.log_level);
     match live(settings, leashed) {
-        Ok(()) => 0,
+        Ok(End::Asked) => 0,
+        Ok(End::Removed(reason)) => {
+            eprintln!("node: {}", removed(&reason));
+            EXIT_REMOVED
+        }
         Err(error) => {
             eprintln!("node: {error:#}");
             1
@@ -114,7 +120,19 @@ fn start_logging(level: &str) {
         .try_init();
 }
 
-fn live(settings: Settings, leashed: bool) -> anyhow::Result<()> {
+/// Why a node's life ended in order.
+enum End {
+    Asked,
+    /// The cluster removed this member.
+    Removed(String),
+}
+
+/// What is said to whoever starts a member that was removed.
+pub(super) fn removed(reason: &str) -> String {
+    format!("{reason}; the data directory of this member must be removed before this machine can join again")
+}
+
+fn live(settings: Settings, leashed: bool) -> anyhow::Result<End> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let ended = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
@@ -130,12 +148,18 @@ fn live(settings: Settings, leashed: bool) -> anyhow::Result<()> {
                 node.stop(Teardown::KeepUnits).await;
                 anyhow::bail!("{cause}");
             }
+            reason = node.removed() => {
+                tracing::error!("{}", removed(&reason));
+                tell(&[NotifyState::Stopping]);
+                node.stop(Teardown::KeepUnits).await;
+                return Ok(End::Removed(reason));
+            }
             never = serve_notice(&node) => match never {},
         };
         tell(&[NotifyState::Stopping]);
         heartbeat.abort();
         node.stop(teardown).await;
-        Ok(())
+        Ok(End::Asked)
     });
     runtime.shutdown_timeout(BLOCKED_END_WITHIN);
     ended

@@ -30,11 +30,21 @@ impl MemberId {
     /// The id of a founding member: the first eight bytes of the SHA-1 of its sorted peer URLs and the cluster's token,
     /// as etcd computes it.
     pub fn computed(peer_urls: &[String], cluster_token: &str) -> Self {
+        Self::hashed(peer_urls, cluster_token)
+    }
+
+    /// The id of a member that joins a running cluster: its sorted peer URLs and the seconds since 1970 in the token's
+    /// stead, as etcd computes it.
+    pub fn computed_at(peer_urls: &[String], unix_seconds: i64) -> Self {
+        Self::hashed(peer_urls, &unix_seconds.to_string())
+    }
+
+    fn hashed(peer_urls: &[String], salt: &str) -> Self {
         let mut sorted: Vec<&str> = peer_urls.iter().map(String::as_str).collect();
         sorted.sort_unstable();
         let mut hash = Sha1::new();
         sorted.iter().for_each(|url| hash.update(url));
-        hash.update(cluster_token);
+        hash.update(salt);
         Self(first_eight(&hash.finalize()))
     }
 }

@@ -95,8 +95,14 @@ pub const WATCH_PROGRESS_SECONDS: u64 = 600;
 pub const WATCH_PROGRESS_WAIT_MS_MAX: u64 = 2_000;
 /// A stream that requires a leader is ended after this long without one.
 pub const LEADERLESS_STREAM_MS_MAX: u64 = 3_000;
+/// Members of a cluster, learners included.
+pub const MEMBERS_MAX: usize = 64;
+/// Members that only follow, as etcd's default.
+pub const LEARNERS_MAX: usize = 1;
 /// The first frames between peers, before they know each other.
 pub const PEER_HANDSHAKE_BYTES_MAX: usize = 1_024;
+/// What one who wants to join is told of the members.
+pub const PEER_ROSTER_BYTES_MAX: usize = 1 << 20;
 /// How long peers may take to know each other.
 pub const PEER_HANDSHAKE_MS_MAX: u64 = 2_000;
 /// How long a connection to a peer may take to come about.

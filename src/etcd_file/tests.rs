@@ -106,7 +106,7 @@ fn a_file_is_taken_and_what_is_left_is_told() {
             (vec!["old".to_owned()], Some("3.6.0".to_owned()), vec!["newer".to_owned()])
         );
         let request = RangeRequest { key: "\0".into(), range_end: "\0".into(), revision: 5, ..RangeRequest::default() };
-        let (position, reply) = kv::range(&database.reader().unwrap(), &request).unwrap().unwrap();
+        let (position, reply) = kv::range(&database.reader(), &request).unwrap().unwrap();
         assert_eq!(position.revision, 7);
         let kvs: Vec<_> = reply.kvs.iter().map(|kv| (&kv.key[..], kv.mod_revision, kv.version, kv.lease)).collect();
         assert_eq!(kvs, [(&b"a"[..], 3, 2, LeaseId::NONE), (b"b", 4, 1, LeaseId(9)), (b"c", 5, 1, LeaseId::NONE)]);

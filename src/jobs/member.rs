@@ -46,7 +46,11 @@ impl Announce {
             elected.map_err(|_| JobError::new(doing, format!("no leader within {LEADER_WITHIN:?}")))?;
         }
         let known = self.store.members().await.map_err(|error| JobError::new(doing, error))?;
-        if known.contains(&self.member) {
+        // Where its peers find it is the membership's to say.
+        let told = |known: &Member| {
+            (known.id, &known.name, &known.client_urls) == (self.member.id, &self.member.name, &self.member.client_urls)
+        };
+        if known.iter().any(told) {
             return Ok(());
         }
         super::accepted(self.store.write(Op::MemberUpdate(self.member.clone())).await, doing).map(|_| ())

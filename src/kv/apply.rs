@@ -6,10 +6,10 @@ use super::layout;
 use super::read;
 use super::state::{LogPosition, State};
 use super::stop::{self, Stop};
-use super::tables::{Table, TablesError, TablesMut};
+use super::tables::{TablesError, TablesMut};
 use super::types::{DeleteRangeRequest, Event, KeyValue, PutRequest, RangeRequest, Space, V2Action};
 use super::writer::{NewValue, Origin, Writer};
-use super::{compact, is_system_lease, lease, txn, v2};
+use super::{compact, is_system_lease, lease, members, txn, v2};
 use crate::base::LeaseId;
 
 /// Carries out a command that stands at `at` in the log. Returns its fate and what it changed.
@@ -59,8 +59,7 @@ fn run(writer: &mut Writer<'_>, op: &Op) -> Result<Reply, Stop> {
             Reply::Compact
         }
         Op::MemberUpdate(member) => {
-            let id = member.id.0.to_be_bytes();
-            writer.tables.put(Table::Members, &id, &layout::encode(member)?)?;
+            members::update_member(writer.tables, member)?;
             Reply::MemberUpdate
         }
     })

@@ -17,6 +17,7 @@ mod lease;
 mod load;
 #[cfg(test)]
 pub(crate) mod mem;
+mod members;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -44,7 +45,8 @@ pub use history::{History, HistoryCompacted, HistoryRequest, IndexPlace, history
 pub use layout::{LeaseRecord, in_range};
 pub use lease::{is_system_lease, is_v2_lease, keys as lease_keys, system_lease};
 pub use load::{LoadError, Loaded, Loader, PastChange, PastIndex};
-pub use read::{members, range};
+pub use members::{MemberChange, MemberChanged, MemberRefusal, members, remove_member, removed_members};
+pub use read::range;
 pub use refound::{Refounding, refound};
 pub use state::{LogPosition, State, advance, bootstrap};
 pub use store::{

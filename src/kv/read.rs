@@ -1,6 +1,6 @@
 //! Ranges: the newest state and any revision that is not compacted.
 
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use super::layout::{self, Head};
 use super::state::Marks;
 use super::stop::{self, Stop};
 use super::tables::{Table, Tables, TablesError, try_scan};
-use super::types::{KeyValue, Member, RangeReply, RangeRequest, SortOrder, SortTarget};
+use super::types::{KeyValue, RangeReply, RangeRequest, SortOrder, SortTarget};
 
 /// Carries out a range on one moment of the tables; the position is that moment's.
 pub fn range(
@@ -20,16 +20,6 @@ pub fn range(
     let marks = Marks::load(tables)?;
     let read = check(&marks, request).map_err(Stop::from).and_then(|()| Ok(read(tables, request)?));
     Ok(stop::split(read)?.map(|reply| (marks.position(), reply)))
-}
-
-/// All members, by id.
-pub fn members(tables: &dyn Tables) -> Result<Vec<Member>, TablesError> {
-    let mut found = Vec::new();
-    try_scan(tables, Table::Members, Bound::Unbounded, Bound::Unbounded, |_, value| {
-        found.push(layout::decode(value, "a record of table members")?);
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(found)
 }
 
 /// Whether the range can be read at all.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::command::{Applied, Op, Position};
 use super::error::KvError;
 use super::hash::{Hash, HashOf};
+use super::members::{MemberChange, MemberChanged, MemberRefusal};
 use super::types::{Event, Lease, Member, RangeReply, RangeRequest, Space};
 use super::v2;
 use crate::base::{BoxFuture, ClusterId, LeaseId, MemberId};
@@ -44,6 +45,9 @@ pub enum StoreError {
     /// Leadership cannot go to `member`.
     #[error("{member} cannot lead: {why}")]
     CannotLead { member: MemberId, why: &'static str },
+    /// A change of the members is refused.
+    #[error(transparent)]
+    Member(#[from] MemberRefusal),
     /// This kind of store cannot do it (a remote etcd, for example).
     #[error("not supported: {0}")]
     Unsupported(String),
@@ -180,6 +184,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// The members, from this node's own state.
     fn members(&self) -> BoxFuture<'_, Result<Vec<Member>, StoreError>>;
+
+    /// The members after every change that was acknowledged before the call; needs a quorum.
+    fn members_now(&self) -> BoxFuture<'_, Result<Vec<Member>, StoreError>> {
+        self.members()
+    }
+
+    /// Changes the members, one change at a time, on whichever node it is asked.
+    fn change_members(&self, _: MemberChange) -> BoxFuture<'_, Result<MemberChanged, StoreError>> {
+        Box::pin(async { Err(StoreError::Unsupported("this store's members cannot be changed".to_owned())) })
+    }
 
     /// The node and its cluster at a glance.
     fn status(&self) -> Status;

@@ -25,7 +25,7 @@ async fn what_is_written_on_any_member_is_read_on_any() {
     assert!(status.peers.iter().all(|peer| peer.silent.is_none()), "{:?}", status.peers);
     let members = cluster.store(2).members().await.unwrap();
     assert_eq!(members.len(), 3);
-    assert_eq!(members[0].peer_urls, [format!("http://{}", cluster.peers[0].address)]);
+    assert_eq!(members[0].peer_urls, cluster.peers[0].urls);
     cluster.end().await;
 }
 

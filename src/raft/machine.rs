@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::hub::Hub;
 use super::leases::Leases;
 use super::types::{Entry, LogId, Membership, SnapshotMeta, StoredMembership};
-use crate::base::LeaseId;
 use crate::base::limits::{STATE_FLUSH_BYTES, STATE_FLUSH_MS};
+use crate::base::{LeaseId, MemberId};
 use crate::disk::{Database, WriteTxn};
 use crate::kv::{self, Applied, Event, LogPosition, Op, Position, Reply, Space, State, Table, Tables, TablesMut};
 
@@ -350,6 +350,11 @@ impl Inner {
                 let voters = membership.voter_ids().count();
                 kv::bootstrap(&mut self.state, txn, voters).map_err(|error| error.to_string())?;
                 self.advance(txn, at)?;
+                for (id, _) in self.record.membership.membership().nodes() {
+                    if membership.get_node(id).is_none() {
+                        kv::remove_member(txn, MemberId(*id)).map_err(|error| error.to_string())?;
+                    }
+                }
                 self.record.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
             }
         }

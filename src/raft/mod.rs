@@ -1,16 +1,19 @@
 //! Replication: a proposal batcher, openraft over our log and state, and the transport between members.
 //!
-//! `start` brings a node up · `seed` makes the data of a member that begins with a state · `store` is what the floors above use of it · `proposer`, `reads`, `lease_keeper` and `hub` carry
-//! writes, reads, leases and watches · `log_store`, `state_machine`, `machine` and `snapshot` are openraft's storage, `network` its way to
+//! `start` brings a node up · `seed` makes the data of a member that begins with a state · `store` is what the floors above use of it ·
+//! `proposer`, `reads`, `lease_keeper` and `hub` carry writes, reads, leases and watches · `members` changes and follows the membership, `join`
+//! finds a place in it · `log_store`, `state_machine`, `machine` and `snapshot` are openraft's storage, `network` its way to
 //! `peer`s · `service` answers them · `types` is what openraft is set up with.
 
 mod hub;
+mod join;
 mod leader;
 mod lease_keeper;
 mod leases;
 mod log_store;
 mod machine;
 mod maintenance;
+mod members;
 mod network;
 mod node;
 mod options;
@@ -36,12 +39,15 @@ mod log_tests;
 #[cfg(test)]
 mod maintenance_tests;
 #[cfg(test)]
+mod members_tests;
+#[cfg(test)]
 mod peer_tests;
 #[cfg(test)]
 mod recovery_tests;
 #[cfg(test)]
 mod test_cluster;
 
+pub use join::{Place, find_place, holds_data, joined};
 pub use options::{ELECTION_MS_DEFAULT, HEARTBEAT_MS_DEFAULT, Options, Peer, SnapshotThresholds, StartError};
 pub use peer::session::PeerError;
 pub use peer::stream::{CallStream, NoCalls, PeerHandler, PeerStream};

@@ -53,7 +53,9 @@ pub struct Way {
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Way;
 
-    async fn new_client(&mut self, target: u64, _node: &Node) -> Way {
+    async fn new_client(&mut self, target: u64, node: &Node) -> Way {
+        // A member that was added this moment is not among the peers yet.
+        self.peers.ensure(MemberId(target), &node.addresses());
         self.way(target, Lane::Log)
     }
 

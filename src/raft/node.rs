@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::leader::Lead;
 use super::machine::Core;
 use super::peer::Peers;
+use super::peer::guests::Guests;
 use super::peer::handshake::Identity;
 use super::proposer::Proposer;
 use super::reads::Reads;
@@ -36,6 +37,9 @@ pub struct Node {
     pub proposer: Proposer,
     pub reads: Reads,
     pub lead: watch::Sender<Lead>,
+    pub guests: Arc<Guests>,
+    /// Held while the members are changed.
+    pub changing: tokio::sync::Mutex<()>,
     /// Set when openraft has ended, in order or not.
     pub ended: OnceLock<StoreError>,
     /// How long a quorum's word keeps others from leading.
@@ -86,7 +90,7 @@ impl Node {
         }
         let mut voters = self.voters();
         if voters.is_empty() {
-            voters.clone_from(&self.me.peers);
+            voters = self.peers.ids();
             voters.push(self.me.member);
         }
         let reachable = voters.iter().filter(|id| **id == self.me.member || self.peers.health.reachable(**id)).count();

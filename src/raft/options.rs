@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::peer::stream::PeerHandler;
 use crate::base::{Clock, ClusterId, MemberId, Random};
 use crate::disk::DiskError;
@@ -14,13 +16,13 @@ pub const HEARTBEAT_MS_DEFAULT: u64 = 100;
 /// Time without a leader after which an election begins, as etcd's default.
 pub const ELECTION_MS_DEFAULT: u64 = 1_000;
 
-/// One of the cluster's first members.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One of the cluster's first members, or of those that a joining member found there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     pub id: MemberId,
     pub name: String,
-    /// `host:port` of its peer listener.
-    pub address: String,
+    /// Where its peer listener is reached: `http://host:port`.
+    pub urls: Vec<String>,
 }
 
 /// When the log is cut.
@@ -45,8 +47,11 @@ pub struct Options {
     pub cluster: ClusterId,
     pub member: MemberId,
     pub name: String,
-    /// The first members, this one included. The same on all of them.
+    /// The members, this one included: the cluster's first ones, the same on all of them, or those that `joins` found.
+    /// What the log says of the members later counts more.
     pub peers: Vec<Peer>,
+    /// The cluster exists, and has taken this member up: it forms none and waits to be brought up to date.
+    pub joins: bool,
     /// A folder for the log and the state alone; made if it is missing.
     pub data_dir: PathBuf,
     /// The peer listeners, already bound.
@@ -84,6 +89,9 @@ pub enum StartError {
     Incomplete { dir: PathBuf, why: String },
     #[error("data directory {}: {why}", dir.display())]
     Directory { dir: PathBuf, why: String },
+    /// Source of the texts: etcd's, as it joins.
+    #[error("{0}")]
+    Join(String),
     #[error(transparent)]
     Log(#[from] WalError),
     #[error(transparent)]

@@ -94,7 +94,7 @@ async fn calls_stream_until_either_side_hangs_up() {
 async fn garbage_on_the_peer_port_does_no_harm() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let cluster = TestCluster::start(12, 1).await;
-    let address = &cluster.peers[0].address;
+    let address = &cluster.address(0);
     let huge = [[0xff, 0xff, 0xff, 0xff].as_slice(), &[0; 1 << 16]].concat();
     for noise in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0; 64], &huge, &[]] {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -113,7 +113,7 @@ async fn two_clusters_do_not_mix() {
     let one = TestCluster::start(8, 1).await;
     let mut other = TestCluster::prepare(9, 2);
     // The second member of the other cluster is looked for where the first cluster listens.
-    other.peers[1].address = one.peers[0].address.clone();
+    other.peers[1].urls = one.peers[0].urls.clone();
     other.start_node(0).await;
     let error = other.store(0).write(Op::put("a", "1")).await.unwrap_err();
     let StoreError::NoQuorum { missing, .. } = &error else { panic!("{error}") };
@@ -130,7 +130,7 @@ async fn a_second_process_of_the_same_member_is_refused() {
     let mut cluster = TestCluster::start(19, 2).await;
     put(cluster.store(0), "a", "1").await;
     let mut double = TestCluster::prepare(19, 2);
-    double.peers[0].address = cluster.peers[0].address.clone();
+    double.peers[0].urls = cluster.peers[0].urls.clone();
     double.start_node(1).await;
     type Silence = Option<(Duration, String)>;
     let view = async |wanted: &dyn Fn(&Silence) -> bool| {

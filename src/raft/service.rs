@@ -7,7 +7,9 @@ use openraft::storage::Snapshot;
 use tokio::time::Instant;
 
 use super::lease_keeper;
+use super::members;
 use super::node::Node;
+use super::peer::handshake::Roster;
 use super::peer::message::{Request, Response, WriteOutcome};
 use super::peer::server::PeerService;
 use super::snapshot::{SnapshotData, blocking};
@@ -23,6 +25,17 @@ impl PeerService for Service {
     fn answer(&self, from: MemberId, request: Request) -> BoxFuture<'static, Response> {
         let node = self.0.clone();
         Box::pin(async move { answer(&node, from, request).await.unwrap_or_else(Response::Failed) })
+    }
+
+    fn roster(&self) -> BoxFuture<'static, Roster> {
+        let node = self.0.clone();
+        Box::pin(async move {
+            let members = members::all(&node).unwrap_or_else(|error| {
+                tracing::warn!("the members cannot be told: {error}");
+                Vec::new()
+            });
+            Roster { cluster: node.me.cluster, members }
+        })
     }
 }
 
@@ -52,6 +65,10 @@ async fn answer(node: &Arc<Node>, from: MemberId, request: Request) -> Result<Re
         Request::Write(ops) => write(node, ops).await?,
         Request::ReadIndex => read_index(node).await,
         Request::IsFormed => Response::IsFormed(node.raft.is_initialized().await.map_err(|error| text(&error))?),
+        Request::ChangeMembers(change) => match members::change_here(node, &change).await? {
+            Some(outcome) => Response::ChangeMembers(outcome),
+            None => Response::NotLeader,
+        },
         request @ (Request::KeepAlive(_) | Request::LeaseTimeToLive { .. }) => {
             let answered = lease_keeper::answer_here(node, &request).await?;
             answered.unwrap_or(Response::NotLeader)

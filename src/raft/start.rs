@@ -13,18 +13,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::hub::Hub;
+use super::join::{self, Place};
 use super::leader::{self, Lead};
 use super::lease_keeper;
 use super::leases::Leases;
 use super::log_store::LogStore;
 use super::machine::Core;
+use super::members;
 use super::network::Network;
 use super::node::Node;
 use super::options::{Options, StartError};
 use super::peer::Peers;
+use super::peer::guests::Guests;
 use super::peer::handshake::Identity;
 use super::peer::health::Health;
 use super::peer::message::{Lane, Request, Response};
+use super::peer::roll::Roll;
 use super::peer::server::Server;
 use super::proposer::{self, Proposer};
 use super::reads::{self, Reads};
@@ -40,7 +44,7 @@ use crate::net::Address;
 use crate::wal::{self, Wal};
 
 /// What lies in the data directory.
-const IDENTITY_FILE: &str = "identity";
+pub const IDENTITY_FILE: &str = "identity";
 pub(super) const LOG_FOLDER: &str = "wal";
 pub(super) const STATE_FILE: &str = "state.redb";
 const TRANSFER_FOLDER: &str = "transfer";
@@ -61,7 +65,6 @@ impl RaftStore {
         let me = Arc::new(Identity {
             cluster: options.cluster,
             member: options.member,
-            peers: addresses.iter().map(|(id, _)| *id).collect(),
             instance: options.random.next_u64(),
         });
         let hub = Hub::new();
@@ -71,7 +74,11 @@ impl RaftStore {
         let tasks = TaskTracker::new();
         let names = options.peers.iter().filter(|peer| peer.id != options.member);
         let health = Arc::new(Health::new(names.map(|peer| (peer.id, peer.name.clone()))));
-        let peers = Peers::start(&me, &addresses, &health, &stop, &tasks);
+        let roll = Arc::new(Roll::default());
+        let peers = Peers::new(me.clone(), health.clone(), roll.clone(), &stop, &tasks);
+        // What the log says of the members follows as soon as it is read.
+        peers.settle(&addresses);
+        let guests = Arc::<Guests>::default();
         let raft = build_raft(&options, &files, &peers).await.inspect_err(|_| stop.cancel())?;
         let (proposer, proposals) = Proposer::new();
         let (reads, readers) = Reads::new();
@@ -86,6 +93,8 @@ impl RaftStore {
             proposer,
             reads,
             lead: watch::Sender::new(Lead::default()),
+            guests: guests.clone(),
+            changing: tokio::sync::Mutex::default(),
             ended: OnceLock::new(),
             lease: Duration::from_millis(options.election_ms),
             stop: stop.clone(),
@@ -94,7 +103,8 @@ impl RaftStore {
         let server = Server {
             me,
             health,
-            guests: Arc::default(),
+            guests,
+            roll,
             service: Arc::new(Service(node.clone())),
             handler: options.handler.clone(),
             stop: stop.clone(),
@@ -107,37 +117,39 @@ impl RaftStore {
         tasks.spawn(reads::run(node.clone(), readers));
         tasks.spawn(lease_keeper::take_up(node.clone()));
         tasks.spawn(lease_keeper::expire(node.clone()));
+        tasks.spawn(members::follow(node.clone()));
+        tasks.spawn(members::promote(node.clone()));
         tasks.spawn(greet_arrivals(node.clone()));
         tasks.spawn(cut_heavy_log(node.clone()));
         raft.run();
         for listener in options.listeners {
             tasks.spawn(server.clone().run(listener));
         }
-        tasks.spawn(form_cluster(node.clone(), options.peers, options.election_ms));
+        if !options.joins {
+            tasks.spawn(form_cluster(node.clone(), options.peers, options.election_ms));
+        }
         Ok(Arc::new(Self { node, handler: options.handler, log: files.log, stopped: tokio::sync::Mutex::new(false) }))
     }
 }
 
 /// Whether the options make sense; returns the addresses of the other members.
-fn check(options: &Options) -> Result<Vec<(MemberId, Address)>, StartError> {
+fn check(options: &Options) -> Result<BTreeMap<MemberId, Vec<Address>>, StartError> {
     let Options { heartbeat_ms, election_ms, .. } = *options;
     if heartbeat_ms == 0 || election_ms < heartbeat_ms.saturating_mul(5) {
         return Err(StartError::Timing { heartbeat_ms, election_ms });
     }
     let mut seen = BTreeMap::new();
     for peer in &options.peers {
-        let address = peer
-            .address
-            .parse::<Address>()
-            .map_err(|source| StartError::Address { name: peer.name.clone(), source })?;
-        if seen.insert(peer.id, address).is_some() {
+        let addresses: Result<Vec<Address>, _> = peer.urls.iter().map(|url| Address::from_url(url)).collect();
+        let addresses = addresses.map_err(|source| StartError::Address { name: peer.name.clone(), source })?;
+        if seen.insert(peer.id, addresses).is_some() {
             return Err(StartError::ListedTwice(peer.id));
         }
     }
     if seen.remove(&options.member).is_none() {
         return Err(StartError::NotAMember { member: options.member, name: options.name.clone() });
     }
-    Ok(seen.into_iter().collect())
+    Ok(seen)
 }
 
 /// What is open of the data directory.
@@ -150,8 +162,14 @@ struct Files {
 async fn open_files(options: &Options, me: &Identity, hub: Arc<Hub>, leases: Arc<Leases>) -> Result<Files, StartError> {
     let dir = options.data_dir.clone();
     let identity = format!("cluster {} member {}", me.cluster, me.member);
+    let place =
+        options.joins.then(|| Place { cluster: options.cluster, member: options.member, peers: options.peers.clone() });
     let (segment_bytes, log_bytes_max) = (options.wal_segment_bytes, options.snapshot.bytes);
     let opening = move || {
+        if let Some(place) = place.filter(|_| !join::holds_data(&dir)) {
+            let io = |error: io::Error| StartError::Directory { dir: dir.clone(), why: error.to_string() };
+            join::keep(&dir, &place).map_err(io)?;
+        }
         let load = |database| Core::load(database, hub, leases, log_bytes_max);
         open_blocking(&dir, &identity, segment_bytes, load)
     };
@@ -255,8 +273,8 @@ async fn greet_arrivals(node: Arc<Node>) {
     let mut arrivals = node.peers.arrivals();
     let greeting = async {
         while arrivals.changed().await.is_ok() {
-            let reachable = node.me.peers.iter().filter(|id| node.peers.health.reachable(**id));
-            let ids: Vec<u64> = reachable.map(|id| id.0).collect();
+            let peers = node.peers.ids().into_iter();
+            let ids: Vec<u64> = peers.filter(|id| node.peers.health.reachable(*id)).map(|id| id.0).collect();
             if node.raft.trigger().reset_backoff(ids).await.is_err() {
                 return;
             }
@@ -317,8 +335,12 @@ async fn form_cluster(node: Arc<Node>, members: Vec<super::options::Peer>, elect
             tracing::info!("the cluster exists already; its leader brings this member up to date");
             return;
         }
-        let membership: BTreeMap<u64, types::Node> =
-            members.into_iter().map(|member| (member.id.0, types::Node { address: member.address })).collect();
+        let founder = |mut member: super::options::Peer| {
+            // The same entry on all, in whatever order the URLs were written.
+            member.urls.sort();
+            (member.id.0, types::Node { urls: member.urls, votes: true })
+        };
+        let membership: BTreeMap<u64, types::Node> = members.into_iter().map(founder).collect();
         match node.raft.initialize(membership).await {
             Ok(()) => tracing::info!("formed the cluster {}", node.me.cluster),
             // The others were quicker.
@@ -333,14 +355,14 @@ async fn form_cluster(node: Arc<Node>, members: Vec<super::options::Peer>, elect
 
 /// Whether a peer says that the cluster has come into being: then this member has lost its disk, or was slow to come.
 async fn somebody_formed(node: &Node, wait: Duration) -> bool {
-    let asked = node.me.peers.iter().map(|id| node.peers.ask(*id, Lane::Control, &Request::IsFormed, wait));
+    let asked = node.peers.ids().into_iter().map(|id| node.peers.ask(id, Lane::Control, &Request::IsFormed, wait));
     let answers = futures_util::future::join_all(asked).await;
     answers.iter().any(|answer| matches!(answer, Ok(Response::IsFormed(true))))
 }
 
 /// Waits until so many peers have been heard of that a leader can be elected, but not longer than `wait`.
 async fn quorum_reachable(node: &Node, wait: Duration) {
-    let needed = node.me.peers.len().div_ceil(2);
+    let needed = node.peers.ids().len().div_ceil(2);
     let mut arrivals = node.peers.arrivals();
     let arrived = arrivals.wait_for(|count| *count as usize >= needed);
     // Should they not come in time, the election goes on by itself until they do.

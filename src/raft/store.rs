@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::hub;
 use super::lease_keeper;
 use super::maintenance;
+use super::members;
 use super::node::Node;
 use super::peer::session::PeerError;
 use super::peer::stream::{CallStream, PeerHandler};
@@ -18,8 +19,8 @@ use crate::base::limits::{OP_BYTES_MAX, QUORUM_WAIT_MS_MAX};
 use crate::base::{BoxFuture, LeaseId, MemberId};
 use crate::disk::Snapshot;
 use crate::kv::{
-    self, Applied, Consistency, Hash, HashOf, KvError, Lease, Member, Op, Position, RangeReply, RangeRequest,
-    SnapshotStream, Status, Store, StoreError, TablesError, WatchRequest, WatchStream, v2,
+    self, Applied, Consistency, Hash, HashOf, KvError, Lease, Member, MemberChange, MemberChanged, Op, Position,
+    RangeReply, RangeRequest, SnapshotStream, Status, Store, StoreError, TablesError, WatchRequest, WatchStream, v2,
 };
 
 /// A member of the cluster with its own copy of the state.
@@ -56,6 +57,11 @@ impl RaftStore {
                 return "replication has ended".to_owned();
             }
         }
+    }
+
+    /// Completes when this member was removed from the cluster, with the reason; the process should then end for good.
+    pub async fn removed(&self) -> String {
+        self.node.peers.roll.expelled().await
     }
 
     /// Reads the state as of now, where blocking is allowed.
@@ -97,24 +103,6 @@ impl RaftStore {
             Ok(Err(_)) => Err(self.node.broken().unwrap_or(StoreError::Stopping)),
             Err(_) => Err(self.node.unavailable("writing")),
         }
-    }
-
-    /// The members that raft knows, with what they said of themselves.
-    async fn all_members(&self) -> Result<Vec<Member>, StoreError> {
-        let known = self.read(true, |snapshot| kv::members(snapshot)).await?;
-        let membership = self.node.membership();
-        let membership = membership.membership();
-        let voters: Vec<u64> = membership.voter_ids().collect();
-        let member = |(id, node): (&u64, &super::types::Node)| {
-            let mut member = known.iter().find(|member| member.id.0 == *id).cloned().unwrap_or_else(|| Member {
-                id: MemberId(*id),
-                peer_urls: vec![format!("http://{}", node.address)],
-                ..Member::default()
-            });
-            member.learner = !voters.contains(id);
-            member
-        };
-        Ok(membership.nodes().map(member).collect())
     }
 }
 
@@ -182,7 +170,18 @@ impl Store for RaftStore {
     }
 
     fn members(&self) -> BoxFuture<'_, Result<Vec<Member>, StoreError>> {
-        Box::pin(self.all_members())
+        Box::pin(async { members::all(&self.node) })
+    }
+
+    fn members_now(&self) -> BoxFuture<'_, Result<Vec<Member>, StoreError>> {
+        Box::pin(async {
+            self.consistent(Consistency::Linearizable).await?;
+            members::all(&self.node)
+        })
+    }
+
+    fn change_members(&self, change: MemberChange) -> BoxFuture<'_, Result<MemberChanged, StoreError>> {
+        Box::pin(members::change(&self.node, change))
     }
 
     fn position(&self) -> Position {
@@ -193,13 +192,13 @@ impl Store for RaftStore {
         let node = &self.node;
         let progress = *node.core.progress().borrow();
         let usage = node.core.database().ok().and_then(|database| database.usage().ok()).unwrap_or_default();
-        let membership = node.membership();
+        let learner = members::is_learner(&node.membership(), node.me.member);
         Status {
             cluster: node.me.cluster,
             member: node.me.member,
             name: node.name.clone(),
             leader: node.lead.borrow().leader,
-            learner: membership.membership().learner_ids().any(|id| id == node.me.member.0),
+            learner,
             position: progress.position,
             raft_applied: progress.applied.map_or(0, |id| id.index),
             db_bytes: usage.on_disk,

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{NoCalls, Options, Peer, PeerHandler, RaftStore, SnapshotThresholds, StartError};
+use super::{NoCalls, Options, Peer, PeerHandler, RaftStore, SnapshotThresholds, StartError, find_place, joined};
 use crate::base::{Clock, ClusterId, LeaseId, MemberId, Random, UnixMillis};
 use crate::kv::{
-    Applied, Consistency, Event, Op, Position, PutRequest, RangeRequest, Reply, Space, Store, StoreError, WatchRequest,
-    WatchStart, WatchStream,
+    Applied, Consistency, Event, Member, MemberChange, MemberChanged, MemberRefusal, Op, Position, PutRequest,
+    RangeRequest, Reply, Space, Store, StoreError, WatchRequest, WatchStart, WatchStream,
 };
 
 /// No wait of a test is longer.
@@ -45,7 +45,9 @@ pub(super) struct TestNode {
 
 pub(super) struct TestCluster {
     pub cluster: ClusterId,
+    /// The founders, and those that joined later.
     pub peers: Vec<Peer>,
+    founders: usize,
     pub snapshot: SnapshotThresholds,
     pub handler: Arc<dyn PeerHandler>,
     listeners: Vec<Option<std::net::TcpListener>>,
@@ -60,11 +62,12 @@ impl TestCluster {
         let peer = |(n, listener): (usize, &std::net::TcpListener)| Peer {
             id: MemberId(n as u64 + 1),
             name: format!("n{}", n + 1),
-            address: listener.local_addr().unwrap().to_string(),
+            urls: vec![format!("http://{}", listener.local_addr().unwrap())],
         };
         Self {
             cluster: ClusterId(cluster),
             peers: listeners.iter().enumerate().map(peer).collect(),
+            founders: size,
             snapshot: SnapshotThresholds::default(),
             handler: Arc::new(NoCalls),
             listeners: listeners.into_iter().map(Some).collect(),
@@ -85,6 +88,11 @@ impl TestCluster {
         }
     }
 
+    /// `host:port` of a member's peer listener.
+    pub fn address(&self, n: usize) -> String {
+        self.peers[n].urls[0].trim_start_matches("http://").to_owned()
+    }
+
     pub fn data_dir(&self, n: usize) -> PathBuf {
         self.dir.path().join(format!("n{n}"))
     }
@@ -98,11 +106,14 @@ impl TestCluster {
                 tokio::net::TcpListener::from_std(listener).unwrap()
             }
             None => {
-                let address = self.peers[n].address.clone();
+                let address = self.address(n);
                 runtime.spawn(async move { tokio::net::TcpListener::bind(address).await.unwrap() }).await.unwrap()
             }
         };
-        let options = self.options(n, listener);
+        let options = match n < self.founders {
+            true => self.options(n, listener),
+            false => self.joining(n, listener).await,
+        };
         let store = runtime.spawn(RaftStore::start(options)).await.unwrap().unwrap();
         self.nodes[n] = Some(TestNode { store, runtime });
     }
@@ -112,7 +123,8 @@ impl TestCluster {
             cluster: self.cluster,
             member: self.peers[n].id,
             name: self.peers[n].name.clone(),
-            peers: self.peers.clone(),
+            peers: self.peers[..self.founders].to_vec(),
+            joins: false,
             data_dir: self.data_dir(n),
             listeners: vec![listener],
             heartbeat_ms: 50,
@@ -123,6 +135,87 @@ impl TestCluster {
             wal_segment_bytes: 1 << 20,
             handler: self.handler.clone(),
         }
+    }
+
+    /// The options of a member that joins, or joined before.
+    async fn joining(&self, n: usize, listener: tokio::net::TcpListener) -> Options {
+        let place = match joined(&self.data_dir(n)).unwrap() {
+            Some(place) => place,
+            None => {
+                let running = self.nodes.iter().flatten().next().unwrap();
+                let members = running.store.members_now().await.unwrap();
+                let initial: Vec<_> = members
+                    .into_iter()
+                    .map(|member| match member.id == self.peers[n].id {
+                        true => (self.peers[n].name.clone(), member.peer_urls),
+                        false => (member.id.to_string(), member.peer_urls),
+                    })
+                    .collect();
+                find_place(&self.peers[n].name, &initial).await.unwrap()
+            }
+        };
+        assert_eq!((place.cluster, place.member), (self.cluster, self.peers[n].id));
+        Options { peers: place.peers, joins: true, ..self.options(n, listener) }
+    }
+
+    /// Has a running member add another one, which is not started yet. Returns its index.
+    pub async fn add(&mut self, learner: bool) -> usize {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let urls = vec![format!("http://{}", listener.local_addr().unwrap())];
+        let change = MemberChange::Add { peer_urls: urls.clone(), learner };
+        let id = self.change(change).await.id;
+        let n = self.nodes.len();
+        self.peers.push(Peer { id, name: format!("n{}", n + 1), urls });
+        self.listeners.push(Some(listener));
+        self.nodes.push(None);
+        n
+    }
+
+    /// Gives a member that does not run another address.
+    pub fn rebind(&mut self, n: usize) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        self.peers[n].urls = vec![format!("http://{}", listener.local_addr().unwrap())];
+        self.listeners[n] = Some(listener);
+    }
+
+    /// Changes the members through the first one that runs, trying again while some of them do not answer.
+    pub async fn change(&self, change: MemberChange) -> MemberChanged {
+        let running = self.nodes.iter().flatten().next().unwrap();
+        within("a change of the members", async {
+            loop {
+                match running.store.change_members(change.clone()).await {
+                    Ok(changed) => return changed,
+                    Err(StoreError::Member(MemberRefusal::Unhealthy | MemberRefusal::NotInSync)) => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    Err(error) => panic!("{change:?}: {error}"),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Makes a member's name known, as a node does after its start.
+    pub async fn announce(&self, n: usize) {
+        let peer = &self.peers[n];
+        let member = Member {
+            id: peer.id,
+            name: peer.name.clone(),
+            peer_urls: peer.urls.clone(),
+            client_urls: vec![format!("http://{}", peer.name)],
+            learner: false,
+        };
+        within("making a member known", self.store(n).write(Op::MemberUpdate(member))).await.unwrap().result.unwrap();
+    }
+
+    /// Waits until the members that vote are exactly these, as member `n` sees it.
+    pub async fn voters(&self, n: usize, wanted: &[usize]) {
+        let wanted: std::collections::BTreeSet<u64> = wanted.iter().map(|n| self.peers[*n].id.0).collect();
+        let wait = self.store(n).node.raft.wait(Some(PATIENCE));
+        let reached = |metrics: &openraft::RaftMetrics<super::types::TypeConfig>| {
+            metrics.committed_membership_config.membership().voter_ids().eq(wanted.iter().copied())
+        };
+        wait.metrics(reached, "the voters").await.unwrap();
     }
 
     /// Starts a first member on another directory; for what is to be refused.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::UnixMillis;
 use crate::kv::{Applied, Command, Op};
+use crate::net::Address;
 
 /// openraft's parameters: standard Raft with one leader a term, member ids as node ids.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,8 +56,17 @@ pub fn log_id(term: u64, index: u64) -> LogId {
 /// What the membership in the log says of a member.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// `host:port` of its peer listener.
-    pub address: String,
+    /// Where its peer listener is reached.
+    pub urls: Vec<String>,
+    /// A member that is to vote as soon as it has caught up. A learner stays one until somebody promotes it.
+    pub votes: bool,
+}
+
+impl Node {
+    /// Where it is dialled: those of its URLs that can be.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.urls.iter().filter_map(|url| Address::from_url(url).ok()).collect()
+    }
 }
 
 /// First byte of every batch. A newer format gets another number; an unknown one is refused.

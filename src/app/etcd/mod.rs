@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::input::{FlagError, Input};
 use self::plan::Plan;
 use super::node::{Node, Teardown};
-use super::run::{environment, tell, watchdog};
+use super::run::{environment, removed, tell, watchdog};
 use super::settings::{self, Settings};
 use super::{StartError, host};
 use crate::api::version::{ETCD_CLUSTER, ETCD_SERVER};
@@ -112,7 +112,8 @@ fn start(input: &Input) -> u8 {
         tracing::warn!("{warning}");
     }
     match live(settings, &plan) {
-        Ok(signal) => ended_by(signal),
+        Ok(Some(signal)) => ended_by(signal),
+        Ok(None) => 0,
         Err(error) => {
             tracing::error!("{error:#}");
             refused(&[format!("{error:#}")])
@@ -133,25 +134,17 @@ fn look_at_data(plan: &mut Plan) -> Result<(), String> {
     if founding::is_member(dir) {
         let overruled = founding::recall(dir, &mut plan.settings)?;
         plan.warnings.extend(overruled);
-        return Ok(());
     }
-    match plan.existing {
-        true => Err(format!(
-            "--initial-cluster-state existing: {} holds no member's data, and joining a running cluster is not served \
-             yet; start the cluster's first members with `new`",
-            dir.display()
-        )),
-        false => Ok(()),
-    }
+    Ok(())
 }
 
-/// A node's life, until a signal ends it.
-fn live(settings: Settings, plan: &Plan) -> anyhow::Result<i32> {
+/// A node's life, until a signal ends it; `None`: the cluster removed this member, which etcd ends well for.
+fn live(settings: Settings, plan: &Plan) -> anyhow::Result<Option<i32>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
-        let told = Told::new(&settings);
+        let attributes = attributes(&settings);
         tracing::info!(
             etcd_version = ETCD_SERVER,
             name = settings.name,
@@ -159,6 +152,7 @@ fn live(settings: Settings, plan: &Plan) -> anyhow::Result<i32> {
             "starting an etcd server"
         );
         let node = Node::start(settings).await.map_err(named_by_flag)?;
+        let told = Told::new(&node, attributes);
         founding::keep(&plan.data_dir, &plan.settings).context("keeping what the first start was told")?;
         let heartbeat = tokio::spawn(watchdog());
         let signal = tokio::select! {
@@ -168,6 +162,11 @@ fn live(settings: Settings, plan: &Plan) -> anyhow::Result<i32> {
                 node.stop(Teardown::KeepUnits).await;
                 anyhow::bail!("{cause}");
             }
+            reason = node.removed() => {
+                tracing::error!("{}", removed(&reason));
+                node.stop(Teardown::KeepUnits).await;
+                return Ok(None);
+            }
             () = told.once_published(&node) => unreachable!("it waits for ever once it has told"),
         };
         tracing::info!(signal, "received signal; shutting down");
@@ -175,7 +174,7 @@ fn live(settings: Settings, plan: &Plan) -> anyhow::Result<i32> {
         heartbeat.abort();
         node.stop(Teardown::KeepUnits).await;
         tracing::info!("closed etcd server");
-        Ok(signal)
+        Ok(Some(signal))
     })
 }
 
@@ -197,13 +196,15 @@ struct Told {
     attributes: String,
 }
 
+/// What a member says of itself, as etcd writes it.
+fn attributes(settings: &Settings) -> String {
+    format!("{{Name:{} ClientURLs:[{}]}}", settings.name, settings.client_advertise.join(" "))
+}
+
 impl Told {
-    fn new(settings: &Settings) -> Self {
-        Self {
-            member: settings.member.to_string(),
-            cluster: settings.cluster.to_string(),
-            attributes: format!("{{Name:{} ClientURLs:[{}]}}", settings.name, settings.client_advertise.join(" ")),
-        }
+    fn new(node: &Node, attributes: String) -> Self {
+        let status = node.store().status();
+        Self { member: status.member.to_string(), cluster: status.cluster.to_string(), attributes }
     }
 
     /// Writes the lines that etcd writes and harnesses wait for, and tells systemd; never completes.

@@ -20,8 +20,6 @@ pub struct Plan {
     /// Settings that are not checked yet, over the defaults.
     pub settings: Fragment,
     pub data_dir: PathBuf,
-    /// `--initial-cluster-state existing`: somebody else has made the cluster.
-    pub existing: bool,
     pub log: LogPlan,
     /// To be said in the log, once.
     pub warnings: Vec<String>,
@@ -57,14 +55,15 @@ pub fn plan(input: &Input, default_ip: &str) -> Result<Plan, Vec<String>> {
     planner.peers(&name, default_ip);
     planner.clients(default_ip);
     planner.set("cluster_token", "initial-cluster-token", input.get("initial-cluster-token").unwrap_or("etcd-cluster"));
+    let state = input.get("initial-cluster-state").unwrap_or("new");
+    planner.set("initial_cluster_state", "initial-cluster-state", state);
     for (path, value) in [("fleet.enabled", "false"), ("fleet.socket", ""), ("template.enabled", "false")] {
         planner.set(path, "etcd", value);
     }
     let log = planner.log();
-    let existing = input.get("initial-cluster-state") == Some("existing");
     let Planner { settings, mistakes, warnings, .. } = planner;
     match mistakes.is_empty() {
-        true => Ok(Plan { settings, data_dir: PathBuf::from(data_dir), existing, log, warnings }),
+        true => Ok(Plan { settings, data_dir: PathBuf::from(data_dir), log, warnings }),
         false => Err(mistakes),
     }
 }

@@ -121,6 +121,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
         cluster,
         member,
         peers,
+        existing: existing(&mut checker),
         heartbeat_ms,
         election_ms: checker.number("election_ms", heartbeat_ms.saturating_mul(5), 60_000),
         peer_listen,
@@ -185,6 +186,22 @@ fn cluster(checker: &mut Checker<'_>, name: &str, listen: &[SocketAddr]) -> (Clu
     }
     let member = own.map_or(MemberId(0), |peer| peer.id);
     (ClusterId::computed(peers.iter().map(|peer| peer.id)), member, peers)
+}
+
+/// Whether the cluster exists without this member.
+fn existing(checker: &mut Checker<'_>) -> bool {
+    match checker.text("initial_cluster_state").as_str() {
+        "new" => false,
+        "existing" if checker.list("initial_cluster").is_empty() => {
+            checker.wrong("initial_cluster_state", "write the members that run, and this one, into initial_cluster");
+            true
+        }
+        "existing" => true,
+        _ => {
+            checker.wrong("initial_cluster_state", "write new or existing");
+            false
+        }
+    }
 }
 
 fn fleet(checker: &mut Checker<'_>) -> FleetSettings {

@@ -18,6 +18,11 @@ pub const KEYS: &[Key] = &[
         help: "the first members, name=peer-URL[,…]; empty: a cluster of this node alone",
     },
     Key {
+        path: "initial_cluster_state",
+        default: "new",
+        help: "new: initial_cluster are the first members; existing: they run already and have added this one",
+    },
+    Key {
         path: "cluster_token",
         default: "etcd-cluster",
         help: "tells clusters apart that were made from the same addresses; the same on every member",

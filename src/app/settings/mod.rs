@@ -25,11 +25,9 @@ pub struct PeerSetting {
 }
 
 impl PeerSetting {
-    /// The same for the store: the first URL without its scheme.
+    /// The same for the store.
     pub fn peer(&self) -> crate::raft::Peer {
-        let url = self.urls.first().map_or("", String::as_str);
-        let address = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
-        crate::raft::Peer { id: self.id, name: self.name.clone(), address: address.to_owned() }
+        crate::raft::Peer { id: self.id, name: self.name.clone(), urls: self.urls.clone() }
     }
 }
 
@@ -41,6 +39,8 @@ pub struct Settings {
     pub cluster: ClusterId,
     pub member: MemberId,
     pub peers: Vec<PeerSetting>,
+    /// The cluster exists: its members are asked for this member's place before it starts for the first time.
+    pub existing: bool,
     pub heartbeat_ms: u64,
     pub election_ms: u64,
     pub peer_listen: Vec<SocketAddr>,

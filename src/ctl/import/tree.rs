@@ -231,7 +231,7 @@ mod tests {
 
     fn get(database: &Database, path: &str) -> v2::Node {
         let request = v2::GetRequest { path: path.into(), recursive: true, sorted: true, now: UnixMillis(0) };
-        v2::get(&database.reader().unwrap(), &request).unwrap().1.unwrap().node
+        v2::get(&database.reader(), &request).unwrap().1.unwrap().node
     }
 
     #[test]

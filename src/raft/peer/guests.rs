@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::base::MemberId;
 use crate::base::limits::PEER_SILENT_MS;
@@ -21,6 +22,8 @@ struct Guest {
     instance: u64,
     connections: usize,
     heard: Instant,
+    /// Ends its connections.
+    dismissed: CancellationToken,
 }
 
 /// A connection's claim to be a member. Given up when it is dropped.
@@ -29,6 +32,7 @@ pub struct Seat {
     guests: Arc<Guests>,
     member: MemberId,
     instance: u64,
+    dismissed: CancellationToken,
 }
 
 impl Guests {
@@ -43,22 +47,40 @@ impl Guests {
     pub fn admit(self: &Arc<Self>, member: MemberId, instance: u64) -> Result<Seat, String> {
         let mut by_member = self.by_member();
         let now = Instant::now();
-        let guest = by_member.entry(member).or_insert(Guest { instance, connections: 0, heard: now });
+        let guest = by_member.entry(member).or_insert_with(|| Guest::new(instance, now));
         if guest.instance != instance {
             if now.duration_since(guest.heard) < Duration::from_millis(PEER_SILENT_MS) {
                 return Err(format!(
                     "another process already runs as member {member}: give each node its own name and data directory"
                 ));
             }
-            *guest = Guest { instance, connections: 0, heard: now };
+            *guest = Guest::new(instance, now);
         }
         guest.connections += 1;
         guest.heard = now;
-        Ok(Seat { guests: self.clone(), member, instance })
+        Ok(Seat { guests: self.clone(), member, instance, dismissed: guest.dismissed.clone() })
+    }
+
+    /// Ends the member's connections: it does not belong here any more.
+    pub fn dismiss(&self, member: MemberId) {
+        if let Some(guest) = self.by_member().get(&member) {
+            guest.dismissed.cancel();
+        }
+    }
+}
+
+impl Guest {
+    fn new(instance: u64, heard: Instant) -> Self {
+        Self { instance, connections: 0, heard, dismissed: CancellationToken::new() }
     }
 }
 
 impl Seat {
+    /// Completes when the member is sent away.
+    pub async fn dismissed(&self) {
+        self.dismissed.cancelled().await;
+    }
+
     /// The member was heard of.
     pub fn heard(&self) {
         if let Some(guest) = self.guests.by_member().get_mut(&self.member)

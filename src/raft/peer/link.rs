@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::handshake::{HandshakeError, Identity, greet};
 use super::health::Health;
 use super::message::{Kind, Lane, Request, Response, decode, encode};
+use super::roll::Roll;
 use super::session::{PeerError, Session};
 use super::stream::CallStream;
 use crate::base::MemberId;
@@ -23,9 +24,11 @@ use crate::net::{self, Address, FrameReader, FrameWriter};
 pub struct Link {
     me: Arc<Identity>,
     to: MemberId,
-    address: Address,
+    /// At least one; the next one is tried after a failure.
+    addresses: Vec<Address>,
     lane: Lane,
     health: Arc<Health>,
+    roll: Arc<Roll>,
     stop: CancellationToken,
     slot: Mutex<Slot>,
 }
@@ -42,17 +45,19 @@ impl Link {
     pub fn new(
         me: Arc<Identity>,
         to: MemberId,
-        address: Address,
+        addresses: Vec<Address>,
         lane: Lane,
         health: Arc<Health>,
+        roll: Arc<Roll>,
         stop: CancellationToken,
     ) -> Self {
         Self {
             me,
             to,
-            address,
+            addresses,
             lane,
             health,
+            roll,
             stop,
             slot: Mutex::new(Slot { session: None, failures: 0, pause_until: Instant::now(), error: String::new() }),
         }
@@ -66,12 +71,15 @@ impl Link {
         }
         slot.session = None;
         if self.stop.is_cancelled() {
-            return Err(PeerError::NotSent("this node is stopping".to_owned()));
+            return Err(PeerError::NotSent("this node is stopping, or the peer has left".to_owned()));
         }
         if Instant::now() < slot.pause_until {
             return Err(PeerError::NotSent(slot.error.clone()));
         }
-        match self.open().await {
+        let Some(address) = self.addresses.get(slot.failures as usize % self.addresses.len().max(1)) else {
+            return Err(PeerError::NotSent(format!("no address of {} is known", self.to)));
+        };
+        match self.open(address).await {
             Ok(session) => {
                 slot.failures = 0;
                 slot.session = Some(session.clone());
@@ -82,30 +90,37 @@ impl Link {
                 slot.failures = slot.failures.saturating_add(1);
                 slot.error.clone_from(&error);
                 if self.health.failed(self.to, &error) {
-                    tracing::warn!(peer = %self.to, address = %self.address, "cannot reach peer: {error}");
+                    tracing::warn!(peer = %self.to, %address, "cannot reach peer: {error}");
                 }
                 Err(PeerError::NotSent(error))
             }
         }
     }
 
-    async fn open(&self) -> Result<Arc<Session>, String> {
+    async fn open(&self, address: &Address) -> Result<Arc<Session>, String> {
         let wait = Duration::from_millis(PEER_CONNECT_MS_MAX);
-        let connection = net::connect(&self.address, wait).await.map_err(|error| error.to_string())?;
+        let connection = net::connect(address, wait).await.map_err(|error| error.to_string())?;
         let (read, write) = tokio::io::split(connection);
         let mut reader = FrameReader::new(read, PEER_HANDSHAKE_BYTES_MAX);
         let mut writer = FrameWriter::new(write);
         greet(&self.me, self.to, self.lane, &mut reader, &mut writer)
             .await
-            .map_err(|error: HandshakeError| format!("{}: {error}", self.address))?;
+            .map_err(|error| self.explain(address, &error))?;
         reader.set_limit(PEER_FRAME_BYTES_MAX);
         let (health, to) = (self.health.clone(), self.to);
         if health.heard(to) {
-            tracing::info!(peer = %to, address = %self.address, "peer is reachable");
+            tracing::info!(peer = %to, %address, "peer is reachable");
         }
         Ok(Session::start(reader, writer, &self.stop, move || {
             health.heard(to);
         }))
+    }
+
+    fn explain(&self, address: &Address, error: &HandshakeError) -> String {
+        if let HandshakeError::Removed(reason) = error {
+            self.roll.expel(reason);
+        }
+        format!("{address}: {error}")
     }
 
     /// The moment before which no attempt is made.
@@ -129,7 +144,7 @@ impl Link {
         let session = match tokio::time::timeout(wait, self.session()).await {
             Ok(session) => session?,
             Err(_) => {
-                return Err(PeerError::NotSent(format!("no connection to {} within {wait:?}", self.address)));
+                return Err(PeerError::NotSent(format!("no connection to {} within {wait:?}", self.to)));
             }
         };
         let left = until.saturating_duration_since(Instant::now());
@@ -145,7 +160,7 @@ impl Link {
         let opening = async { self.session().await?.open(payload).await };
         tokio::time::timeout(wait, opening)
             .await
-            .unwrap_or(Err(PeerError::NotSent(format!("no connection to {} within {wait:?}", self.address))))
+            .unwrap_or(Err(PeerError::NotSent(format!("no connection to {} within {wait:?}", self.to))))
     }
 }
 

@@ -8,7 +8,7 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 
 use crate::base::LeaseId;
-use crate::kv::{Applied, Lease};
+use crate::kv::{Applied, Lease, MemberChange, MemberChanged, MemberRefusal};
 use crate::raft::types::{EncodedOp, SnapshotMeta, TypeConfig, Vote};
 
 /// Connections between two members are apart by what they carry, so that bulk does not delay what must be quick.
@@ -134,6 +134,8 @@ pub enum Request {
     },
     /// Whether the member belongs to a cluster that has come into being.
     IsFormed,
+    /// A change of the members for the leader to carry out.
+    ChangeMembers(MemberChange),
 }
 
 /// An answer.
@@ -159,6 +161,7 @@ pub enum Response {
     /// Why the request failed.
     Failed(String),
     IsFormed(bool),
+    ChangeMembers(Result<MemberChanged, MemberRefusal>),
 }
 
 /// The fate of a forwarded operation.

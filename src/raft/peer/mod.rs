@@ -1,19 +1,21 @@
 //! Members talk to members: framed, versioned, pipelined connections over TCP, one for each lane and direction.
 //!
 //! `message` what is said · `handshake` who speaks · `session` one open connection · `link` a connection that is kept up ·
-//! `server` the other side · `stream` long answers · `health` who answers · `guests` who is connected.
+//! `server` the other side · `stream` long answers · `health` who answers · `guests` who is connected ·
+//! `roll` who was removed.
 
 pub mod guests;
 pub mod handshake;
 pub mod health;
 pub mod link;
 pub mod message;
+pub mod roll;
 pub mod server;
 pub mod session;
 pub mod stream;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,49 +30,100 @@ use handshake::Identity;
 use health::Health;
 use link::Link;
 use message::{Kind, Lane, Request, Response};
+use roll::Roll;
 use session::{PeerError, Session};
 
-/// The ways to all peers.
+/// The ways to all peers. Peers come and go with the membership.
 pub struct Peers {
-    links: BTreeMap<MemberId, Vec<Arc<Link>>>,
+    me: Arc<Identity>,
+    ways: RwLock<BTreeMap<MemberId, Ways>>,
     pub health: Arc<Health>,
+    pub roll: Arc<Roll>,
     /// Counts the connections that came about on the control lane; whoever waits for a peer watches it.
     arrivals: watch::Sender<u64>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// The ways to one peer.
+struct Ways {
+    addresses: Vec<Address>,
+    links: Vec<Arc<Link>>,
+    /// Ends them when the peer leaves or moves.
+    gone: CancellationToken,
 }
 
 impl Peers {
-    /// Begins to keep a connection to each of `peers`.
-    pub fn start(
-        me: &Arc<Identity>,
-        peers: &[(MemberId, Address)],
-        health: &Arc<Health>,
+    /// Knows nobody yet.
+    pub fn new(
+        me: Arc<Identity>,
+        health: Arc<Health>,
+        roll: Arc<Roll>,
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) -> Arc<Self> {
-        let links = |(to, address): &(MemberId, Address)| {
-            let link = |lane| Arc::new(Link::new(me.clone(), *to, address.clone(), lane, health.clone(), stop.clone()));
-            (*to, Lane::ALL.into_iter().map(link).collect::<Vec<_>>())
-        };
-        let this = Arc::new(Self {
-            links: peers.iter().map(links).collect(),
-            health: health.clone(),
+        Arc::new(Self {
+            me,
+            ways: RwLock::default(),
+            health,
+            roll,
             arrivals: watch::Sender::new(0),
-        });
-        for to in this.links.keys().copied() {
-            let (this, stop) = (this.clone(), stop.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = this.keep(to) => {}
-                }
-            });
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        })
+    }
+
+    /// Keeps a connection to each of `wanted` and to nobody else.
+    pub fn settle(self: &Arc<Self>, wanted: &BTreeMap<MemberId, Vec<Address>>) {
+        let left: Vec<MemberId> = self.ids().into_iter().filter(|id| !wanted.contains_key(id)).collect();
+        for id in left {
+            if let Some(ways) = self.ways.write().unwrap_or_else(PoisonError::into_inner).remove(&id) {
+                ways.gone.cancel();
+            }
+            self.health.strike(id);
         }
-        this
+        for (id, addresses) in wanted {
+            self.ensure(*id, addresses);
+        }
+    }
+
+    /// Keeps a connection to a peer at one of `addresses`.
+    pub fn ensure(self: &Arc<Self>, id: MemberId, addresses: &[Address]) {
+        let mut all = self.ways.write().unwrap_or_else(PoisonError::into_inner);
+        if id == self.me.member || addresses.is_empty() || all.get(&id).is_some_and(|ways| ways.addresses == addresses)
+        {
+            return;
+        }
+        if let Some(old) = all.remove(&id) {
+            tracing::info!(peer = %id, "the peer has moved");
+            old.gone.cancel();
+        }
+        self.health.enlist(id, "");
+        let gone = self.stop.child_token();
+        let link = |lane| {
+            let (me, health, roll) = (self.me.clone(), self.health.clone(), self.roll.clone());
+            Arc::new(Link::new(me, id, addresses.to_vec(), lane, health, roll, gone.clone()))
+        };
+        let links: Vec<_> = Lane::ALL.into_iter().map(link).collect();
+        let (this, kept, ended) = (self.clone(), links.clone(), gone.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = this.keep(id, &kept) => {}
+            }
+        });
+        all.insert(id, Ways { addresses: addresses.to_vec(), links, gone });
+    }
+
+    /// The peers that are known.
+    pub fn ids(&self) -> Vec<MemberId> {
+        self.ways.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
 
     /// The way to a peer; `None`: there is no such peer.
-    pub fn link(&self, to: MemberId, lane: Lane) -> Option<&Arc<Link>> {
-        self.links.get(&to)?.get(lane as usize)
+    pub fn link(&self, to: MemberId, lane: Lane) -> Option<Arc<Link>> {
+        let ways = self.ways.read().unwrap_or_else(PoisonError::into_inner);
+        ways.get(&to)?.links.get(lane as usize).cloned()
     }
 
     /// Asks a peer.
@@ -101,14 +154,14 @@ impl Peers {
     }
 
     /// Keeps the control connection to a peer open, and asks for signs of life.
-    async fn keep(&self, to: MemberId) {
-        let Some(link) = self.link(to, Lane::Control) else {
+    async fn keep(&self, to: MemberId, links: &[Arc<Link>]) {
+        let Some(link) = links.get(Lane::Control as usize) else {
             return;
         };
         loop {
             match link.session().await {
                 Ok(session) => {
-                    for other in self.links.get(&to).into_iter().flatten() {
+                    for other in links {
                         other.forgive();
                     }
                     self.arrivals.send_modify(|count| *count += 1);

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::guests::{Guests, Seat};
-use super::handshake::{HandshakeError, Hello, Identity, admit};
+use super::handshake::{HandshakeError, Hello, Identity, Roster, Visitor, admit, introduce};
 use super::health::Health;
 use super::message::{Frame, Kind, Lane, Request, Response, decode, encode};
+use super::roll::Roll;
 use super::session::write_frames;
 use super::stream::{PeerHandler, Running};
 use crate::base::limits::{
@@ -33,6 +34,9 @@ const OUT_FRAMES_MAX: usize = 256;
 /// Answers the questions of peers.
 pub trait PeerService: Send + Sync + 'static {
     fn answer(&self, from: MemberId, request: Request) -> BoxFuture<'static, Response>;
+
+    /// The cluster, for one who wants to join it.
+    fn roster(&self) -> BoxFuture<'static, Roster>;
 }
 
 /// What a connection needs.
@@ -41,6 +45,7 @@ pub struct Server {
     pub me: Arc<Identity>,
     pub health: Arc<Health>,
     pub guests: Arc<Guests>,
+    pub roll: Arc<Roll>,
     pub service: Arc<dyn PeerService>,
     pub handler: Arc<dyn PeerHandler>,
     pub stop: CancellationToken,
@@ -84,10 +89,16 @@ impl Server {
         let mut writer = FrameWriter::new(write);
         let admitted = tokio::select! {
             () = self.stop.cancelled() => return,
-            admitted = admit(&self.me, &self.guests, &mut reader, &mut writer) => admitted,
+            admitted = admit(&self.me, &self.roll, &self.guests, &mut reader, &mut writer) => admitted,
         };
         match admitted {
-            Ok((hello, seat)) => {
+            Ok(Visitor::Stranger) => {
+                let roster = self.service.roster().await;
+                if let Err(error) = introduce(roster, &mut writer).await {
+                    tracing::debug!(%remote, "a stranger left before the answer: {error}");
+                }
+            }
+            Ok(Visitor::Peer(hello, seat)) => {
                 reader.set_limit(PEER_FRAME_BYTES_MAX);
                 self.health.heard(hello.from);
                 if let Err(reason) = self.converse(&hello, &seat, reader, writer).await {
@@ -130,6 +141,7 @@ impl Server {
         loop {
             let frame = tokio::select! {
                 () = over.cancelled() => return Ok(()),
+                () = seat.dismissed() => return Ok(()),
                 Some(answer) = work.next() => {
                     if out.send(answer).await.is_err() {
                         return Ok(());
