@@ -174,6 +174,13 @@ impl TestNode {
         wait_for("the node to end", deadline, || child.try_wait().unwrap())
     }
 
+    /// Waits until the node ends by itself.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        let mut child = self.child.take().unwrap();
+        let deadline = Instant::now() + SERVES_WITHIN;
+        wait_for("the node to end by itself", deadline, || child.try_wait().unwrap())
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }

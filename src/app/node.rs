@@ -194,8 +194,10 @@ impl Node {
         }
     }
 
-    /// Closes in reverse order.
+    /// Hands leadership over, then closes in reverse order.
     pub async fn stop(self, teardown: Teardown) {
+        // First, so that nobody waits for an election while the doors close.
+        self.store.hand_over().await;
         #[cfg(feature = "api")]
         {
             self.closing.cancel();

@@ -23,7 +23,7 @@ pub struct Lead {
     /// The leader of this term, alive or not: where requests go.
     pub known: Option<MemberId>,
     pub term: u64,
-    /// This node is the leader.
+    /// This node is the leader, and has not been without a quorum for longer than an election takes.
     pub here: bool,
 }
 
@@ -36,6 +36,13 @@ pub async fn follow(node: Arc<Node>) {
         let (now, look_again) = look(&node, &changes.borrow_and_update());
         node.lead.send_if_modified(|old| {
             let news = *old != now;
+            if old.here && !now.here && old.term == now.term {
+                let missing = node.peers.health.missing();
+                tracing::warn!(
+                    "no quorum has answered for {:?}: stepped down as leader; missing: {missing}",
+                    node.lease
+                );
+            }
             if old.leader != now.leader {
                 match now.leader {
                     Some(leader) => tracing::info!(%leader, term = now.term, "leader is up"),
@@ -73,13 +80,15 @@ async fn openraft_ended(node: &Node) {
 
 /// The present view, and after what time it may be outdated without any other sign.
 fn look(node: &Node, server: &RaftServerMetrics<TypeConfig>) -> (Lead, Option<Duration>) {
-    let here = server.state == ServerState::Leader;
+    let leading = server.state == ServerState::Leader;
     let known = server.current_leader.map(MemberId);
     let alive_for = match known {
-        Some(_) if here => lease_left(&node.raft.metrics().borrow_watched(), node.lease),
+        Some(_) if leading => lease_left(&node.raft.metrics().borrow_watched(), node.lease),
         Some(leader) => node.peers.health.trusted_for(leader),
         None => None,
     };
+    // A leader that was elected this moment has no answer yet; one that has none any more leads nobody.
+    let here = leading && (alive_for.is_some() || node.raft.metrics().borrow_watched().last_quorum_acked.is_none());
     let lead = Lead { leader: known.filter(|_| alive_for.is_some()), known, term: server.vote.leader_id.term, here };
     let look_again = known.map(|_| alive_for.unwrap_or(LOOK_AGAIN));
     (lead, look_again)

@@ -16,6 +16,12 @@ use crate::kv::{Lease, LeaseRecord, State};
 
 /// A lease that ran out and is still there is proposed again after this time.
 const EXPIRE_AGAIN: Duration = Duration::from_secs(5);
+/// While there are leases, this is how often the keeper looks whether the process was held up.
+const PULSE: Duration = Duration::from_millis(250);
+/// Held up for longer than this, keep-alives may be waiting unread.
+const STALL: Duration = Duration::from_millis(500);
+/// No lease ends for so long after that: what waits is read first.
+const GRACE: Duration = Duration::from_millis(1_000);
 /// Longest time that is reckoned with; longer leases are looked at again then.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -33,6 +39,9 @@ struct Times {
     term: Option<u64>,
     by_id: HashMap<LeaseId, Time>,
     by_end: BTreeSet<(Instant, LeaseId)>,
+    /// When the keeper last looked, while there are leases.
+    pulse: Option<Instant>,
+    grace_until: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -154,22 +163,40 @@ impl Leases {
     }
 
     /// Waits until leases have run out and returns them, at most `LEASE_EXPIRE_BATCH_MAX`, with the term in which they did.
+    ///
+    /// A process that was held up (stopped, swapped out, its machine suspended) finds leases over whose keep-alives it has
+    /// not read yet: it reads first.
     pub async fn expired(&self) -> (u64, Vec<LeaseId>) {
+        // What the caller did since the last time counts for nothing.
+        self.times().pulse = None;
         loop {
+            let now = Instant::now();
             let next = {
                 let mut times = self.times();
-                let due = times.take_due();
-                if let Some(term) = times.term.filter(|_| !due.is_empty()) {
-                    return (term, due);
+                let held_up = times.pulse.replace(now).is_some_and(|pulse| now - pulse > PULSE + STALL);
+                if held_up && !times.by_end.is_empty() {
+                    tracing::warn!("this process was held up; leases end after {GRACE:?} at the earliest");
+                    times.grace_until = Some(now + GRACE);
                 }
-                times.by_end.first().map(|(end, _)| *end)
+                times.grace_until = times.grace_until.filter(|until| *until > now);
+                if times.grace_until.is_none() {
+                    let due = times.take_due();
+                    if let Some(term) = times.term.filter(|_| !due.is_empty()) {
+                        return (term, due);
+                    }
+                }
+                let first = times.by_end.first().map(|(end, _)| *end);
+                if first.is_none() {
+                    times.pulse = None;
+                }
+                first.max(times.grace_until.filter(|_| first.is_some()))
             };
             let woken = self.woken.notified();
             match next {
                 Some(end) => {
                     tokio::select! {
                         () = woken => {}
-                        () = tokio::time::sleep_until(end) => {}
+                        () = tokio::time::sleep_until(end.min(now + PULSE)) => {}
                     }
                 }
                 None => woken.await,

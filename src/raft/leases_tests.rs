@@ -124,3 +124,27 @@ async fn many_ends_come_in_bounded_batches() {
     assert_eq!(within("ends", world.leases.expired()).await.1.len(), LEASE_EXPIRE_BATCH_MAX);
     assert_eq!(within("ends", world.leases.expired()).await.1.len(), 1);
 }
+
+#[tokio::test]
+async fn a_process_that_was_held_up_reads_before_leases_end() {
+    let mut world = World::new();
+    world.leases.lead(3, &world.state);
+    world.grant(1, 1_000);
+    world.grant(2, 1_000);
+    let keeper = tokio::spawn({
+        let leases = world.leases.clone();
+        async move { leases.expired().await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // As a stopped process sees it: no timer runs, then all that are over do.
+    std::thread::sleep(Duration::from_millis(1_200));
+    let woken = Instant::now();
+    tokio::task::yield_now().await;
+    // What waited unread is read now.
+    world.leases.keep_alive(LeaseId(2)).unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    world.leases.keep_alive(LeaseId(2)).unwrap();
+    assert_eq!(within("an end", keeper).await.unwrap(), (3, vec![LeaseId(1)]));
+    assert!(woken.elapsed() >= Duration::from_millis(900), "{:?}", woken.elapsed());
+    assert_eq!(world.leases.keep_alive(LeaseId(2)), Ok(1_000));
+}

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use openraft::impls::leader_id_std::LeaderId;
@@ -36,6 +37,8 @@ struct Shared {
     /// `None` once it is closed.
     wal: Mutex<Option<Arc<Wal>>>,
     log: Mutex<Log>,
+    /// When each append began that the disk has not acknowledged, in their order.
+    waiting: Mutex<VecDeque<Instant>>,
 }
 
 /// What is in memory of the log.
@@ -69,7 +72,30 @@ impl LogStore {
         }
         log.flushed = next_index(log.last);
         log.evict();
-        Ok(Self { shared: Arc::new(Shared { wal: Mutex::new(Some(Arc::new(wal))), log: Mutex::new(log) }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                wal: Mutex::new(Some(Arc::new(wal))),
+                log: Mutex::new(log),
+                waiting: Mutex::default(),
+            }),
+        })
+    }
+
+    /// For how long the disk has owed its word on an append.
+    pub fn held_up(&self) -> Option<Duration> {
+        self.waiting().front().map(Instant::elapsed)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Instant>> {
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Occupies the log's thread until `hold` is dropped, as a disk that hangs does.
+    #[cfg(test)]
+    pub fn hang(&self, hold: std::sync::mpsc::Receiver<()>) {
+        let vote = self.log().vote.expect("there was an election");
+        let wal = self.wal().expect("the log is open");
+        wal.save_vote(encode(&vote).expect("a vote is encoded"), Box::new(move |_| hold.recv().unwrap_or_default()));
     }
 
     /// Writes what waits and gives the directory free. The log is of no use afterwards. Blocks.
@@ -342,9 +368,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             (stored, next_index(log.last), log.epoch)
         };
         let store = self.clone();
+        self.waiting().push_back(Instant::now());
         wal.append(
             stored,
             Box::new(move |result| {
+                store.waiting().pop_front();
                 if result.is_ok() {
                     let mut log = store.log();
                     if log.epoch == epoch {

@@ -2,8 +2,9 @@
 //!
 //! `start` brings a node up · `seed` makes the data of a member that begins with a state · `store` is what the floors above use of it ·
 //! `proposer`, `reads`, `lease_keeper` and `hub` carry writes, reads, leases and watches · `members` changes and follows the membership, `join`
-//! finds a place in it · `log_store`, `state_machine`, `machine` and `snapshot` are openraft's storage, `network` its way to
-//! `peer`s · `service` answers them · `types` is what openraft is set up with.
+//! finds a place in it, `probation` keeps one from voting that has lost its memory · `log_store`, `state_machine`, `machine` and `snapshot` are
+//! openraft's storage, `network` its way to `peer`s · `service` answers them · `watchdog` looks after the disk · `types` is what openraft is
+//! set up with.
 
 mod hub;
 mod join;
@@ -18,6 +19,7 @@ mod network;
 mod node;
 mod options;
 mod peer;
+mod probation;
 mod proposer;
 mod reads;
 mod seed;
@@ -27,6 +29,7 @@ mod start;
 mod state_machine;
 mod store;
 mod types;
+mod watchdog;
 
 #[cfg(test)]
 mod cluster_tests;
@@ -44,6 +47,8 @@ mod members_tests;
 mod peer_tests;
 #[cfg(test)]
 mod recovery_tests;
+#[cfg(test)]
+mod safety_tests;
 #[cfg(test)]
 mod test_cluster;
 

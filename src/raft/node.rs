@@ -14,6 +14,7 @@ use super::machine::Core;
 use super::peer::Peers;
 use super::peer::guests::Guests;
 use super::peer::handshake::Identity;
+use super::probation::Probation;
 use super::proposer::Proposer;
 use super::reads::Reads;
 use super::snapshot::Transfers;
@@ -38,6 +39,7 @@ pub struct Node {
     pub reads: Reads,
     pub lead: watch::Sender<Lead>,
     pub guests: Arc<Guests>,
+    pub probation: Probation,
     /// Held while the members are changed.
     pub changing: tokio::sync::Mutex<()>,
     /// Set when openraft has ended, in order or not.
@@ -81,6 +83,16 @@ impl Node {
     /// The voters, as this node last heard.
     pub fn voters(&self) -> Vec<MemberId> {
         self.membership().membership().voter_ids().map(MemberId).collect()
+    }
+
+    /// The reachable voter whose log is the longest, for when this member no longer wants to lead.
+    pub fn heir(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let matched = |id: &u64| metrics.replication.as_ref().and_then(|all| *all.get(id)?);
+        let voters = metrics.membership_config.membership().voter_ids();
+        let others = voters.filter(|id| *id != self.me.member.0 && self.peers.health.reachable(MemberId(*id)));
+        others.max_by_key(|id| (matched(id).map(|id| id.index), *id))
     }
 
     /// Why a request got no answer in time.

@@ -12,6 +12,7 @@ use super::node::Node;
 use super::peer::handshake::Roster;
 use super::peer::message::{Request, Response, WriteOutcome};
 use super::peer::server::PeerService;
+use super::probation::{self, Standing};
 use super::snapshot::{SnapshotData, blocking};
 use super::types::{EncodedOp, SnapshotMeta, Vote};
 use crate::base::limits::{BATCH_COMMANDS_MAX, QUORUM_WAIT_MS_MAX};
@@ -39,8 +40,26 @@ impl PeerService for Service {
     }
 }
 
+/// Whether this member may take part in what is asked, as far as it remembers.
+async fn standing(node: &Node, request: &Request) -> Result<(), String> {
+    // This is asked of every entry, and there is nothing to wait for in all but a member's first moments.
+    if node.probation.standing() == Standing::Trusted {
+        return Ok(());
+    }
+    match request {
+        Request::Append(rpc) => node.probation.may_follow(rpc.vote.leader_id.term).await,
+        Request::SnapshotBegin { vote, .. } => node.probation.may_follow(vote.leader_id.term).await,
+        Request::Vote(rpc) | Request::PreVote(rpc) => {
+            node.probation.may_vote(rpc.vote.leader_id.term, rpc.last_log_id).await
+        }
+        Request::TransferLeader(_) => node.probation.may_vote(0, None).await,
+        _ => Ok(()),
+    }
+}
+
 async fn answer(node: &Arc<Node>, from: MemberId, request: Request) -> Result<Response, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
+    standing(node, &request).await?;
     Ok(match request {
         Request::Append(rpc) => {
             let response = node.raft.append_entries(rpc).await;
@@ -65,6 +84,11 @@ async fn answer(node: &Arc<Node>, from: MemberId, request: Request) -> Result<Re
         Request::Write(ops) => write(node, ops).await?,
         Request::ReadIndex => read_index(node).await,
         Request::IsFormed => Response::IsFormed(node.raft.is_initialized().await.map_err(|error| text(&error))?),
+        Request::Remember { instance } => Response::Remember(probation::remember(node, from, instance).await?),
+        Request::Vouch => match probation::vouch(node).await {
+            Some((term, index)) => Response::Vouched { term, index },
+            None => Response::NotLeader,
+        },
         Request::ChangeMembers(change) => match members::change_here(node, &change).await? {
             Some(outcome) => Response::ChangeMembers(outcome),
             None => Response::NotLeader,

@@ -30,6 +30,7 @@ use super::peer::health::Health;
 use super::peer::message::{Lane, Request, Response};
 use super::peer::roll::Roll;
 use super::peer::server::Server;
+use super::probation::{self, Probation, Standing};
 use super::proposer::{self, Proposer};
 use super::reads::{self, Reads};
 use super::service::Service;
@@ -37,6 +38,7 @@ use super::snapshot::Transfers;
 use super::state_machine::StateMachine;
 use super::store::RaftStore;
 use super::types::{self, Raft, TypeConfig};
+use super::watchdog;
 use crate::base::MemberId;
 use crate::base::limits::PEER_APPEND_BYTES_MAX;
 use crate::disk::Database;
@@ -94,6 +96,7 @@ impl RaftStore {
             reads,
             lead: watch::Sender::new(Lead::default()),
             guests: guests.clone(),
+            probation: files.probation,
             changing: tokio::sync::Mutex::default(),
             ended: OnceLock::new(),
             lease: Duration::from_millis(options.election_ms),
@@ -119,15 +122,14 @@ impl RaftStore {
         tasks.spawn(lease_keeper::expire(node.clone()));
         tasks.spawn(members::follow(node.clone()));
         tasks.spawn(members::promote(node.clone()));
+        tasks.spawn(watchdog::watch(node.clone(), files.log.clone()));
         tasks.spawn(greet_arrivals(node.clone()));
         tasks.spawn(cut_heavy_log(node.clone()));
         raft.run();
         for listener in options.listeners {
             tasks.spawn(server.clone().run(listener));
         }
-        if !options.joins {
-            tasks.spawn(form_cluster(node.clone(), options.peers, options.election_ms));
-        }
+        tasks.spawn(begin(node.clone(), options.peers, options.election_ms, options.joins));
         Ok(Arc::new(Self { node, handler: options.handler, log: files.log, stopped: tokio::sync::Mutex::new(false) }))
     }
 }
@@ -157,6 +159,7 @@ struct Files {
     core: Arc<Core>,
     log: LogStore,
     transfers: Arc<Transfers>,
+    probation: Probation,
 }
 
 async fn open_files(options: &Options, me: &Identity, hub: Arc<Hub>, leases: Arc<Leases>) -> Result<Files, StartError> {
@@ -192,6 +195,8 @@ fn open_blocking(
     }
     std::fs::create_dir_all(dir).map_err(io)?;
     let (log_dir, state_path) = (dir.join(LOG_FOLDER), dir.join(STATE_FILE));
+    let fresh = !join::holds_data(dir) && !log_dir.exists() && !state_path.exists();
+    let probation = Probation::open(dir, fresh).map_err(io)?;
     claim(dir, identity, log_dir.exists() || state_path.exists())?;
     let (wal, recovered) = Wal::open(&log_dir, wal::Options { identity: identity.to_owned().into(), segment_bytes })?;
     let (fresh, purged) = (recovered.fresh, recovered.purged.is_some());
@@ -205,7 +210,7 @@ fn open_blocking(
     }
     let log = LogStore::new(wal, recovered).map_err(|error| incomplete(error.to_string()))?;
     let transfers = Arc::new(Transfers::open(&dir.join(TRANSFER_FOLDER)).map_err(io)?);
-    Ok(Files { core, log, transfers })
+    Ok(Files { core, log, transfers, probation })
 }
 
 /// Makes sure that the directory is this node's, or becomes so.
@@ -249,6 +254,8 @@ async fn build_raft(options: &Options, files: &Files, peers: &Arc<Peers>) -> Res
         replication_lag_threshold: options.snapshot.entries + options.snapshot.keep,
         snapshot_max_chunk_size: PEER_APPEND_BYTES_MAX as u64,
         enable_pre_vote: Some(true),
+        // One that may have forgotten its vote asks for none either.
+        enable_elect: files.probation.standing() == Standing::Trusted,
         // The state is not durable with every entry, so a leader that comes back must be elected.
         enable_leader_restore: Some(false),
         // A member whose disk was emptied must not bring the leader down.
@@ -310,6 +317,18 @@ async fn cut_heavy_log(node: Arc<Node>) {
     tokio::select! {
         () = node.stop.cancelled() => {}
         () = cutting => {}
+    }
+}
+
+/// What a member does at its start: finds out whether it may be trusted, and forms the cluster unless that exists.
+async fn begin(node: Arc<Node>, members: Vec<super::options::Peer>, election_ms: u64, joins: bool) {
+    let trusted = probation::end(&node, Duration::from_millis(election_ms));
+    tokio::select! {
+        () = node.stop.cancelled() => return,
+        () = trusted => {}
+    }
+    if !joins {
+        form_cluster(node, members, election_ms).await;
     }
 }
 

@@ -263,14 +263,14 @@ impl RaftStore {
         }
     }
 
-    /// Has another voter lead, if this one does and another one is reachable.
-    async fn hand_over(&self) {
+    /// Has another voter lead, if this one does and another one is reachable. What comes in goes to that one then.
+    pub async fn hand_over(&self) {
         let node = &self.node;
         let mut lead = node.lead.subscribe();
         if !lead.borrow().here {
             return;
         }
-        let Some(heir) = self.heir() else { return };
+        let Some(heir) = node.heir() else { return };
         let deadline = Instant::now() + node.lease;
         if node.raft.trigger().transfer_leader(heir).await.is_err() {
             return;
@@ -280,20 +280,6 @@ impl RaftStore {
             Ok(_) => tracing::info!(heir = %MemberId(heir), "handed leadership over"),
             Err(_) => tracing::warn!(heir = %MemberId(heir), "leadership was not taken over in time"),
         }
-    }
-
-    /// The reachable voter whose log is the longest.
-    fn heir(&self) -> Option<u64> {
-        use openraft::async_runtime::watch::WatchReceiver;
-        let node = &self.node;
-        let metrics = node.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let matched = |id: &u64| metrics.replication.as_ref().and_then(|all| *all.get(id)?);
-        node.voters()
-            .into_iter()
-            .filter(|id| *id != node.me.member && node.peers.health.reachable(*id))
-            .map(|id| id.0)
-            .max_by_key(|id| (matched(id).map(|id| id.index), *id))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::kv::{
     Applied, Consistency, Event, Member, MemberChange, MemberChanged, MemberRefusal, Op, Position, PutRequest,
     RangeRequest, Reply, Space, Store, StoreError, WatchRequest, WatchStart, WatchStream,
 };
+use crate::net::Address;
 
 /// No wait of a test is longer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -169,6 +170,28 @@ impl TestCluster {
         self.listeners.push(Some(listener));
         self.nodes.push(None);
         n
+    }
+
+    /// Cuts a member off from all others, or mends that.
+    pub fn cut(&self, n: usize, off: bool) {
+        let addresses = |peer: &Peer| peer.urls.iter().map(|url| Address::from_url(url).unwrap()).collect::<Vec<_>>();
+        for (m, node) in self.nodes.iter().enumerate() {
+            let Some(node) = node else { continue };
+            let peers = &node.store.node.peers;
+            let others = self.peers.iter().enumerate().filter(|(other, _)| *other != m);
+            let walled = |other: usize| off && (m == n || other == n);
+            let walls = others.clone().filter(|(other, _)| walled(*other)).map(|(_, peer)| peer.id).collect();
+            *peers.walls.lock().unwrap() = walls;
+            let _entered = node.runtime.enter();
+            peers.settle(
+                &others.filter(|(other, _)| !walled(*other)).map(|(_, peer)| (peer.id, addresses(peer))).collect(),
+            );
+        }
+    }
+
+    /// Empties the disk of a member that does not run.
+    pub fn wipe(&self, n: usize) {
+        std::fs::remove_dir_all(self.data_dir(n)).unwrap();
     }
 
     /// Gives a member that does not run another address.

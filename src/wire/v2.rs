@@ -65,6 +65,13 @@ pub struct Member {
     pub client_urls: Vec<String>,
 }
 
+/// What adds a member or moves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct MemberRequest {
+    #[serde(rename = "peerURLs")]
+    pub peer_urls: Vec<String>,
+}
+
 /// All members.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {

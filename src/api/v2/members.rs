@@ -10,8 +10,12 @@ use hyper::{Method, StatusCode};
 
 use crate::api::http::{encoded, json, method_not_allowed};
 use crate::api::{Shared, status};
-use crate::kv::{Member, StoreError};
+use crate::base::MemberId;
+use crate::kv::{Member, MemberChange, MemberRefusal, StoreError};
 use crate::wire::v2 as wire;
+
+/// Largest body of a request that names a member's URLs.
+const MEMBER_BODY_BYTES_MAX: usize = 64 << 10;
 
 pub fn routes(shared: &Arc<Shared>) -> Router {
     let members = {
@@ -45,11 +49,80 @@ async fn answer(shared: &Shared, request: Request) -> Response {
         },
         (&Method::GET | &Method::HEAD, Some("leader")) => leader(shared).await,
         (&Method::GET | &Method::HEAD, Some(_)) => message(StatusCode::NOT_FOUND, "Not found"),
-        (&Method::POST, None) | (&Method::PUT | &Method::DELETE, Some(_)) => {
-            message(StatusCode::NOT_IMPLEMENTED, "not supported: the members are those of the configuration")
+        (&Method::POST, None) => add(shared, request).await,
+        (&Method::PUT, Some(id)) => {
+            let id = id.to_owned();
+            update(shared, &id, request).await
         }
+        (&Method::DELETE, Some(id)) => remove(shared, id).await,
         (&Method::PUT | &Method::DELETE, None) => method_not_allowed(""),
         _ => method_not_allowed("HEAD,GET,POST,PUT,DELETE"),
+    }
+}
+
+/// The peer URLs in the body of a request.
+async fn peer_urls(request: Request) -> Result<Vec<String>, Response> {
+    let kind = request.headers().get(hyper::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if kind != "application/json" {
+        let why = format!("Bad Content-Type {kind}, accept application/json");
+        return Err(message(StatusCode::UNSUPPORTED_MEDIA_TYPE, &why));
+    }
+    let bad = |why: String| message(StatusCode::BAD_REQUEST, &why);
+    let body = axum::body::to_bytes(request.into_body(), MEMBER_BODY_BYTES_MAX).await;
+    let body = body.map_err(|error| bad(error.to_string()))?;
+    let wanted: wire::MemberRequest = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
+    Ok(wanted.peer_urls)
+}
+
+async fn add(shared: &Shared, request: Request) -> Response {
+    let peer_urls = match peer_urls(request).await {
+        Ok(urls) => urls,
+        Err(response) => return response,
+    };
+    match shared.store.change_members(MemberChange::Add { peer_urls, learner: false }).await {
+        Ok(changed) => match changed.members.into_iter().find(|member| member.id == changed.id) {
+            Some(added) => json(StatusCode::CREATED, encoded(&member(added))),
+            None => message(StatusCode::INTERNAL_SERVER_ERROR, "the new member is not among the members"),
+        },
+        Err(error) => refused(&error, ""),
+    }
+}
+
+async fn update(shared: &Shared, text: &str, request: Request) -> Response {
+    let Some(id) = id(text) else { return message(StatusCode::NOT_FOUND, &format!("No such member: {text}")) };
+    let peer_urls = match peer_urls(request).await {
+        Ok(urls) => urls,
+        Err(response) => return response,
+    };
+    match shared.store.change_members(MemberChange::Update { id, peer_urls }).await {
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => refused(&error, text),
+    }
+}
+
+async fn remove(shared: &Shared, text: &str) -> Response {
+    let Some(id) = id(text) else { return message(StatusCode::NOT_FOUND, &format!("No such member: {text}")) };
+    match shared.store.change_members(MemberChange::Remove { id }).await {
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => refused(&error, text),
+    }
+}
+
+fn id(text: &str) -> Option<MemberId> {
+    u64::from_str_radix(text, 16).ok().map(MemberId)
+}
+
+/// A change that was not carried out, in the words of etcd's v2 API.
+fn refused(error: &StoreError, id: &str) -> Response {
+    match error {
+        StoreError::Member(MemberRefusal::NotFound) => message(StatusCode::NOT_FOUND, &format!("No such member: {id}")),
+        StoreError::Member(MemberRefusal::BadUrls) => message(StatusCode::BAD_REQUEST, &error.to_string()),
+        StoreError::Member(MemberRefusal::IdTaken | MemberRefusal::UrlTaken) => {
+            message(StatusCode::CONFLICT, &error.to_string())
+        }
+        StoreError::Member(_) => message(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        _ => failed(error),
     }
 }
 

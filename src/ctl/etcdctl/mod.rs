@@ -29,6 +29,8 @@ As in etcd v3 (keys):
   $ etcdctl member list                   $ etcdctl endpoint status | health
   $ etcdctl snapshot save FILE            $ etcdctl snapshot status FILE
   $ etcdctl snapshot restore FILE --data-dir DIR   (also of etcd's own snapshots)
+  $ etcdctl member add NAME --peer-urls=http://HOST:2380 [--learner]
+  $ etcdctl member remove ID              $ etcdctl member update ID --peer-urls=… | promote ID
 
 `get` and `watch` of a path that starts with `/` are v2's unless ETCDCTL_API=3 or a v3 flag is given.
 
@@ -76,6 +78,8 @@ const V3_FLAGS: &[Flag] = &[
     flag(&["once"], false, "keep alive once"),
     flag(&["progress-notify"], false, "tell of progress"),
     flag(&["hex"], false, "print as hex"),
+    flag(&["peer-urls"], true, "where a member's peers reach it"),
+    flag(&["learner"], false, "the new member only follows"),
     flag(&["interactive", "i"], false, "accepted; input is read either way"),
 ];
 

@@ -1,6 +1,7 @@
 //! etcdctl's commands of API 3: keys over gRPC, with the plain outputs of the original.
 
 mod lease;
+mod member;
 mod txn;
 
 use std::io::Write as _;
@@ -14,15 +15,13 @@ use crate::base::with_causes;
 use crate::kv::prefix_end;
 use crate::net::Address;
 use crate::remote;
-use crate::wire::etcdserverpb::cluster_client::ClusterClient;
 use crate::wire::etcdserverpb::kv_client::KvClient;
 use crate::wire::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::wire::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::wire::etcdserverpb::watch_client::WatchClient;
 use crate::wire::etcdserverpb::watch_request::RequestUnion;
 use crate::wire::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, MemberListRequest, PutRequest, RangeRequest, StatusRequest,
-    WatchCreateRequest, WatchRequest,
+    CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest, StatusRequest, WatchCreateRequest, WatchRequest,
 };
 use crate::wire::mvccpb::event::EventType;
 use crate::wire::mvccpb::{Event, KeyValue};
@@ -41,7 +40,7 @@ pub async fn run(verb: &str, context: &Context) -> Result<u8, Failed> {
         "txn" => txn::run(context).await,
         "watch" => watch(context).await,
         "lease" => lease::run(context).await,
-        "member" => member(context).await,
+        "member" => member::run(context).await,
         "endpoint" => endpoint(context).await,
         "compaction" => compaction(context).await,
         _ => {
@@ -234,20 +233,6 @@ async fn watch(context: &Context) -> Result<u8, Failed> {
 fn print_event(context: &Context, event: &Event) -> Result<(), Failed> {
     println!("{}", if event.r#type == EventType::Delete as i32 { "DELETE" } else { "PUT" });
     event.prev_kv.iter().chain(&event.kv).try_for_each(|kv| print_kv(context, kv))
-}
-
-async fn member(context: &Context) -> Result<u8, Failed> {
-    if context.parsed.words.get(1).is_some_and(|verb| verb != "list") {
-        return Err(Failed::usage("member: only `member list` is here"));
-    }
-    let request = MemberListRequest::default();
-    let response = within(context, ClusterClient::new(connected(context).await?).member_list(request)).await?;
-    for member in response.members {
-        let state = if member.name.is_empty() { "unstarted" } else { "started" };
-        let (peers, clients) = (member.peer_ur_ls.join(","), member.client_ur_ls.join(","));
-        println!("{:x}, {state}, {}, {peers}, {clients}, {}", member.id, member.name, member.is_learner);
-    }
-    Ok(0)
 }
 
 async fn endpoint(context: &Context) -> Result<u8, Failed> {

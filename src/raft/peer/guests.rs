@@ -14,6 +14,8 @@ use crate::base::limits::PEER_SILENT_MS;
 #[derive(Debug, Default)]
 pub struct Guests {
     by_member: Mutex<HashMap<MemberId, Guest>>,
+    /// The first process of each member that was ever let in.
+    first: Mutex<HashMap<MemberId, u64>>,
 }
 
 #[derive(Debug)]
@@ -58,7 +60,17 @@ impl Guests {
         }
         guest.connections += 1;
         guest.heard = now;
+        self.first().entry(member).or_insert(instance);
         Ok(Seat { guests: self.clone(), member, instance, dismissed: guest.dismissed.clone() })
+    }
+
+    fn first(&self) -> MutexGuard<'_, HashMap<MemberId, u64>> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another process than `instance` was here before as this member.
+    pub fn met_before(&self, member: MemberId, instance: u64) -> bool {
+        self.first().get(&member).is_some_and(|first| *first != instance)
     }
 
     /// Ends the member's connections: it does not belong here any more.

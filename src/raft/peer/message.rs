@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::LeaseId;
 use crate::kv::{Applied, Lease, MemberChange, MemberChanged, MemberRefusal};
+use crate::raft::probation::Memory;
 use crate::raft::types::{EncodedOp, SnapshotMeta, TypeConfig, Vote};
 
 /// Connections between two members are apart by what they carry, so that bulk does not delay what must be quick.
@@ -134,6 +135,12 @@ pub enum Request {
     },
     /// Whether the member belongs to a cluster that has come into being.
     IsFormed,
+    /// What is known of the asking member's past. `instance` is the process that asks.
+    Remember {
+        instance: u64,
+    },
+    /// The leader is to have a quorum write an entry without the asking member.
+    Vouch,
     /// A change of the members for the leader to carry out.
     ChangeMembers(MemberChange),
 }
@@ -161,6 +168,12 @@ pub enum Response {
     /// Why the request failed.
     Failed(String),
     IsFormed(bool),
+    Remember(Memory),
+    /// The entry that a quorum holds now.
+    Vouched {
+        term: u64,
+        index: u64,
+    },
     ChangeMembers(Result<MemberChanged, MemberRefusal>),
 }
 

@@ -43,6 +43,9 @@ pub struct Peers {
     arrivals: watch::Sender<u64>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Peers that a test has put out of reach.
+    #[cfg(test)]
+    pub walls: std::sync::Mutex<std::collections::BTreeSet<MemberId>>,
 }
 
 /// The ways to one peer.
@@ -70,6 +73,8 @@ impl Peers {
             arrivals: watch::Sender::new(0),
             stop: stop.clone(),
             tasks: tasks.clone(),
+            #[cfg(test)]
+            walls: std::sync::Mutex::default(),
         })
     }
 
@@ -89,6 +94,10 @@ impl Peers {
 
     /// Keeps a connection to a peer at one of `addresses`.
     pub fn ensure(self: &Arc<Self>, id: MemberId, addresses: &[Address]) {
+        #[cfg(test)]
+        if self.walls.lock().unwrap_or_else(PoisonError::into_inner).contains(&id) {
+            return;
+        }
         let mut all = self.ways.write().unwrap_or_else(PoisonError::into_inner);
         if id == self.me.member || addresses.is_empty() || all.get(&id).is_some_and(|ways| ways.addresses == addresses)
         {
