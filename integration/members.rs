@@ -153,7 +153,9 @@ fn a_member_with_an_emptied_disk_does_not_make_the_cluster_forget() {
     let mut cluster = TestCluster::start(3);
     let endpoints = cluster.endpoints();
     let started = |name: &str| id_of(&endpoints, name);
-    ["n1", "n2", "n3"].map(started);
+    for name in ["n1", "n2", "n3"] {
+        started(name);
+    }
     let leader = (0..3)
         .find(|at| {
             let status = ok("etcdctl", &cluster.nodes[*at].endpoint(), &["endpoint", "status"]);
@@ -185,9 +187,7 @@ fn a_member_with_an_emptied_disk_does_not_make_the_cluster_forget() {
         assert_holds(&node.endpoint(), &numbers);
     }
     // With its memory back it counts again.
-    wait_for("trust", Instant::now() + PATIENCE, || {
-        cluster.nodes[wiped].log().contains("votes again").then_some(())
-    });
+    wait_for("trust", Instant::now() + PATIENCE, || cluster.nodes[wiped].log().contains("votes again").then_some(()));
     cluster.nodes[leader].kill_9();
     ok("etcdctl", &cluster.nodes[wiped].endpoint(), &["put", "after", "v", "--command-timeout=20s"]);
 }
@@ -219,9 +219,11 @@ fn a_node_that_was_stopped_for_a_while_ends_no_lease_that_is_kept_alive() {
         let mut client = LeaseClient::new(channel);
         let id = client.lease_grant(LeaseGrantRequest { ttl: 2, id: 0 }).await.unwrap().into_inner().id;
         let (sender, receiver) = tokio::sync::mpsc::channel(16);
-        let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
-            Some((receiver.recv().await?, receiver))
-        });
+        let stream =
+            futures_util::stream::unfold(
+                receiver,
+                |mut receiver| async move { Some((receiver.recv().await?, receiver)) },
+            );
         let mut answers = client.lease_keep_alive(stream).await.unwrap().into_inner();
         sender.send(LeaseKeepAliveRequest { id }).await.unwrap();
         assert_eq!(answers.message().await.unwrap().unwrap().ttl, 2);

@@ -470,6 +470,6 @@ async fn leave(
     farewell: String,
 ) {
     // Whether it was taken over or not, this member goes.
-    let _ = tokio::time::timeout(2 * lease, lead.wait_for(|lead| !lead.here)).await;
+    let _ = tokio::time::timeout(2 * lease, lead.wait_for(|lead| !lead.here)).await.is_ok();
     peers.roll.expel(&farewell);
 }

@@ -275,7 +275,7 @@ impl RaftStore {
         if node.raft.trigger().transfer_leader(heir).await.is_err() {
             return;
         }
-        let handed = lead.wait_for(|lead| !lead.here && lead.known.is_some());
+        let handed = lead.wait_for(|lead| lead.known.is_some_and(|known| known != node.me.member));
         match tokio::time::timeout_at(deadline, handed).await {
             Ok(_) => tracing::info!(heir = %MemberId(heir), "handed leadership over"),
             Err(_) => tracing::warn!(heir = %MemberId(heir), "leadership was not taken over in time"),

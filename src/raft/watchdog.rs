@@ -22,7 +22,7 @@ pub async fn watch(node: Arc<Node>, log: LogStore) {
             tokio::time::sleep(look_every).await;
             let here = node.lead.borrow().here;
             if let Some(held_up) = log.held_up().filter(|held_up| here && *held_up > patience) {
-                give_up(&node, held_up, patience).await;
+                give_up(&node, &log, held_up).await;
             }
         }
     };
@@ -32,15 +32,24 @@ pub async fn watch(node: Arc<Node>, log: LogStore) {
     }
 }
 
-async fn give_up(node: &Node, held_up: Duration, patience: Duration) {
+async fn give_up(node: &Node, log: &LogStore, held_up: Duration) {
+    let patience = 2 * node.lease;
     let Some(heir) = node.heir() else {
         tracing::warn!("the log's disk has not answered for {held_up:?}, and no other member could lead");
         return tokio::time::sleep(patience).await;
     };
     tracing::warn!(heir = %MemberId(heir), "the log's disk has not answered for {held_up:?}: giving leadership up");
-    if node.raft.trigger().transfer_leader(heir).await.is_ok() {
-        let mut leads = node.lead.subscribe();
-        // Should the heir not take it, the next look tries again.
-        let _ = tokio::time::timeout(patience, leads.wait_for(|lead| !lead.here)).await.is_ok();
+    if node.raft.trigger().transfer_leader(heir).await.is_err() {
+        return;
+    }
+    let mut leads = node.lead.subscribe();
+    while tokio::time::timeout(patience, leads.wait_for(|lead| !lead.here)).await.is_err() {
+        // openraft takes no writes any more once it has begun to hand over: where nobody took over and the disk is back, a
+        // new term ends that.
+        if log.held_up().is_none() {
+            // An error means that replication has ended.
+            let _ = node.raft.trigger().elect(false).await;
+            return;
+        }
     }
 }
