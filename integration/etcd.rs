@@ -136,7 +136,11 @@ fn version_help_and_refusals() {
     says(&place.run(&["gateway", "start"]), 1, "'gateway' is not a valid flag");
     says(&place.run(&["--cert-file", "/c", "--key-file=/k"]), 1, "--key-file: `/k`: TLS is not served yet");
     says(&place.run(&["--config-file", "none.yml"]), 1, "none.yml");
-    says(&place.run(&["--initial-cluster-state", "existing"]), 1, "could not retrieve cluster information from the given URLs");
+    says(
+        &place.run(&["--initial-cluster-state", "existing"]),
+        1,
+        "could not retrieve cluster information from the given URLs",
+    );
     let variable = place.command(&[]).env("ETCD_VERSION", "3.4.23").output().unwrap();
     says(&variable, 1, "invalid value \"3.4.23\" for ETCD_VERSION");
     std::fs::create_dir_all(place.path("default.etcd/member/wal")).unwrap();

@@ -32,7 +32,7 @@ pub fn refused(error: &KvError) -> Status {
 
 /// A failure of the store as gRPC.
 pub fn failed(error: &StoreError) -> Status {
-    if !matches!(error, StoreError::Refused(_)) {
+    if !matches!(error, StoreError::Refused(_) | StoreError::Member(_)) {
         tracing::warn!(%error, "a request failed");
     }
     match error {

@@ -85,13 +85,13 @@ impl Node {
         self.membership().membership().voter_ids().map(MemberId).collect()
     }
 
-    /// The reachable voter whose log is the longest, for when this member no longer wants to lead.
+    /// The voter that answers and whose log is the longest, for when this member no longer wants to lead.
     pub fn heir(&self) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let matched = |id: &u64| metrics.replication.as_ref().and_then(|all| *all.get(id)?);
         let voters = metrics.membership_config.membership().voter_ids();
-        let others = voters.filter(|id| *id != self.me.member.0 && self.peers.health.reachable(MemberId(*id)));
+        let others = voters.filter(|id| *id != self.me.member.0 && self.peers.health.answers(MemberId(*id)));
         others.max_by_key(|id| (matched(id).map(|id| id.index), *id))
     }
 
