@@ -11,6 +11,7 @@ pub mod fleet;
 mod http;
 mod info;
 pub mod status;
+mod users;
 mod v2;
 mod v3;
 pub mod version;
@@ -27,6 +28,8 @@ use tokio_util::task::TaskTracker;
 use crate::base::{Clock, ClusterId, MemberId, Random};
 use crate::kv::Store;
 
+pub use users::UsersOptions;
+
 /// HTTP paths and who answers them.
 pub type Routes = axum::Router;
 
@@ -36,6 +39,8 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Where lease ids come from.
     pub random: Arc<dyn Random>,
+    /// How users are let in.
+    pub users: UsersOptions,
     /// Further HTTP paths (fleet's, for example), without a fallback of their own.
     pub routes: Routes,
 }
@@ -57,6 +62,7 @@ pub(crate) struct Shared {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
+    users: users::Users,
     /// Ends long polls and streams when the doors close.
     pub stop: CancellationToken,
     ids: OnceLock<(ClusterId, MemberId)>,
@@ -82,6 +88,7 @@ pub fn serve(listeners: Vec<Listener>, services: Services) -> Doors {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let shared = Arc::new(Shared {
+        users: users::Users::new(services.users, &*services.random),
         store: services.store,
         clock: services.clock,
         random: services.random,

@@ -10,11 +10,13 @@ use tonic::{Code, Status};
 use super::fleet::Failure;
 #[cfg(feature = "scheduler")]
 use crate::fleet::{executor::ExecutorError, inspect::InspectError};
+use crate::kv::auth::AuthError;
 use crate::kv::{KvError, MemberRefusal, StoreError};
 
 /// A refusal of the state machine as gRPC.
 pub fn refused(error: &KvError) -> Status {
     let code = match error {
+        KvError::Auth(refusal) => return unauthorized(*refusal),
         KvError::EmptyKey
         | KvError::KeyNotFound
         | KvError::ValueProvided
@@ -28,6 +30,32 @@ pub fn refused(error: &KvError) -> Status {
         KvError::LeaseExists => Code::FailedPrecondition,
     };
     Status::new(code, format!("etcdserver: {error}"))
+}
+
+/// A refusal that speaks of users as gRPC.
+fn unauthorized(refusal: AuthError) -> Status {
+    let code = match refusal {
+        AuthError::UserEmpty
+        | AuthError::RoleEmpty
+        | AuthError::PermissionNotGiven
+        | AuthError::Failed
+        | AuthError::OldRevision
+        | AuthError::InvalidManagement => Code::InvalidArgument,
+        AuthError::RootUserMissing
+        | AuthError::RootRoleMissing
+        | AuthError::UserExists
+        | AuthError::UserNotFound
+        | AuthError::RoleExists
+        | AuthError::RoleNotFound
+        | AuthError::RoleNotGranted
+        | AuthError::PermissionNotGranted
+        | AuthError::NotEnabled => Code::FailedPrecondition,
+        AuthError::Denied => Code::PermissionDenied,
+        AuthError::InvalidToken => Code::Unauthenticated,
+        // etcd has no code for it.
+        AuthError::NoPasswordUser => return Status::unknown(format!("auth: {refusal}")),
+    };
+    Status::new(code, format!("etcdserver: {refusal}"))
 }
 
 /// A failure of the store as gRPC.
@@ -101,11 +129,6 @@ pub fn no_downgrade() -> Status {
     Status::failed_precondition("etcdserver: no inflight downgrade job")
 }
 
-/// Passwords are asked for although there are none.
-pub fn authentication_off() -> Status {
-    Status::failed_precondition("etcdserver: authentication is not enabled")
-}
-
 /// A reply of another kind than the request's: the store broke its word.
 pub fn wrong_reply() -> Status {
     Status::internal("etcdserver: the store answered with a reply of another kind")
@@ -162,6 +185,8 @@ pub fn gateway(code: Code) -> StatusCode {
 
 /// v2: the form is malformed or too large.
 pub const V2_INVALID_FORM: u16 = 210;
+/// v2: nobody who may do it asks.
+pub const V2_UNAUTHORIZED: u16 = 110;
 /// v2: what was asked for went out of history.
 pub const V2_INDEX_CLEARED: u16 = 401;
 /// v2: the watch cannot go on.
@@ -181,7 +206,7 @@ pub fn v2(code: u16) -> (&'static str, StatusCode) {
         107 => ("Root is read only", BAD),
         108 => ("Directory not empty", StatusCode::FORBIDDEN),
         109 => ("Peer address has existed", BAD),
-        110 => ("The request requires user authentication", StatusCode::UNAUTHORIZED),
+        V2_UNAUTHORIZED => ("The request requires user authentication", StatusCode::UNAUTHORIZED),
         200 => ("Value is Required in POST form", BAD),
         201 => ("PrevValue is Required in POST form", BAD),
         202 => ("The given TTL in POST form is not a number", BAD),
@@ -227,10 +252,13 @@ pub(super) fn fleet(failure: &Failure) -> StatusCode {
 
 /// The v2 error number of a failure of the store.
 pub fn v2_failed(error: &StoreError) -> u16 {
-    tracing::warn!(%error, "a request failed");
+    if !matches!(error, StoreError::Refused(_)) {
+        tracing::warn!(%error, "a request failed");
+    }
     match error {
         StoreError::NoLeader { .. } => 301,
         StoreError::Refused(KvError::RequestTooLarge) => V2_INVALID_FORM,
+        StoreError::Refused(KvError::Auth(_)) => V2_UNAUTHORIZED,
         _ => 300,
     }
 }

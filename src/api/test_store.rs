@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::base::{BoxFuture, Clock, ClusterId, LeaseId, MemberId, Random, UnixMillis};
+use crate::kv::auth::Auth;
 use crate::kv::mem::MemTables;
 use crate::kv::{
     self, Applied, Command, Consistency, Hash, HashOf, HistoryRequest, IndexPlace, Lease, LogPosition, Member, Op,
@@ -146,6 +147,15 @@ impl Store for TestStore {
             let inner = self.inner.lock().unwrap();
             Ok(v2::get(&inner.tables, &request).unwrap())
         })
+    }
+
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        let led = self.check(Consistency::Linearizable);
+        Box::pin(async { led })
+    }
+
+    fn auth(&self) -> Arc<Auth> {
+        self.inner.lock().unwrap().state.auth().clone()
     }
 
     fn watch(&self, request: WatchRequest) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>> {
@@ -371,6 +381,8 @@ pub async fn house() -> House {
         store: store.clone(),
         clock: clock.clone(),
         random: clock.clone(),
+        // The least that bcrypt takes: tests need no more.
+        users: super::UsersOptions { password_cost: 4, ..super::UsersOptions::default() },
         routes: super::Routes::new(),
     };
     let doors = super::serve(vec![super::Listener::Tcp(listener)], services);

@@ -124,6 +124,7 @@ impl Node {
                 store: store.clone(),
                 clock: Arc::new(host::SystemClock),
                 random: Arc::new(host::SystemRandom),
+                users: crate::api::UsersOptions::default(),
                 #[cfg(feature = "scheduler")]
                 routes: machine.as_ref().map(|machine| machine.routes(&store, &closing)).unwrap_or_default(),
                 #[cfg(not(feature = "scheduler"))]

@@ -242,3 +242,13 @@ pub const BOLT_DEPTH_MAX: usize = 24;
 pub const STATE_LOAD_BYTES: usize = 16 << 20;
 /// Bytes of another etcd's v2 tree as JSON, which comes in one piece.
 pub const IMPORT_TREE_BYTES_MAX: usize = 1 << 30;
+/// Passwords that are hashed or compared at the same time; each takes a core for tens of milliseconds.
+pub const PASSWORDS_AT_ONCE_MAX: usize = 2;
+/// How long one waits for its turn.
+pub const PASSWORD_WAIT_MS_MAX: u64 = 5_000;
+/// Names with passwords that a node remembers to have fitted.
+pub const PASSWORDS_REMEMBERED_MAX: usize = 10_000;
+/// Tokens whose last use a node remembers; one beyond lasts from when it was issued.
+pub const TOKENS_REMEMBERED_MAX: usize = 100_000;
+/// Longest text that is looked at as a token.
+pub const TOKEN_BYTES_MAX: usize = 4_096;

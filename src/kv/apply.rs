@@ -1,5 +1,6 @@
 //! `apply`: one command, one moment of the tables, the same outcome on every member.
 
+use super::auth::{self, AuthError};
 use super::command::{Applied, Command, Op, Reply};
 use super::error::KvError;
 use super::layout;
@@ -22,10 +23,22 @@ pub fn apply(
     at: LogPosition,
 ) -> Result<(Applied, Vec<Event>), TablesError> {
     let mut writer = Writer::new(state, tables, command.stamp);
-    let result = stop::split(run(&mut writer, &command.op))?;
+    let result = stop::split(admit(&mut writer, &command.op))?;
     let events = writer.finish(at)?;
     let applied = Applied { position: state.position(), result };
     Ok((applied, events))
+}
+
+/// Carries out what is allowed.
+fn admit(writer: &mut Writer<'_>, op: &Op) -> Result<Reply, Stop> {
+    match op {
+        Op::As { user, auth_revision, op } => {
+            auth::permit(writer, user, *auth_revision, op)?;
+            run(writer, op)
+        }
+        op if writer.state.auth.enabled() && auth::needs_user(op) => Err(AuthError::UserEmpty.into()),
+        op => run(writer, op),
+    }
 }
 
 fn run(writer: &mut Writer<'_>, op: &Op) -> Result<Reply, Stop> {
@@ -62,6 +75,12 @@ fn run(writer: &mut Writer<'_>, op: &Op) -> Result<Reply, Stop> {
             members::update_member(writer.tables, member)?;
             Reply::MemberUpdate
         }
+        Op::Auth(change) => {
+            auth::apply_change(writer, change)?;
+            Reply::Auth
+        }
+        // Within another it means nothing.
+        Op::As { .. } => return Err(AuthError::Denied.into()),
     })
 }
 

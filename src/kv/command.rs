@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::auth;
 use super::error::KvError;
 use super::types::{DeleteRangeRequest, KeyValue, Member, PutRequest, RangeReply, Space, TxnReply, TxnRequest};
 use super::v2;
@@ -43,6 +44,15 @@ pub enum Op {
     },
     /// A member made itself known, or changed its name or addresses.
     MemberUpdate(Member),
+    /// Users and roles change.
+    Auth(auth::Change),
+    /// What a user asked for when users and roles stood at `auth_revision`. Checked where it is applied; never within
+    /// another. All else comes from inside the cluster, or from a time when users were not asked for.
+    As {
+        user: String,
+        auth_revision: u64,
+        op: Box<Op>,
+    },
 }
 
 /// The answer to a command that was carried out.
@@ -65,6 +75,7 @@ pub enum Reply {
     LeaseExpire,
     Compact,
     MemberUpdate,
+    Auth,
     /// Answers a range that was sent as a write (v2 `quorum` reads, ranges within transactions).
     Range(RangeReply),
 }
@@ -90,6 +101,14 @@ pub struct Applied {
 }
 
 impl Op {
+    /// What is to be done, whoever asked for it.
+    pub fn bare(&self) -> &Op {
+        match self {
+            Self::As { op, .. } => op,
+            op => op,
+        }
+    }
+
     /// A put into the user space, as a shorthand.
     pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         Self::Put(PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() })

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::auth::AuthError;
+
 /// Why a request cannot be carried out. Source of the texts: etcd's `rpctypes` (their `etcdserver: ` prefix is added at the door).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum KvError {
@@ -32,4 +34,7 @@ pub enum KvError {
     LeaseTtlTooLarge,
     #[error("request is too large")]
     RequestTooLarge,
+    /// Users, roles or permissions are in the way.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
 }

@@ -9,6 +9,9 @@
 //! | `Leases` | id `i64` | [`LeaseRecord`] |
 //! | `LeaseKeys` | id `i64`, space `u8`, key | nothing |
 //! | `Members` | id `u64` | [`Member`](super::Member) |
+//! | `Auth` | `m` | `auth::Marks`: whether users are asked for, the auth revision |
+//! | `Auth` | `u`, name | [`User`](super::auth::User) |
+//! | `Auth` | `r`, name | [`Role`](super::auth::Role) |
 //! | `Meta` | `marks` | `state::Marks`: revisions, compaction marks, v2 index, log position, checksum |
 //! | `Meta` | `compacted-through-SPACE` | main `u64` up to which the space's compaction has removed what it may |
 //!

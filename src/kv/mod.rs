@@ -6,6 +6,7 @@
 mod apply;
 #[cfg(test)]
 mod apply_tests;
+pub mod auth;
 mod census;
 pub mod command;
 mod compact;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::auth::Auth;
 use super::command::Position;
 use super::layout::{self, LeaseRecord, META_MARKS};
 use super::tables::{Table, Tables, TablesError, TablesMut, try_scan};
@@ -67,6 +69,15 @@ impl Marks {
         self.compacted[slot(space)]
     }
 
+    /// A record was written, or (empty) removed. It ends with its own CRC-32, and a CRC-32 over that too is the same for
+    /// every record: it is left out.
+    pub(super) fn add_to_checksum(&mut self, key: &[u8], record: &[u8]) {
+        let mut hasher = crc32fast::Hasher::new_with_initial(self.checksum);
+        hasher.update(key);
+        hasher.update(record.split_last_chunk::<4>().map_or(record, |(body, _)| body));
+        self.checksum = hasher.finalize();
+    }
+
     pub(super) fn position(&self) -> Position {
         Position {
             revision: self.revision(Space::User),
@@ -91,6 +102,7 @@ pub(super) fn slot(space: Space) -> usize {
 pub struct State {
     pub(super) marks: Marks,
     pub(super) leases: BTreeMap<LeaseId, LeaseRecord>,
+    pub(super) auth: Arc<Auth>,
     /// Whether somebody hears of the changes of each space, and so of what was there before.
     pub(super) heard: [bool; 2],
 }
@@ -104,7 +116,8 @@ impl State {
             leases.insert(record.lease.id, record);
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(Self { marks: Marks::load(tables)?, leases, heard: [true, true] })
+        let auth = Arc::new(Auth::load(tables)?);
+        Ok(Self { marks: Marks::load(tables)?, leases, auth, heard: [true, true] })
     }
 
     /// Where the store stands.
@@ -133,9 +146,14 @@ impl State {
         self.marks.compacted(space)
     }
 
-    /// CRC-32 over every change of a key since the store began. Equal on all members at equal log positions.
+    /// CRC-32 over every change of a key, a user or a role since the store began. Equal on all members at equal log positions.
     pub fn checksum(&self) -> u32 {
         self.marks.checksum
+    }
+
+    /// Users and roles. Another `Arc` after every change of them.
+    pub fn auth(&self) -> &Arc<Auth> {
+        &self.auth
     }
 
     /// A lease, if it exists.

@@ -1,9 +1,11 @@
 //! The door that every floor above uses: writes, reads, watches, leases and the cluster's state.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::auth::Auth;
 use super::command::{Applied, Op, Position};
 use super::error::KvError;
 use super::hash::{Hash, HashOf};
@@ -164,6 +166,13 @@ pub trait Store: Send + Sync + 'static {
         request: v2::GetRequest,
         consistency: Consistency,
     ) -> BoxFuture<'_, Result<(Position, v2::Outcome), StoreError>>;
+
+    /// Waits until this node's own state has every write acknowledged before the call; needs a quorum. What is read
+    /// `Serializable` after it is as fresh as a linearizable read.
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Users and roles as this node knows them: never older than what a read of its own state that is complete has seen.
+    fn auth(&self) -> Arc<Auth>;
 
     /// Starts a watch on this node's own state.
     fn watch(&self, request: WatchRequest) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>>;

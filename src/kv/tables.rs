@@ -21,13 +21,15 @@ pub enum Table {
     LeaseKeys,
     /// Member id → member.
     Members,
+    /// Users, roles, and what holds for all of them.
+    Auth,
     /// Name → number or bytes: counters, compaction marks, checksums, what Raft wants kept beside the state.
     Meta,
 }
 
 impl Table {
     /// All of them, in a fixed order.
-    pub const ALL: [Table; 8] = [
+    pub const ALL: [Table; 9] = [
         Table::Revisions,
         Table::Keys,
         Table::V2Index,
@@ -35,6 +37,7 @@ impl Table {
         Table::Leases,
         Table::LeaseKeys,
         Table::Members,
+        Table::Auth,
         Table::Meta,
     ];
 
@@ -48,6 +51,7 @@ impl Table {
             Table::Leases => "leases",
             Table::LeaseKeys => "lease-keys",
             Table::Members => "members",
+            Table::Auth => "auth",
             Table::Meta => "meta",
         }
     }

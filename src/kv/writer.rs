@@ -235,7 +235,7 @@ impl<'a> Writer<'a> {
         };
         let change_key = layout::change_key(space, at);
         let bytes = layout::encode(&change)?;
-        self.state.marks.checksum = checksum(self.state.marks.checksum, &change_key, &bytes);
+        self.state.marks.add_to_checksum(&change_key, &bytes);
         self.tables.put(Table::Revisions, &change_key, &bytes)?;
         let head_key = layout::head_key(space, &kv.key);
         self.tables.put(Table::Keys, &head_key, &layout::encode(&head)?)?;
@@ -258,12 +258,4 @@ impl<'a> Writer<'a> {
 pub(super) fn seconds_until(ends: UnixMillis, now: UnixMillis) -> i64 {
     let ms = ends.0.saturating_sub(now.0).max(0);
     ms / 1000 + i64::from(ms % 1000 > 0)
-}
-
-/// A record ends with its own CRC-32, and a CRC-32 over that too is the same for every record: it is left out.
-fn checksum(before: u32, key: &[u8], record: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new_with_initial(before);
-    hasher.update(key);
-    hasher.update(record.split_last_chunk::<4>().map_or(record, |(body, _)| body));
-    hasher.finalize()
 }

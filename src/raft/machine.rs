@@ -19,6 +19,7 @@ use super::types::{Entry, LogId, Membership, SnapshotMeta, StoredMembership};
 use crate::base::limits::{STATE_FLUSH_BYTES, STATE_FLUSH_MS};
 use crate::base::{LeaseId, MemberId};
 use crate::disk::{Database, WriteTxn};
+use crate::kv::auth::Auth;
 use crate::kv::{self, Applied, Event, LogPosition, Op, Position, Reply, Space, State, Table, Tables, TablesMut};
 
 /// Key of the raft record in the table of marks.
@@ -47,6 +48,8 @@ pub struct Core {
     /// `None` once it is closed.
     database: RwLock<Option<Database>>,
     inner: Mutex<Inner>,
+    /// Set before what it goes with can be read, so that it is never older than what is read.
+    auth: RwLock<Arc<Auth>>,
     progress: watch::Sender<Progress>,
     pub hub: Arc<Hub>,
     pub leases: Arc<Leases>,
@@ -97,6 +100,7 @@ impl Core {
         hub.restart(progress.position);
         Ok(Arc::new(Self {
             database: RwLock::new(Some(database)),
+            auth: RwLock::new(state.auth().clone()),
             inner: Mutex::new(Inner { state, record, snapshot, log_bytes: 0, torn: false }),
             progress: watch::Sender::new(progress),
             hub,
@@ -167,6 +171,7 @@ impl Core {
             replies.push(inner.apply_entry(&mut txn, entry, &mut changes)?);
         }
         save(&mut txn, &inner.record)?;
+        self.publish_auth(&inner.state);
         txn.commit(false).map_err(|error| error.to_string())?;
         inner.torn = false;
         if self.database()?.memory_bytes() >= STATE_FLUSH_BYTES {
@@ -174,6 +179,18 @@ impl Core {
         }
         self.tell(&mut inner, changes);
         Ok(replies)
+    }
+
+    /// Users and roles.
+    pub fn auth(&self) -> Arc<Auth> {
+        self.auth.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn publish_auth(&self, state: &State) {
+        let known = Arc::ptr_eq(&self.auth.read().unwrap_or_else(PoisonError::into_inner), state.auth());
+        if !known {
+            *self.auth.write().unwrap_or_else(PoisonError::into_inner) = state.auth().clone();
+        }
     }
 
     /// Tells readers, watchers, the lease keeper and the background tasks. The lock keeps the order of transactions.
@@ -241,6 +258,7 @@ impl Core {
                 expected.last_log_id, record.applied
             ));
         }
+        self.publish_auth(&state);
         *inner = Inner { state, snapshot: meta(&record), record, log_bytes: 0, torn: false };
         let position = inner.state.position();
         self.leases.reset(&inner.state);
@@ -370,7 +388,7 @@ impl Inner {
 impl Changes {
     /// Notes the leases that the command may have made, changed or ended, and whether it let history go.
     fn note(&mut self, op: &Op, applied: &Applied, events: &[Event]) {
-        match op {
+        match op.bare() {
             Op::LeaseRevoke { id } => self.leases.push(*id),
             Op::LeaseExpire { ids } => self.leases.extend(ids),
             Op::Compact { .. } => self.compacted = true,

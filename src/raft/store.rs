@@ -18,6 +18,7 @@ use super::types::EncodedOp;
 use crate::base::limits::{OP_BYTES_MAX, QUORUM_WAIT_MS_MAX};
 use crate::base::{BoxFuture, LeaseId, MemberId};
 use crate::disk::Snapshot;
+use crate::kv::auth::Auth;
 use crate::kv::{
     self, Applied, Consistency, Hash, HashOf, KvError, Lease, Member, MemberChange, MemberChanged, Op, Position,
     RangeReply, RangeRequest, SnapshotStream, Status, Store, StoreError, TablesError, WatchRequest, WatchStream, v2,
@@ -137,6 +138,14 @@ impl Store for RaftStore {
             self.consistent(consistency).await?;
             self.read(false, move |snapshot| v2::get(snapshot, &request)).await
         })
+    }
+
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.consistent(Consistency::Linearizable))
+    }
+
+    fn auth(&self) -> Arc<Auth> {
+        self.node.core.auth()
     }
 
     fn watch(&self, request: WatchRequest) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>> {

@@ -14,6 +14,7 @@ use super::error::{store_error, try_elsewhere};
 use super::watch::{RemoteWatch, ask};
 use crate::base::limits::REMOTE_MESSAGE_BYTES_MAX;
 use crate::base::{BoxFuture, LeaseId, MemberId, with_causes};
+use crate::kv::auth::Auth;
 use crate::kv::{
     Applied, Consistency, Hash, HashOf, KvError, Lease, Member, Op, Position, RangeReply, RangeRequest, Reply,
     SnapshotStream, Space, Status, Store, StoreError, WatchRequest, WatchStream, v2,
@@ -205,8 +206,8 @@ impl RemoteStore {
                 (self.seen(reply.header.as_ref()), Reply::Compact)
             }
             Op::V2(_) => return Err(StoreError::Unsupported("v2 writes to somebody else's etcd".into())),
-            Op::Compact { .. } | Op::LeaseExpire { .. } | Op::MemberUpdate(_) => {
-                return Err(StoreError::Unsupported("an etcd keeps its own members, leases and history".into()));
+            Op::Compact { .. } | Op::LeaseExpire { .. } | Op::MemberUpdate(_) | Op::Auth(_) | Op::As { .. } => {
+                return Err(StoreError::Unsupported("an etcd keeps its own members, users, leases and history".into()));
             }
         })
     }
@@ -305,6 +306,15 @@ impl Store for RemoteStore {
         _consistency: Consistency,
     ) -> BoxFuture<'_, Result<(Position, v2::Outcome), StoreError>> {
         Box::pin(async { Err(StoreError::Unsupported("v2 reads of somebody else's etcd".into())) })
+    }
+
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Err(StoreError::Unsupported("a remote store has no state of its own".to_owned())) })
+    }
+
+    /// Whom the remote cluster lets do what is its own to check.
+    fn auth(&self) -> Arc<Auth> {
+        Arc::default()
     }
 
     fn watch(&self, request: WatchRequest) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>> {

@@ -14,13 +14,17 @@ use super::stats::Stats;
 use super::{INDEX, RAFT_INDEX, RAFT_TERM, watch};
 use crate::api::body::{self, BodyError};
 use crate::api::http::{decode, encoded, json, method_not_allowed};
+use crate::api::users::{Credentials, reading};
 use crate::api::{Shared, status};
 use crate::base::limits::REQUEST_BYTES_MAX;
+use crate::kv::auth::{self, Auth, AuthError};
 use crate::kv::v2::{Action, Failure, GetRequest, Outcome, WriteRequest};
 use crate::kv::{Consistency, KvError, Op, Position, Reply, StoreError, V2Action};
 use crate::wire::v2 as wire;
 
 const PREFIX: &str = "/v2/keys";
+/// What etcd says to those who may not, and to those who do not say who they are.
+pub(super) const INSUFFICIENT: &str = "Insufficient credentials";
 const METHODS: &str = "HEAD,GET,PUT,POST,DELETE";
 /// Percent escapes make a value three times longer.
 const BODY_BYTES_MAX: usize = 3 * REQUEST_BYTES_MAX + 4096;
@@ -43,8 +47,9 @@ impl Keys {
         if !known {
             return method_not_allowed(METHODS);
         }
+        let who = Credentials::of_v2(request.headers());
         let response = match self.understand(request).await {
-            Ok((path, asked)) => self.obey(path, asked).await,
+            Ok((path, asked)) => self.obey(&who, path, asked).await,
             Err(failure) => failed(failure),
         };
         self.shared.name_cluster(response)
@@ -74,22 +79,35 @@ impl Keys {
         asked.map(|asked| (path, asked)).map_err(|error| bad(error.code, error.cause))
     }
 
-    async fn obey(&self, path: String, asked: Asked) -> Response {
+    async fn obey(&self, who: &Credentials, path: String, asked: Asked) -> Response {
         match asked {
             Asked::Get { recursive, sorted, quorum } => {
                 let now = self.shared.clock.now();
                 let request = GetRequest { path, recursive, sorted, now };
-                self.get(request, quorum).await
+                self.get(who, request, quorum).await
             }
-            Asked::Watch { recursive, stream, since } => watch::open(self, &path, recursive, stream, since).await,
-            Asked::Write { request, no_value_on_success } => self.write(request, no_value_on_success).await,
+            Asked::Watch { recursive, stream, since } => {
+                let asked = watch::Watched { path, recursive, stream, since };
+                watch::open(self, who, asked).await
+            }
+            Asked::Write { request, no_value_on_success } => self.write(who, request, no_value_on_success).await,
         }
     }
 
-    async fn get(&self, request: GetRequest, quorum: bool) -> Response {
+    async fn get(&self, who: &Credentials, request: GetRequest, quorum: bool) -> Response {
         let consistency = if quorum { Consistency::Linearizable } else { Consistency::Serializable };
-        match self.shared.store.v2_get(request, consistency).await {
+        let path = request.path.clone();
+        let some =
+            |auth: &Auth, user: &str| reads(&path, false)(auth, user).or_else(|_| reads(&path, true)(auth, user));
+        let read = |consistency| self.shared.store.v2_get(request, consistency);
+        match self.shared.read_as(who, consistency, &some, read).await {
             Ok((position, outcome)) => {
+                // Only the answer tells whether it shows one key or all below it.
+                if let Ok(answer) = &outcome
+                    && let Err(error) = self.shared.check(who, &reads(&path, answer.node.dir)).await
+                {
+                    return self.broken(&error);
+                }
                 self.stats.count_get(&outcome);
                 self.told(&position, outcome, false)
             }
@@ -97,16 +115,22 @@ impl Keys {
         }
     }
 
-    async fn write(&self, request: WriteRequest, no_value_on_success: bool) -> Response {
+    async fn write(&self, who: &Credentials, request: WriteRequest, no_value_on_success: bool) -> Response {
         if size(&request) > REQUEST_BYTES_MAX {
             return self.broken(&StoreError::Refused(KvError::RequestTooLarge));
         }
-        let applied = match self.shared.store.write(Op::V2(request.clone())).await {
+        let applied = match self.shared.write_as(who, Op::V2(request.clone())).await {
             Ok(applied) => applied,
             Err(error) => return self.broken(&error),
         };
         match applied.result {
-            Ok(Reply::V2(outcome)) => {
+            Ok(Reply::V2(mut outcome)) => {
+                if let Ok(answer) = &mut outcome
+                    && self.shared.check(who, &reads(&request.path, answer.node.dir)).await.is_err()
+                {
+                    // Who may write is not shown for it what was there.
+                    answer.prev_node = None;
+                }
                 self.stats.count_write(&request.write, outcome.is_ok());
                 self.told(&applied.position, outcome, no_value_on_success)
             }
@@ -137,8 +161,18 @@ impl Keys {
 
     /// The store did not answer.
     pub(super) fn broken(&self, error: &StoreError) -> Response {
-        failed(Failure { code: status::v2_failed(error), cause: error.to_string(), index: 0 })
+        let cause = match error {
+            StoreError::Refused(KvError::Auth(_)) => INSUFFICIENT.to_owned(),
+            other => other.to_string(),
+        };
+        failed(Failure { code: status::v2_failed(error), cause, index: 0 })
     }
+}
+
+/// Reading a path, which may be a directory.
+pub(super) fn reads(path: &str, dir: bool) -> impl Fn(&Auth, &str) -> Result<(), AuthError> + Send + Sync {
+    let (key, range_end) = auth::v2_reads(path, dir);
+    reading(key, range_end)
 }
 
 /// What remains behind the prefix, as the name of a node.

@@ -8,7 +8,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hyper::{Method, StatusCode};
 
+use super::keys::INSUFFICIENT;
 use crate::api::http::{encoded, json, method_not_allowed};
+use crate::api::users::{Credentials, administrator};
 use crate::api::{Shared, status};
 use crate::base::MemberId;
 use crate::kv::{Member, MemberChange, MemberRefusal, StoreError};
@@ -39,6 +41,12 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
 async fn answer(shared: &Shared, request: Request) -> Response {
     let path = request.uri().path().trim_end_matches('/');
     let named = path.strip_prefix("/v2/members/");
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let who = Credentials::of_v2(request.headers());
+        if shared.check(&who, &administrator).await.is_err() {
+            return message(StatusCode::UNAUTHORIZED, INSUFFICIENT);
+        }
+    }
     match (request.method(), named) {
         (&Method::GET | &Method::HEAD, None) => match shared.store.members().await {
             Ok(members) => {

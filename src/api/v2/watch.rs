@@ -12,18 +12,35 @@ use futures_util::stream;
 use hyper::header::{self, HeaderValue};
 use tokio::time::{Instant, timeout_at};
 
-use super::keys::{Keys, failed, mark};
+use super::keys::{Keys, failed, mark, reads};
 use super::{render, stats};
 use crate::api::http::encoded;
+use crate::api::users::Credentials;
 use crate::api::{Shared, status};
 use crate::base::limits::V2_HISTORY_WAIT_MS_MAX;
+use crate::kv::auth::{Auth, AuthError};
 use crate::kv::v2::{Failure, groups, watch_match, watch_range};
 use crate::kv::{Position, Space, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};
 
+/// What is to be watched.
+pub struct Watched {
+    pub path: String,
+    pub recursive: bool,
+    /// Go on after the first event.
+    pub stream: bool,
+    /// From this index on; 0: from now on.
+    pub since: u64,
+}
+
 /// Starts a watch and answers at once with the headers; events follow in the body.
-pub async fn open(keys: &Keys, path: &str, recursive: bool, stream: bool, since: u64) -> Response {
+pub async fn open(keys: &Keys, who: &Credentials, watched: Watched) -> Response {
+    let Watched { path, recursive, stream, since } = watched;
+    let who = match keys.shared.admit(who, &sees(&path, recursive)).await {
+        Ok(who) => who,
+        Err(error) => return keys.broken(&error),
+    };
     let newest = keys.shared.store.position().v2_index;
-    let request = watch_request(path, since, newest);
+    let request = watch_request(&path, since, newest);
     let events = match keys.shared.store.watch(request.clone()).await {
         Ok(events) => events,
         Err(error) => return keys.broken(&error),
@@ -33,7 +50,8 @@ pub async fn open(keys: &Keys, path: &str, recursive: bool, stream: bool, since:
         shared: keys.shared.clone(),
         request,
         events,
-        path: path.to_owned(),
+        who,
+        path,
         recursive,
         stream,
         began_index: began.v2_index,
@@ -56,6 +74,15 @@ pub async fn open(keys: &Keys, path: &str, recursive: bool, stream: bool, since:
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     mark(headers, &began);
     response
+}
+
+/// Seeing the changes of a path, and with `recursive` those below it.
+fn sees(path: &str, recursive: bool) -> impl Fn(&Auth, &str) -> Result<(), AuthError> + Send + Sync {
+    let (itself, below) = (reads(path, false), reads(path, true));
+    move |auth, user| {
+        itself(auth, user)?;
+        if recursive { below(auth, user) } else { Ok(()) }
+    }
 }
 
 /// A watch of the past is told of the end of every directory above its path, even where nothing was below it at that
@@ -90,6 +117,7 @@ struct Poll {
     shared: Arc<Shared>,
     request: WatchRequest,
     events: Box<dyn WatchStream>,
+    who: Credentials,
     path: String,
     recursive: bool,
     stream: bool,
@@ -130,7 +158,11 @@ impl Poll {
                 () = self.shared.stop.cancelled() => return None,
             };
             match batch {
-                Ok(batch) => self.take(batch),
+                Ok(batch) => {
+                    // Who may no longer see it asks again, and is told.
+                    self.shared.check(&self.who, &sees(&self.path, self.recursive)).await.ok()?;
+                    self.take(batch);
+                }
                 Err(WatchEnd::TooSlow { resume }) => {
                     self.request.start = WatchStart::Revision(resume);
                     self.events = self.shared.store.watch(self.request.clone()).await.ok()?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::convert;
+use crate::api::users::{administrator, anybody};
 use crate::api::{Shared, status};
 use crate::base::MemberId;
 use crate::kv::{Member, MemberChange, MemberChanged};
@@ -34,6 +35,7 @@ impl pb::cluster_server::Cluster for Cluster {
         &self,
         request: Request<pb::MemberListRequest>,
     ) -> Result<Response<pb::MemberListResponse>, Status> {
+        self.0.need(&request, &anybody).await?;
         let members = match request.into_inner().linearizable {
             true => self.0.store.members_now().await,
             false => self.0.store.members().await,
@@ -46,6 +48,7 @@ impl pb::cluster_server::Cluster for Cluster {
         &self,
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
+        self.0.need(&request, &administrator).await?;
         let request = request.into_inner();
         let change = MemberChange::Add { peer_urls: request.peer_ur_ls, learner: request.is_learner };
         let changed = self.change(change).await?;
@@ -57,6 +60,7 @@ impl pb::cluster_server::Cluster for Cluster {
         &self,
         request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
+        self.0.need(&request, &administrator).await?;
         let changed = self.change(MemberChange::Remove { id: MemberId(request.into_inner().id) }).await?;
         Ok(Response::new(pb::MemberRemoveResponse { header: Some(self.header()), members: all(changed.members) }))
     }
@@ -65,6 +69,7 @@ impl pb::cluster_server::Cluster for Cluster {
         &self,
         request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        self.0.need(&request, &administrator).await?;
         let request = request.into_inner();
         let change = MemberChange::Update { id: MemberId(request.id), peer_urls: request.peer_ur_ls };
         let changed = self.change(change).await?;
@@ -75,6 +80,7 @@ impl pb::cluster_server::Cluster for Cluster {
         &self,
         request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
+        self.0.need(&request, &administrator).await?;
         let changed = self.change(MemberChange::Promote { id: MemberId(request.into_inner().id) }).await?;
         Ok(Response::new(pb::MemberPromoteResponse { header: Some(self.header()), members: all(changed.members) }))
     }

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::changes::Changes;
 use super::{Answers, convert, queue};
+use crate::api::users::{Credentials, anybody};
 use crate::api::{Shared, status};
 use crate::base::LeaseId;
 use crate::base::limits::OBSERVED_QUEUED_MAX;
@@ -23,26 +24,29 @@ type Answer = Result<pb::LeaderResponse, Status>;
 #[tonic::async_trait]
 impl pb::election_server::Election for Election {
     async fn campaign(&self, request: Request<pb::CampaignRequest>) -> Result<Response<pb::CampaignResponse>, Status> {
+        let who = Credentials::of_call(request.metadata());
         let pb::CampaignRequest { name, lease, value } = request.into_inner();
         let entrant = queue::Entrant { what: "election", name: name.clone(), lease, value: Some(value) };
-        let (position, place) = queue::enter(&self.0, entrant).await?;
+        let (position, place) = queue::enter(&self.0, &who, entrant).await?;
         let leader = pb::LeaderKey { name, key: place.key, rev: place.revision, lease: place.lease.0 };
         Ok(Response::new(pb::CampaignResponse { header: Some(self.0.header(&position)), leader: Some(leader) }))
     }
 
     async fn proclaim(&self, request: Request<pb::ProclaimRequest>) -> Result<Response<pb::ProclaimResponse>, Status> {
+        let who = Credentials::of_call(request.metadata());
         let pb::ProclaimRequest { leader, value } = request.into_inner();
         let leader = shown(leader)?;
         let lease = LeaseId(leader.lease);
         if is_system_lease(lease) {
             return Err(status::refused(&KvError::LeaseNotFound));
         }
-        let position = queue::replace(&self.0, &leader.key, leader.rev, lease, value).await?;
+        let position = queue::replace(&self.0, &who, &leader.key, leader.rev, lease, value).await?;
         Ok(Response::new(pb::ProclaimResponse { header: Some(self.0.header(&position)) }))
     }
 
     async fn leader(&self, request: Request<pb::LeaderRequest>) -> Result<Response<pb::LeaderResponse>, Status> {
-        let (position, leader) = queue::first(&self.0, &request.into_inner().name).await?;
+        let who = Credentials::of_call(request.metadata());
+        let (position, leader) = queue::first(&self.0, &who, &request.into_inner().name).await?;
         let leader = leader.ok_or_else(status::nobody_elected)?;
         Ok(Response::new(told(&self.0, position.revision, leader)))
     }
@@ -50,26 +54,35 @@ impl pb::election_server::Election for Election {
     type ObserveStream = Answers<pb::LeaderResponse>;
 
     async fn observe(&self, request: Request<pb::LeaderRequest>) -> Result<Response<Self::ObserveStream>, Status> {
-        Ok(Response::new(self.watched(request.into_inner().name)))
+        let who = Credentials::of_call(request.metadata());
+        Ok(Response::new(self.watched(who, request.into_inner().name)))
     }
 
     async fn resign(&self, request: Request<pb::ResignRequest>) -> Result<Response<pb::ResignResponse>, Status> {
+        let who = Credentials::of_call(request.metadata());
         let leader = shown(request.into_inner().leader)?;
-        let position = queue::remove(&self.0, &leader.key, leader.rev).await?;
+        let position = queue::remove(&self.0, &who, &leader.key, leader.rev).await?;
         Ok(Response::new(pb::ResignResponse { header: Some(self.0.header(&position)) }))
     }
 }
 
 impl Election {
     /// The leader now, and each change of it or of what it says, until the answers are dropped.
-    pub fn watched(&self, name: Bytes) -> Answers<pb::LeaderResponse> {
+    pub fn watched(&self, who: Credentials, name: Bytes) -> Answers<pb::LeaderResponse> {
         let (answers, queue) = mpsc::channel(OBSERVED_QUEUED_MAX);
         let shared = self.0.clone();
         tokio::spawn(async move {
+            let who = match shared.admit(&who, &anybody).await {
+                Ok(who) => who,
+                Err(error) => {
+                    let _ = answers.try_send(Err(status::failed(&error)));
+                    return;
+                }
+            };
             let farewell = tokio::select! {
                 () = answers.closed() => return,
                 () = shared.stop.cancelled() => status::stopping(),
-                end = follow(&shared, &name, &answers) => match end {
+                end = follow(&shared, &who, &name, &answers) => match end {
                     Ok(()) => return,
                     Err(refusal) => refusal,
                 },
@@ -97,12 +110,17 @@ fn told(shared: &Shared, revision: i64, kv: KeyValue) -> pb::LeaderResponse {
 }
 
 /// Tells of leaders until the client is gone.
-async fn follow(shared: &Shared, name: &Bytes, answers: &mpsc::Sender<Answer>) -> Result<(), Status> {
+async fn follow(
+    shared: &Arc<Shared>,
+    who: &Credentials,
+    name: &Bytes,
+    answers: &mpsc::Sender<Answer>,
+) -> Result<(), Status> {
     loop {
-        let (position, leader) = queue::first(shared, name).await?;
+        let (position, leader) = queue::first(shared, who, name).await?;
         let leader = match leader {
             Some(leader) => leader,
-            None => match next_leader(shared, name, position.revision + 1).await? {
+            None => match next_leader(shared, who, name, position.revision + 1).await? {
                 Some(leader) => leader,
                 None => continue,
             },
@@ -112,7 +130,7 @@ async fn follow(shared: &Shared, name: &Bytes, answers: &mpsc::Sender<Answer>) -
         if answers.send(Ok(told(shared, revision, leader))).await.is_err() {
             return Ok(());
         }
-        let Some(mut changes) = Changes::from(shared, key, Bytes::new(), revision + 1).await? else { continue };
+        let Some(mut changes) = Changes::from(shared, who, key, Bytes::new(), revision + 1).await? else { continue };
         'reign: while let Some(events) = changes.next().await? {
             for event in events {
                 if event.kind == EventKind::Delete {
@@ -128,10 +146,15 @@ async fn follow(shared: &Shared, name: &Bytes, answers: &mpsc::Sender<Answer>) -
 }
 
 /// Waits for the first who enters an empty queue. `None`: the queue is to be read anew.
-async fn next_leader(shared: &Shared, name: &Bytes, revision: i64) -> Result<Option<KeyValue>, Status> {
+async fn next_leader(
+    shared: &Arc<Shared>,
+    who: &Credentials,
+    name: &Bytes,
+    revision: i64,
+) -> Result<Option<KeyValue>, Status> {
     let prefix = queue::prefix(name);
     let end = prefix_end(&prefix);
-    let Some(mut changes) = Changes::from(shared, prefix, end, revision).await? else { return Ok(None) };
+    let Some(mut changes) = Changes::from(shared, who, prefix, end, revision).await? else { return Ok(None) };
     while let Some(events) = changes.next().await? {
         if let Some(event) = events.into_iter().find(|event| event.kind == EventKind::Put) {
             return Ok(Some(event.kv));

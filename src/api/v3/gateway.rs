@@ -14,10 +14,12 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::Status;
+use tonic::metadata::MetadataMap;
 
 use super::{Answers, auth, cluster, election, kv, lease, lock, maintenance, watch};
 use crate::api::body;
 use crate::api::http::{encoded, json, method_not_allowed, requires_leader};
+use crate::api::users::{Credentials, anybody};
 use crate::api::{Shared, status};
 use crate::wire::etcdserverpb as pb;
 use crate::wire::v3electionpb::{self, election_server::Election};
@@ -40,11 +42,11 @@ macro_rules! call {
         posts(move |request| {
             let (shared, service) = (shared.clone(), service.clone());
             async move {
-                let asked = match read(&shared, request).await {
+                let asked = match call(&shared, request).await {
                     Ok(asked) => asked,
                     Err(refusal) => return refused(&refusal),
                 };
-                match $method(&service, tonic::Request::new(asked)).await {
+                match $method(&service, asked).await {
                     Ok(answer) => answered(answer.get_ref()),
                     Err(refusal) => refused(&refusal),
                 }
@@ -95,6 +97,19 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
         ("auth/authenticate", call!(s, auth, Auth::authenticate)),
         ("auth/enable", call!(s, auth, Auth::auth_enable)),
         ("auth/disable", call!(s, auth, Auth::auth_disable)),
+        ("auth/user/add", call!(s, auth, Auth::user_add)),
+        ("auth/user/get", call!(s, auth, Auth::user_get)),
+        ("auth/user/list", call!(s, auth, Auth::user_list)),
+        ("auth/user/delete", call!(s, auth, Auth::user_delete)),
+        ("auth/user/changepw", call!(s, auth, Auth::user_change_password)),
+        ("auth/user/grant", call!(s, auth, Auth::user_grant_role)),
+        ("auth/user/revoke", call!(s, auth, Auth::user_revoke_role)),
+        ("auth/role/add", call!(s, auth, Auth::role_add)),
+        ("auth/role/get", call!(s, auth, Auth::role_get)),
+        ("auth/role/list", call!(s, auth, Auth::role_list)),
+        ("auth/role/delete", call!(s, auth, Auth::role_delete)),
+        ("auth/role/grant", call!(s, auth, Auth::role_grant_permission)),
+        ("auth/role/revoke", call!(s, auth, Auth::role_revoke_permission)),
         ("lock/lock", call!(s, lock, Lock::lock)),
         ("lock/unlock", call!(s, lock, Lock::unlock)),
         ("election/campaign", call!(s, election, Election::campaign)),
@@ -130,10 +145,12 @@ fn keep_alive(shared: &Arc<Shared>, lease: lease::Lease) -> MethodRouter {
     posts(move |request| {
         let (shared, lease) = (shared.clone(), lease.clone());
         async move {
-            let answer = match read::<pb::LeaseKeepAliveRequest>(&shared, request).await {
-                Ok(asked) => lease.keep_alive(asked.id).await,
-                Err(refusal) => Err(refusal),
-            };
+            let answer = async {
+                let asked = call::<pb::LeaseKeepAliveRequest>(&shared, request).await?;
+                shared.need(&asked, &anybody).await?;
+                lease.keep_alive(asked.get_ref().id).await
+            }
+            .await;
             match answer {
                 Ok(answer) => streamed(Body::from(line(&Ok(answer)))),
                 Err(refusal) => refused(&refusal),
@@ -149,22 +166,24 @@ fn watching(shared: &Arc<Shared>) -> MethodRouter {
         let shared = shared.clone();
         async move {
             let leader_required = requires_leader(request.headers());
-            let asked = match read::<pb::WatchRequest>(&shared, request).await {
+            let asked = match call::<pb::WatchRequest>(&shared, request).await {
                 Ok(asked) => asked,
                 Err(refusal) => return refused(&refusal),
             };
-            let requests = stream::iter([Ok(asked)]).chain(stream::pending()).boxed();
-            lines(watch::Watch(shared).open(requests, leader_required))
+            let who = Credentials::of_call(asked.metadata());
+            let requests = stream::iter([Ok(asked.into_inner())]).chain(stream::pending()).boxed();
+            lines(watch::Watch(shared).open(requests, who, leader_required))
         }
     })
 }
 
 /// A copy of the state; one line a piece.
 fn copying(care: maintenance::Maintenance) -> MethodRouter {
-    posts(move |_| {
+    posts(move |request: Request| {
         let care = care.clone();
         async move {
-            match care.copy().await {
+            let metadata = MetadataMap::from_headers(request.headers().clone());
+            match care.copy(&Credentials::of_call(&metadata)).await {
                 Ok(pieces) => {
                     let lines = pieces.map(|piece| Ok::<_, std::convert::Infallible>(line(&piece)));
                     streamed(Body::from_stream(lines))
@@ -181,8 +200,11 @@ fn observing(shared: &Arc<Shared>, election: election::Election) -> MethodRouter
     posts(move |request| {
         let (shared, election) = (shared.clone(), election.clone());
         async move {
-            match read::<v3electionpb::LeaderRequest>(&shared, request).await {
-                Ok(asked) => lines(election.watched(asked.name)),
+            match call::<v3electionpb::LeaderRequest>(&shared, request).await {
+                Ok(asked) => {
+                    let who = Credentials::of_call(asked.metadata());
+                    lines(election.watched(who, asked.into_inner().name))
+                }
                 Err(refusal) => refused(&refusal),
             }
         }
@@ -194,16 +216,19 @@ fn lines<T: Serialize + 'static>(answers: Answers<T>) -> Response {
     streamed(Body::from_stream(lines))
 }
 
-async fn read<T: DeserializeOwned + Default>(shared: &Shared, request: Request) -> Result<T, Status> {
+/// The request as a call of gRPC: the message in the body, and the headers, among which the token is looked for.
+async fn call<T: DeserializeOwned + Default>(shared: &Shared, request: Request) -> Result<tonic::Request<T>, Status> {
     if requires_leader(request.headers()) && shared.store.status().leader.is_none() {
         return Err(status::no_leader());
     }
-    let bytes = body::read(request.into_body(), BODY_BYTES_MAX).await;
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(body, BODY_BYTES_MAX).await;
     let bytes = bytes.map_err(|error| Status::invalid_argument(error.to_string()))?;
-    if bytes.is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(&bytes).map_err(|error| Status::invalid_argument(error.to_string()))
+    let message = match bytes.is_empty() {
+        true => T::default(),
+        false => serde_json::from_slice(&bytes).map_err(|error| Status::invalid_argument(error.to_string()))?,
+    };
+    Ok(tonic::Request::from_parts(MetadataMap::from_headers(parts.headers), tonic::Extensions::default(), message))
 }
 
 fn answered<T: Serialize>(answer: &T) -> Response {

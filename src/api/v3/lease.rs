@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Answers;
 use super::kv::write;
+use crate::api::users::{Credentials, anybody};
 use crate::api::{Shared, status};
 use crate::base::LeaseId;
 use crate::base::limits::{LEASE_TTL_SECONDS_MAX, LEASE_TTL_SECONDS_MIN};
-use crate::kv::{KvError, Op, Reply, is_system_lease, is_v2_lease};
+use crate::kv::auth::{Access, Auth};
+use crate::kv::{Consistency, KvError, Op, Reply, is_system_lease, is_v2_lease};
 use crate::wire::etcdserverpb as pb;
 
 /// How often another id is drawn when a drawn one is taken.
@@ -28,8 +31,8 @@ impl Lease {
         if is_v2_lease(id) || is_system_lease(id) { LeaseId(id.0 ^ (1 << 62)) } else { id }
     }
 
-    async fn grant(&self, id: LeaseId, ttl_ms: i64) -> Result<pb::LeaseGrantResponse, Status> {
-        match write(&self.0, Op::LeaseGrant { id, ttl_ms }).await? {
+    async fn grant(&self, who: &Credentials, id: LeaseId, ttl_ms: i64) -> Result<pb::LeaseGrantResponse, Status> {
+        match write(&self.0, who, Op::LeaseGrant { id, ttl_ms }).await? {
             (position, Reply::LeaseGrant { id, ttl_ms }) => Ok(pb::LeaseGrantResponse {
                 header: Some(self.0.header(&position)),
                 id: id.0,
@@ -41,13 +44,13 @@ impl Lease {
     }
 
     /// Grants a lease under an id that nobody has.
-    pub async fn grant_any(&self, ttl_ms: i64) -> Result<pb::LeaseGrantResponse, Status> {
+    pub async fn grant_any(&self, who: &Credentials, ttl_ms: i64) -> Result<pb::LeaseGrantResponse, Status> {
         let taken = status::refused(&KvError::LeaseExists);
         let mut granted = Err(taken.clone());
         for _ in 0..DRAWS_MAX {
-            granted = self.grant(self.draw(), ttl_ms).await;
+            granted = self.grant(who, self.draw(), ttl_ms).await;
             match &granted {
-                Err(refusal) if refusal.code() == taken.code() => {}
+                Err(refusal) if refusal.message() == taken.message() => {}
                 _ => break,
             }
         }
@@ -80,6 +83,7 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let who = Credentials::of_call(request.metadata());
         let request = request.into_inner();
         if request.ttl > LEASE_TTL_SECONDS_MAX {
             return Err(status::refused(&KvError::LeaseTtlTooLarge));
@@ -89,17 +93,18 @@ impl pb::lease_server::Lease for Lease {
             return Err(status::refused(&KvError::LeaseExists));
         }
         if request.id != 0 {
-            return self.grant(LeaseId(request.id), ttl_ms).await.map(Response::new);
+            return self.grant(&who, LeaseId(request.id), ttl_ms).await.map(Response::new);
         }
-        self.grant_any(ttl_ms).await.map(Response::new)
+        self.grant_any(&who, ttl_ms).await.map(Response::new)
     }
 
     async fn lease_revoke(
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        let who = Credentials::of_call(request.metadata());
         let id = users(request.into_inner().id);
-        let (position, _) = write(&self.0, Op::LeaseRevoke { id }).await?;
+        let (position, _) = write(&self.0, &who, Op::LeaseRevoke { id }).await?;
         Ok(Response::new(pb::LeaseRevokeResponse { header: Some(self.0.header(&position)) }))
     }
 
@@ -109,6 +114,8 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        // Once: a stream that ends in the middle ends the leases of a client that means well.
+        self.0.need(&request, &anybody).await?;
         let state = (self.clone(), request.into_inner());
         let answers = stream::try_unfold(state, async |(lease, mut requests)| {
             let asked = tokio::select! {
@@ -126,9 +133,18 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let who = Credentials::of_call(request.metadata());
         let request = request.into_inner();
-        let found = self.0.store.lease_time_to_live(users(request.id), request.keys);
-        let found = found.await.map_err(|error| status::failed(&error))?;
+        let find = |_| self.0.store.lease_time_to_live(users(request.id), request.keys);
+        let found = self.0.read_as(&who, Consistency::Linearizable, &anybody, find).await;
+        let found = found.map_err(|error| status::failed(&error))?;
+        if let Some((_, _, keys)) = &found {
+            // Who may not read a key shall not learn of it either.
+            let readable = |auth: &Auth, user: &str| {
+                keys.iter().try_for_each(|key| auth.may(user, Access::Read, key, &Bytes::new()))
+            };
+            self.0.check(&who, &readable).await.map_err(|error| status::failed(&error))?;
+        }
         let mut answer = pb::LeaseTimeToLiveResponse {
             header: Some(self.0.header_now()),
             id: request.id,
@@ -145,9 +161,10 @@ impl pb::lease_server::Lease for Lease {
 
     async fn lease_leases(
         &self,
-        _: Request<pb::LeaseLeasesRequest>,
+        request: Request<pb::LeaseLeasesRequest>,
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
-        let leases = self.0.store.leases().await;
+        let who = Credentials::of_call(request.metadata());
+        let leases = self.0.read_as(&who, Consistency::Linearizable, &anybody, |_| self.0.store.leases()).await;
         let leases = leases.map_err(|error| status::failed(&error))?;
         let leases = leases.into_iter().filter(|id| !is_system_lease(*id)).map(|id| pb::LeaseStatus { id: id.0 });
         Ok(Response::new(pb::LeaseLeasesResponse { header: Some(self.0.header_now()), leases: leases.collect() }))

@@ -7,6 +7,7 @@ use futures_util::stream;
 use tonic::{Request, Response, Status};
 
 use super::Answers;
+use crate::api::users::{Credentials, administrator, anybody};
 use crate::api::{Shared, status, version};
 use crate::base::MemberId;
 use crate::kv::{Hash, HashOf, Position, SnapshotStream};
@@ -18,7 +19,8 @@ pub struct Maintenance(pub Arc<Shared>);
 
 #[tonic::async_trait]
 impl pb::maintenance_server::Maintenance for Maintenance {
-    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
+    async fn status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
+        self.0.need(&request, &anybody).await?;
         let status = self.0.store.status();
         let errors = match status.leader {
             Some(_) => Vec::new(),
@@ -43,23 +45,32 @@ impl pb::maintenance_server::Maintenance for Maintenance {
 
     /// There are no alarms: reading and clearing them is answered, raising one is not.
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
-        if request.into_inner().action() == pb::alarm_request::AlarmAction::Activate {
+        let action = request.get_ref().action();
+        let reads = action == pb::alarm_request::AlarmAction::Get;
+        self.0.need(&request, if reads { &anybody } else { &administrator }).await?;
+        if action == pb::alarm_request::AlarmAction::Activate {
             return Err(status::unsupported("raising an alarm"));
         }
         Ok(Response::new(pb::AlarmResponse { header: Some(self.0.header_now()), alarms: Vec::new() }))
     }
 
-    async fn defragment(&self, _: Request<pb::DefragmentRequest>) -> Result<Response<pb::DefragmentResponse>, Status> {
+    async fn defragment(
+        &self,
+        request: Request<pb::DefragmentRequest>,
+    ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        self.0.need(&request, &administrator).await?;
         tracing::info!("asked to defragment: nothing to do, the state file reuses its pages while it is in use");
         Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 
-    async fn hash(&self, _: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+    async fn hash(&self, request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+        self.0.need(&request, &administrator).await?;
         let taken = self.take_hash(HashOf::Applied).await?;
         Ok(Response::new(pb::HashResponse { header: Some(self.0.header(&taken.position)), hash: taken.hash }))
     }
 
     async fn hash_kv(&self, request: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
+        self.0.need(&request, &administrator).await?;
         let taken = self.take_hash(HashOf::Keys { revision: request.into_inner().revision }).await?;
         Ok(Response::new(pb::HashKvResponse {
             header: Some(self.0.header(&taken.position)),
@@ -72,14 +83,15 @@ impl pb::maintenance_server::Maintenance for Maintenance {
 
     type SnapshotStream = Answers<pb::SnapshotResponse>;
 
-    async fn snapshot(&self, _: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
-        self.copy().await.map(Response::new)
+    async fn snapshot(&self, request: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.copy(&Credentials::of_call(request.metadata())).await.map(Response::new)
     }
 
     async fn move_leader(
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        self.0.need(&request, &administrator).await?;
         let to = MemberId(request.into_inner().target_id);
         self.0.store.move_leader(to).await.map_err(|error| status::failed(&error))?;
         Ok(Response::new(pb::MoveLeaderResponse { header: Some(self.0.header_now()) }))
@@ -91,6 +103,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
         use pb::downgrade_request::DowngradeAction;
+        self.0.need(&request, &administrator).await?;
         let request = request.into_inner();
         Err(match DowngradeAction::try_from(request.action) {
             Ok(DowngradeAction::Validate | DowngradeAction::Enable) => status::no_downgrade_to(&request.version),
@@ -106,7 +119,8 @@ impl Maintenance {
     }
 
     /// A copy of the state, sealed, in pieces.
-    pub async fn copy(&self) -> Result<Answers<pb::SnapshotResponse>, Status> {
+    pub async fn copy(&self, who: &Credentials) -> Result<Answers<pb::SnapshotResponse>, Status> {
+        self.0.check(who, &administrator).await.map_err(|error| status::failed(&error))?;
         let source = self.0.store.snapshot().await.map_err(|error| status::failed(&error))?;
         let content = source.bytes();
         let copying = Copying {

@@ -24,10 +24,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use futures_util::Stream;
-use tonic::Status;
 use tonic::service::Routes;
+use tonic::{Request, Status};
 
-use super::Shared;
+use super::users::{Credentials, Needs};
+use super::{Shared, status};
 use crate::base::limits::GRPC_MESSAGE_BYTES_MAX;
 use crate::kv::Position;
 use crate::wire::etcdserverpb as pb;
@@ -61,6 +62,12 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
 }
 
 impl Shared {
+    /// Whether whoever asks may, as far as this node knows.
+    async fn need<T>(&self, request: &Request<T>, needs: Needs<'_>) -> Result<(), Status> {
+        let who = Credentials::of_call(request.metadata());
+        self.check(&who, needs).await.map_err(|error| status::failed(&error))
+    }
+
     /// The header of an answer that was true at `position`.
     fn header(&self, position: &Position) -> pb::ResponseHeader {
         let (cluster, member) = self.ids();

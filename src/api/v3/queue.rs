@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::changes::Changes;
-use super::kv::write;
+use super::kv::{self, write};
 use super::lease;
+use crate::api::users::{Credentials, anybody};
 use crate::api::{Shared, status};
 use crate::base::LeaseId;
 use crate::base::limits::QUEUE_LEASE_SECONDS;
@@ -46,27 +47,33 @@ pub struct Place {
 }
 
 /// Waits until everybody before is gone. Who leaves while waiting (the future is dropped) leaves no key behind.
-pub async fn enter(shared: &Arc<Shared>, entrant: Entrant) -> Result<(Position, Place), Status> {
+pub async fn enter(shared: &Arc<Shared>, who: &Credentials, entrant: Entrant) -> Result<(Position, Place), Status> {
+    let who = shared.admit(who, &anybody).await.map_err(|error| status::failed(&error))?;
     // A task of its own: a write under way must be known to the end, or its key would be left behind.
     let gone = CancellationToken::new();
     let _leaving = gone.clone().drop_guard();
-    let attempt = tokio::spawn(attempt(shared.clone(), entrant, gone));
+    let attempt = tokio::spawn(attempt(shared.clone(), who, entrant, gone));
     attempt.await.unwrap_or_else(|_| Err(status::stopping()))
 }
 
-async fn attempt(shared: Arc<Shared>, entrant: Entrant, gone: CancellationToken) -> Result<(Position, Place), Status> {
-    let (lease, own_lease) = lease_of(&shared, &entrant).await?;
-    let joined = match join(&shared, &entrant, lease, own_lease).await {
+async fn attempt(
+    shared: Arc<Shared>,
+    who: Credentials,
+    entrant: Entrant,
+    gone: CancellationToken,
+) -> Result<(Position, Place), Status> {
+    let (lease, own_lease) = lease_of(&shared, &who, &entrant).await?;
+    let joined = match join(&shared, &who, &entrant, lease, own_lease).await {
         Ok(joined) => joined,
         Err(refusal) => {
             if own_lease {
-                revoke(&shared, lease).await;
+                revoke(&shared, &who, lease).await;
             }
             return Err(refusal);
         }
     };
     let place = joined.place.clone();
-    let waiting = wait_for_turn(&shared, &entrant, joined);
+    let waiting = wait_for_turn(&shared, &who, &entrant, joined);
     let waited = tokio::select! {
         biased;
         () = gone.cancelled() => Err(status::client_gone()),
@@ -76,16 +83,16 @@ async fn attempt(shared: Arc<Shared>, entrant: Entrant, gone: CancellationToken)
     match waited {
         Ok(position) => Ok((position, place)),
         Err(refusal) => {
-            leave(&shared, &place).await;
+            leave(&shared, &who, &place).await;
             Err(refusal)
         }
     }
 }
 
 /// The lease that was named, or a new one.
-async fn lease_of(shared: &Arc<Shared>, entrant: &Entrant) -> Result<(LeaseId, bool), Status> {
+async fn lease_of(shared: &Arc<Shared>, who: &Credentials, entrant: &Entrant) -> Result<(LeaseId, bool), Status> {
     if entrant.lease == 0 {
-        let granted = lease::Lease(shared.clone()).grant_any(QUEUE_LEASE_SECONDS * 1000).await?;
+        let granted = lease::Lease(shared.clone()).grant_any(who, QUEUE_LEASE_SECONDS * 1000).await?;
         return Ok((LeaseId(granted.id), true));
     }
     let lease = LeaseId(entrant.lease);
@@ -114,15 +121,18 @@ fn end_of_queue(name: &Bytes, sort_order: SortOrder, revision: i64) -> RangeRequ
     }
 }
 
-async fn range(shared: &Shared, request: RangeRequest) -> Result<(Position, Option<KeyValue>), Status> {
-    let answer = shared.store.range(request, Consistency::Linearizable).await;
-    let (position, reply) = answer.map_err(|error| status::failed(&error))?;
+async fn range(
+    shared: &Shared,
+    who: &Credentials,
+    request: RangeRequest,
+) -> Result<(Position, Option<KeyValue>), Status> {
+    let (position, reply) = kv::range(shared, who, request, Consistency::Linearizable).await?;
     Ok((position, reply.kvs.into_iter().next()))
 }
 
 /// Who is first, if anybody is.
-pub async fn first(shared: &Shared, name: &Bytes) -> Result<(Position, Option<KeyValue>), Status> {
-    range(shared, end_of_queue(name, SortOrder::Ascend, 0)).await
+pub async fn first(shared: &Shared, who: &Credentials, name: &Bytes) -> Result<(Position, Option<KeyValue>), Status> {
+    range(shared, who, end_of_queue(name, SortOrder::Ascend, 0)).await
 }
 
 /// What joining a queue found.
@@ -136,7 +146,13 @@ struct Joined {
 }
 
 /// Makes the key, unless the lease has one there already.
-async fn join(shared: &Shared, entrant: &Entrant, lease: LeaseId, own_lease: bool) -> Result<Joined, Status> {
+async fn join(
+    shared: &Shared,
+    who: &Credentials,
+    entrant: &Entrant,
+    lease: LeaseId,
+    own_lease: bool,
+) -> Result<Joined, Status> {
     let key: Bytes = [&prefix(&entrant.name)[..], hex(lease).as_bytes()].concat().into();
     let value = entrant.value.clone().unwrap_or_default();
     let put = PutRequest { key: key.clone(), value, lease, ..PutRequest::default() };
@@ -147,7 +163,7 @@ async fn join(shared: &Shared, entrant: &Entrant, lease: LeaseId, own_lease: boo
         success: vec![TxnOp::Put(put), TxnOp::Range(owner.clone())],
         failure: vec![TxnOp::Range(own), TxnOp::Range(owner)],
     };
-    let (position, reply) = txn(shared, request).await?;
+    let (position, reply) = txn(shared, who, request).await?;
     let made = reply.succeeded;
     let mut found = reply.replies.into_iter().map(|reply| match reply {
         TxnOpReply::Range(reply) => reply.kvs.into_iter().next(),
@@ -161,14 +177,19 @@ async fn join(shared: &Shared, entrant: &Entrant, lease: LeaseId, own_lease: boo
     Ok(Joined { position, place, first: owner.create_revision == revision, says: own.map(|own| own.value) })
 }
 
-async fn wait_for_turn(shared: &Shared, entrant: &Entrant, joined: Joined) -> Result<Position, Status> {
+async fn wait_for_turn(
+    shared: &Arc<Shared>,
+    who: &Credentials,
+    entrant: &Entrant,
+    joined: Joined,
+) -> Result<Position, Status> {
     let Joined { mut position, place, first, says } = joined;
     if let (Some(says), Some(value)) = (says, &entrant.value)
         && says != value
     {
-        position = replace(shared, &place.key, place.revision, place.lease, value.clone()).await?;
+        position = replace(shared, who, &place.key, place.revision, place.lease, value.clone()).await?;
     }
-    if first { Ok(position) } else { wait(shared, entrant, &place).await }
+    if first { Ok(position) } else { wait(shared, who, entrant, &place).await }
 }
 
 /// As Go's `%x` writes an id.
@@ -187,42 +208,49 @@ fn made_at(key: &Bytes, revision: i64) -> Compare {
     }
 }
 
-async fn txn(shared: &Shared, request: TxnRequest) -> Result<(Position, TxnReply), Status> {
-    match write(shared, Op::Txn(request)).await? {
+async fn txn(shared: &Shared, who: &Credentials, request: TxnRequest) -> Result<(Position, TxnReply), Status> {
+    match write(shared, who, Op::Txn(request)).await? {
         (position, Reply::Txn(reply)) => Ok((position, reply)),
         _ => Err(status::wrong_reply()),
     }
 }
 
 /// Does `then` if the key is the one made at `revision`.
-async fn if_made_at(shared: &Shared, key: &Bytes, revision: i64, then: TxnOp) -> Result<(Position, bool), Status> {
+async fn if_made_at(
+    shared: &Shared,
+    who: &Credentials,
+    key: &Bytes,
+    revision: i64,
+    then: TxnOp,
+) -> Result<(Position, bool), Status> {
     let compare = vec![made_at(key, revision)];
     let request = TxnRequest { compare, success: vec![then], ..TxnRequest::default() };
-    let (position, reply) = txn(shared, request).await?;
+    let (position, reply) = txn(shared, who, request).await?;
     Ok((position, reply.succeeded))
 }
 
 /// Waits until no key is older. The last look at the own key comes after that, through a quorum.
-async fn wait(shared: &Shared, entrant: &Entrant, place: &Place) -> Result<Position, Status> {
+async fn wait(shared: &Arc<Shared>, who: &Credentials, entrant: &Entrant, place: &Place) -> Result<Position, Status> {
     loop {
         let older = end_of_queue(&entrant.name, SortOrder::Descend, place.revision - 1);
-        let (looked, before) = range(shared, RangeRequest { keys_only: true, ..older }).await?;
+        let (looked, before) = range(shared, who, RangeRequest { keys_only: true, ..older }).await?;
         let own = RangeRequest { key: place.key.clone(), ..RangeRequest::default() };
-        let (position, own) = range(shared, own).await?;
+        let (position, own) = range(shared, who, own).await?;
         if own.is_none_or(|kv| kv.create_revision != place.revision) {
             return Err(status::session_expired(entrant.what));
         }
         let Some(before) = before else { return Ok(position) };
         tokio::select! {
-            gone = deleted(shared, before.key, looked.revision + 1) => gone?,
-            gone = deleted(shared, place.key.clone(), looked.revision + 1) => gone?,
+            gone = deleted(shared, who, before.key, looked.revision + 1) => gone?,
+            gone = deleted(shared, who, place.key.clone(), looked.revision + 1) => gone?,
         }
     }
 }
 
 /// Waits until the key is deleted, from `revision` on, or might have been.
-async fn deleted(shared: &Shared, key: Bytes, revision: i64) -> Result<(), Status> {
-    let Some(mut changes) = Changes::from(shared, key, Bytes::new(), revision).await? else { return Ok(()) };
+async fn deleted(shared: &Arc<Shared>, who: &Credentials, key: Bytes, revision: i64) -> Result<(), Status> {
+    let changes = Changes::from(shared, who, key, Bytes::new(), revision).await?;
+    let Some(mut changes) = changes else { return Ok(()) };
     while let Some(events) = changes.next().await? {
         if events.iter().any(|event| event.kind == EventKind::Delete) {
             break;
@@ -234,6 +262,7 @@ async fn deleted(shared: &Shared, key: Bytes, revision: i64) -> Result<(), Statu
 /// Gives the key made at `revision` another value, if it is still that key. A lease of 0 leaves the key's own.
 pub async fn replace(
     shared: &Shared,
+    who: &Credentials,
     key: &Bytes,
     revision: i64,
     lease: LeaseId,
@@ -241,31 +270,31 @@ pub async fn replace(
 ) -> Result<Position, Status> {
     let ignore_lease = lease == LeaseId::NONE;
     let put = PutRequest { key: key.clone(), value, lease, ignore_lease, ..PutRequest::default() };
-    match if_made_at(shared, key, revision, TxnOp::Put(put)).await? {
+    match if_made_at(shared, who, key, revision, TxnOp::Put(put)).await? {
         (position, true) => Ok(position),
         _ => Err(status::not_leader()),
     }
 }
 
 /// Removes the key made at `revision`, if it is still that key.
-pub async fn remove(shared: &Shared, key: &Bytes, revision: i64) -> Result<Position, Status> {
+pub async fn remove(shared: &Shared, who: &Credentials, key: &Bytes, revision: i64) -> Result<Position, Status> {
     let delete = DeleteRangeRequest { key: key.clone(), ..DeleteRangeRequest::default() };
-    if_made_at(shared, key, revision, TxnOp::DeleteRange(delete)).await.map(|(position, _)| position)
+    if_made_at(shared, who, key, revision, TxnOp::DeleteRange(delete)).await.map(|(position, _)| position)
 }
 
 /// Gives a place up. Where that cannot be written, the end of the lease does it.
-async fn leave(shared: &Shared, place: &Place) {
+async fn leave(shared: &Shared, who: &Credentials, place: &Place) {
     if place.own_lease {
-        revoke(shared, place.lease).await;
+        revoke(shared, who, place.lease).await;
     } else if place.made
-        && let Err(error) = remove(shared, &place.key, place.revision).await
+        && let Err(error) = remove(shared, who, &place.key, place.revision).await
     {
         tracing::debug!(%error, "a place in a queue stays until its lease ends");
     }
 }
 
-async fn revoke(shared: &Shared, id: LeaseId) {
-    if let Err(error) = write(shared, Op::LeaseRevoke { id }).await {
+async fn revoke(shared: &Shared, who: &Credentials, id: LeaseId) {
+    if let Err(error) = write(shared, who, Op::LeaseRevoke { id }).await {
         tracing::debug!(%error, "a lease of a queue stays until it ends");
     }
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::Answers;
 use super::watching::{Order, Watching};
 use crate::api::http::requires_leader;
+use crate::api::users::{Credentials, reading};
 use crate::api::{Shared, status};
 use crate::base::limits::{
     LEADERLESS_STREAM_MS_MAX, WATCH_PROGRESS_WAIT_MS_MAX, WATCH_RESPONSES_QUEUED_MAX, WATCHES_PER_STREAM_MAX,
@@ -40,16 +41,17 @@ impl pb::watch_server::Watch for Watch {
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (metadata, _, requests) = request.into_parts();
+        let who = Credentials::of_call(&metadata);
         let leader_required = requires_leader(&metadata.into_headers());
-        Ok(Response::new(self.open(requests.boxed(), leader_required)))
+        Ok(Response::new(self.open(requests.boxed(), who, leader_required)))
     }
 }
 
 impl Watch {
     /// Starts a stream of watches. It ends with `requests`, or when the answers are dropped.
-    pub fn open(&self, requests: Requests, leader_required: bool) -> Answers<pb::WatchResponse> {
+    pub fn open(&self, requests: Requests, who: Credentials, leader_required: bool) -> Answers<pb::WatchResponse> {
         let (answers, queue) = mpsc::channel(WATCH_RESPONSES_QUEUED_MAX);
-        let session = Session { shared: self.0.clone(), answers, watches: HashMap::new(), next_id: 0 };
+        let session = Session { shared: self.0.clone(), who, answers, watches: HashMap::new(), next_id: 0 };
         tokio::spawn(session.run(requests, leader_required));
         stream::unfold(queue, async |mut queue| queue.recv().await.map(|answer| (answer, queue))).boxed()
     }
@@ -58,6 +60,7 @@ impl Watch {
 /// One stream of a client.
 struct Session {
     shared: Arc<Shared>,
+    who: Credentials,
     answers: mpsc::Sender<Result<pb::WatchResponse, Status>>,
     /// The way to give each watch its orders. Dropping it ends the watch.
     watches: HashMap<i64, mpsc::Sender<Order>>,
@@ -140,13 +143,18 @@ impl Session {
                 return self.refuse(reason).await;
             }
         }
+        let needs = reading(request.key.clone(), request.range_end.clone());
+        let who = match self.shared.admit(&self.who, &needs).await {
+            Ok(who) => who,
+            Err(error) => return self.refuse(watch_refused(&error)).await,
+        };
         match self.shared.store.watch(request.clone()).await {
             Ok(events) => {
                 let began = events.began();
                 self.announce(id, &began).await?;
                 let (orders, inbox) = mpsc::channel(ORDERS_QUEUED_MAX);
                 self.watches.insert(id, orders);
-                let watching = Watching::new(id, &create, request, self.shared.clone(), self.answers.clone());
+                let watching = Watching::new(id, &create, request, who, self.shared.clone(), self.answers.clone());
                 tokio::spawn(watching.run(events, inbox));
                 Ok(())
             }
@@ -239,6 +247,22 @@ fn watch_request(create: &pb::WatchCreateRequest) -> Result<WatchRequest, String
         revision => WatchStart::Revision(revision),
     };
     Ok(WatchRequest { space: Space::User, key, range_end: end, start })
+}
+
+/// A refusal as etcd writes it into an answer: in Go's words for an error of gRPC.
+pub(super) fn watch_refused(error: &StoreError) -> String {
+    let status = status::failed(error);
+    match error {
+        StoreError::Refused(KvError::Auth(_)) => {
+            let code = match status.code() {
+                Code::PermissionDenied => "PermissionDenied",
+                Code::Unauthenticated => "Unauthenticated",
+                _ => "InvalidArgument",
+            };
+            format!("rpc error: code = {code} desc = {}", status.message())
+        }
+        _ => status.message().to_owned(),
+    }
 }
 
 /// Completes when there has been no leader for longer than a stream that requires one may bear.

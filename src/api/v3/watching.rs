@@ -9,8 +9,11 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use super::convert;
+use super::watch::watch_refused;
+use crate::api::users::{Credentials, reading};
 use crate::api::{Shared, status};
 use crate::base::limits::{REQUEST_BYTES_MAX, WATCH_PROGRESS_SECONDS};
+use crate::kv::auth::Auth;
 use crate::kv::{EventKind, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};
 use crate::wire::etcdserverpb as pb;
 
@@ -26,6 +29,9 @@ pub enum Order {
 pub struct Watching {
     id: i64,
     request: WatchRequest,
+    who: Credentials,
+    /// Users and roles under which it was last found to be allowed.
+    auth: Arc<Auth>,
     no_put: bool,
     no_delete: bool,
     prev_kv: bool,
@@ -40,6 +46,7 @@ impl Watching {
         id: i64,
         create: &pb::WatchCreateRequest,
         request: WatchRequest,
+        who: Credentials,
         shared: Arc<Shared>,
         answers: mpsc::Sender<Result<pb::WatchResponse, Status>>,
     ) -> Self {
@@ -48,6 +55,8 @@ impl Watching {
         Self {
             id,
             request,
+            who,
+            auth: Arc::default(),
             no_put: filtered(FilterType::Noput),
             no_delete: filtered(FilterType::Nodelete),
             prev_kv: create.prev_kv,
@@ -78,7 +87,7 @@ impl Watching {
                         if spoke {
                             next_notice = Instant::now() + pause;
                         }
-                        self.deliver(batch).await
+                        self.still_allowed().await && self.deliver(batch).await
                     }
                     Err(end) => match self.resume(end).await {
                         Some(resumed) => {
@@ -109,6 +118,25 @@ impl Watching {
             };
             if !going_on {
                 return;
+            }
+        }
+    }
+
+    /// Whether the watch may go on under the users and roles of now; else it says why it ends.
+    async fn still_allowed(&mut self) -> bool {
+        let auth = self.shared.store.auth();
+        if Arc::ptr_eq(&auth, &self.auth) {
+            return true;
+        }
+        let needs = reading(self.request.key.clone(), self.request.range_end.clone());
+        match self.shared.check(&self.who, &needs).await {
+            Ok(()) => {
+                self.auth = auth;
+                true
+            }
+            Err(error) => {
+                self.send(self.ended(&watch_refused(&error))).await;
+                false
             }
         }
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::base::{BoxFuture, LeaseId, MemberId};
+use crate::kv::auth::Auth;
 use crate::kv::{
     Applied, Consistency, Event, EventKind, Hash, HashOf, KeyValue, Lease, Member, Op, Position, RangeReply,
     RangeRequest, SnapshotStream, Space, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart,
@@ -155,6 +156,14 @@ impl Store for MemoryStore {
 
     fn v2_get(&self, _: v2::GetRequest, _: Consistency) -> BoxFuture<'_, Result<(Position, v2::Outcome), StoreError>> {
         unused()
+    }
+
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        unused()
+    }
+
+    fn auth(&self) -> Arc<Auth> {
+        Arc::default()
     }
 
     fn watch(&self, request: WatchRequest) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>> {

@@ -1,0 +1,21 @@
+//! Users, roles and what they may do, as etcd's v3 `auth` has them: values in, values out.
+//!
+//! Passwords come hashed and are compared elsewhere. A change goes through the log as [`Op::Auth`](super::Op::Auth); what a
+//! user asks for goes through it as [`Op::As`](super::Op::As) and is checked where it is applied, against the users and
+//! roles of that moment. Operations without a user come from inside the cluster: while users are asked for, those
+//! that only clients make are refused.
+
+mod change;
+mod check;
+mod error;
+mod model;
+mod ranges;
+#[cfg(test)]
+mod tests;
+
+pub use change::Change;
+pub(super) use change::apply as apply_change;
+pub use check::v2_reads;
+pub(super) use check::{needs_user, permit};
+pub use error::AuthError;
+pub use model::{Access, Auth, PasswordHash, Permission, ROOT, Role, User};
