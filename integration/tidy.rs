@@ -28,6 +28,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tonic_prost", &["wire"]),
     ("prost", &["wire", "api"]),
     ("hickory_resolver", &["net"]),
+    ("bcrypt", &["api"]),
+    ("hmac", &["api"]),
     ("anyhow", &["app", "ctl", "main"]),
 ];
 

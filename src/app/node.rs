@@ -124,7 +124,10 @@ impl Node {
                 store: store.clone(),
                 clock: Arc::new(host::SystemClock),
                 random: Arc::new(host::SystemRandom),
-                users: crate::api::UsersOptions::default(),
+                users: crate::api::UsersOptions {
+                    token_ttl_seconds: settings.auth.token_ttl_seconds,
+                    password_cost: settings.auth.bcrypt_cost,
+                },
                 #[cfg(feature = "scheduler")]
                 routes: machine.as_ref().map(|machine| machine.routes(&store, &closing)).unwrap_or_default(),
                 #[cfg(not(feature = "scheduler"))]

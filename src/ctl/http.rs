@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
@@ -52,8 +52,23 @@ pub async fn call(
     body: Option<(&str, Vec<u8>)>,
     wait: Duration,
 ) -> Result<Answer, HttpError> {
+    call_as(None, address, method, path, body, wait).await
+}
+
+/// The same with a value for the header `Authorization`.
+///
+/// # Errors
+/// [`HttpError`] naming the address.
+pub async fn call_as(
+    authorization: Option<&str>,
+    address: &Address,
+    method: Method,
+    path: &str,
+    body: Option<(&str, Vec<u8>)>,
+    wait: Duration,
+) -> Result<Answer, HttpError> {
     let whole = async {
-        let streamed = open(address, method, path, body).await?;
+        let streamed = open_as(authorization, address, method, path, body).await?;
         let (status, headers, name) = (streamed.status, streamed.headers, streamed.address);
         let collected = streamed.body.collect().await;
         let body = collected.map_err(|error| broken(&name, "reading the answer", &error))?.to_bytes();
@@ -73,6 +88,20 @@ pub async fn open(
     path: &str,
     body: Option<(&str, Vec<u8>)>,
 ) -> Result<Streamed, HttpError> {
+    open_as(None, address, method, path, body).await
+}
+
+/// The same with a value for the header `Authorization`.
+///
+/// # Errors
+/// [`HttpError`] naming the address.
+pub async fn open_as(
+    authorization: Option<&str>,
+    address: &Address,
+    method: Method,
+    path: &str,
+    body: Option<(&str, Vec<u8>)>,
+) -> Result<Streamed, HttpError> {
     let name = address.to_string();
     let connection = connect(address, CONNECT_WITHIN).await?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await;
@@ -83,6 +112,9 @@ pub async fn open(
         Address::Unix(_) => "localhost".to_owned(),
     };
     let mut request = Request::builder().method(method).uri(path).header(HOST, host);
+    if let Some(value) = authorization {
+        request = request.header(AUTHORIZATION, value);
+    }
     let content = body.map_or_else(Bytes::new, |(kind, content)| {
         request.headers_mut().map(|headers| kind.parse().map(|kind| headers.insert(CONTENT_TYPE, kind)));
         Bytes::from(content)

@@ -2,11 +2,13 @@
 
 mod convert;
 mod error;
+mod login;
 mod store;
 #[cfg(test)]
 mod tests;
 mod watch;
 
+pub use login::{Line, LineError, Login, Token, line};
 pub use store::RemoteStore;
 
 use std::time::Duration;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::{Mutex, watch};
-use tonic::transport::Channel;
-use tonic::{Response, Status as Refusal};
+use tonic::{Code, Response, Status as Refusal};
 
 use super::convert;
 use super::error::{store_error, try_elsewhere};
+use super::login::{Line, Login, line};
 use super::watch::{RemoteWatch, ask};
 use crate::base::limits::REMOTE_MESSAGE_BYTES_MAX;
-use crate::base::{BoxFuture, LeaseId, MemberId, with_causes};
+use crate::base::{BoxFuture, LeaseId, MemberId};
 use crate::kv::auth::Auth;
 use crate::kv::{
     Applied, Consistency, Hash, HashOf, KvError, Lease, Member, Op, Position, RangeReply, RangeRequest, Reply,
@@ -37,6 +37,7 @@ struct Inner {
     endpoints: Vec<Address>,
     /// How long one attempt at one endpoint may take.
     wait: Duration,
+    login: Option<Login>,
     current: Mutex<Current>,
     status: watch::Sender<Status>,
 }
@@ -44,7 +45,7 @@ struct Inner {
 /// The endpoint in use, and its channel once there is one.
 struct Current {
     endpoint: usize,
-    channel: Option<Channel>,
+    channel: Option<Line>,
 }
 
 /// Whether a request may be sent twice.
@@ -58,24 +59,39 @@ enum Repeat {
 impl RemoteStore {
     /// A store behind `endpoints`, at least one; nothing is sent yet. Each attempt at one of them takes `wait` at most.
     pub fn new(endpoints: Vec<Address>, wait: Duration) -> Self {
+        Self::with_login(endpoints, wait, None)
+    }
+
+    /// The same as somebody.
+    pub fn with_login(endpoints: Vec<Address>, wait: Duration, login: Option<Login>) -> Self {
         let current = Mutex::new(Current { endpoint: 0, channel: None });
-        Self(Arc::new(Inner { endpoints, wait, current, status: watch::channel(Status::default()).0 }))
+        Self(Arc::new(Inner { endpoints, wait, login, current, status: watch::channel(Status::default()).0 }))
     }
 
     /// Calls the endpoint in use, and the next ones where it does not answer and the request may be repeated.
-    async fn call<T, F>(&self, doing: &str, repeat: Repeat, request: impl Fn(Channel) -> F) -> Result<T, StoreError>
+    async fn call<T, F>(&self, doing: &str, repeat: Repeat, request: impl Fn(Line) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<Response<T>, Refusal>>,
     {
         let inner = &*self.0;
         let mut last = StoreError::Broken(format!("{doing}: no endpoint is given"));
-        for _ in 0..inner.endpoints.len() {
+        let mut attempts = inner.endpoints.len();
+        let mut logged_in_again = inner.login.is_none();
+        while attempts > 0 {
+            attempts -= 1;
             let (endpoint, channel) = match self.channel(doing).await {
                 Ok(channel) => channel,
                 Err(error) => return Err(error),
             };
             match tokio::time::timeout(inner.wait, request(channel)).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(refusal)) if refusal.code() == Code::Unauthenticated && !logged_in_again => {
+                    // The token is over. What was refused for that was not carried out.
+                    logged_in_again = true;
+                    attempts += 1;
+                    self.hang_up(endpoint).await;
+                    continue;
+                }
                 Ok(Err(refusal)) => {
                     let told = format!("{doing} at {}", inner.endpoints[endpoint]);
                     last = store_error(&refusal, &told, inner.wait);
@@ -97,7 +113,7 @@ impl RemoteStore {
     }
 
     /// The channel in use; else the first that opens, beginning with the endpoint whose turn it is.
-    async fn channel(&self, doing: &str) -> Result<(usize, Channel), StoreError> {
+    async fn channel(&self, doing: &str) -> Result<(usize, Line), StoreError> {
         let inner = &*self.0;
         let mut current = inner.current.lock().await;
         if let Some(channel) = &current.channel {
@@ -106,16 +122,24 @@ impl RemoteStore {
         let mut reasons = Vec::new();
         for _ in 0..inner.endpoints.len() {
             let address = &inner.endpoints[current.endpoint];
-            match super::channel(address, inner.wait).await {
+            match line(address, inner.wait, inner.login.as_ref()).await {
                 Ok(channel) => {
                     current.channel = Some(channel.clone());
                     return Ok((current.endpoint, channel));
                 }
-                Err(error) => reasons.push(with_causes(&error)),
+                Err(error) => reasons.push(error.to_string()),
             }
             current.endpoint = (current.endpoint + 1) % inner.endpoints.len();
         }
         Err(StoreError::Broken(format!("{doing}: no endpoint can be reached: {}", reasons.join("; "))))
+    }
+
+    /// Has the next call open a channel of its own, unless another endpoint is in use by now.
+    async fn hang_up(&self, endpoint: usize) {
+        let mut current = self.0.current.lock().await;
+        if current.endpoint == endpoint {
+            current.channel = None;
+        }
     }
 
     /// Turns to the next endpoint, unless somebody did so already.
@@ -258,9 +282,9 @@ impl RemoteStore {
 
 /// A call of the key-value service, which alone has large answers.
 async fn kv<R, T, F>(
-    channel: Channel,
+    channel: Line,
     request: R,
-    call: impl FnOnce(KvClient<Channel>, R) -> F,
+    call: impl FnOnce(KvClient<Line>, R) -> F,
 ) -> Result<Response<T>, Refusal>
 where
     F: Future<Output = Result<Response<T>, Refusal>>,

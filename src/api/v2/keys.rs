@@ -126,10 +126,11 @@ impl Keys {
         match applied.result {
             Ok(Reply::V2(mut outcome)) => {
                 if let Ok(answer) = &mut outcome
-                    && self.shared.check(who, &reads(&request.path, answer.node.dir)).await.is_err()
+                    && let Some(prev) = &mut answer.prev_node
+                    && self.shared.check(who, &reads(&request.path, prev.dir)).await.is_err()
                 {
                     // Who may write is not shown for it what was there.
-                    answer.prev_node = None;
+                    (prev.value, prev.nodes) = (None, Vec::new());
                 }
                 self.stats.count_write(&request.write, outcome.is_ok());
                 self.told(&applied.position, outcome, no_value_on_success)

@@ -38,7 +38,7 @@ pub struct Flag {
 }
 
 const TLS: Fate = Fate::Refused("TLS is not served yet; listen in plain text on a network that you trust");
-const AUTH: Fate = Fate::Refused("users and tokens are not served yet");
+const TOKENS: Fate = Fate::Refused("tokens are of one kind; leave it out, or write `simple`");
 const ORIGINS: Fate = Fate::Refused("limits on origins and host names are not served yet; every one is answered");
 const DISCOVERY: Fate = Fate::Refused("discovery is not served yet; write the members into --initial-cluster");
 const PROXY: Fate = Fate::Refused("proxies are not served; point clients to the members");
@@ -76,6 +76,8 @@ pub const FLAGS: &[Flag] = &[
     followed("initial-cluster", Text, ""),
     followed("initial-cluster-state", OneOf(&["new", "existing"]), "new"),
     followed("initial-cluster-token", Text, "etcd-cluster"),
+    followed("auth-token-ttl", Number, "300"),
+    followed("bcrypt-cost", Number, "10"),
     followed("log-level", OneOf(&["debug", "info", "warn", "error", "dpanic", "panic", "fatal"]), "info"),
     followed("log-format", OneOf(&["json", "console"]), "json"),
     followed("log-outputs", Text, "default"),
@@ -188,9 +190,7 @@ pub const FLAGS: &[Flag] = &[
     flag("cipher-suites", Text, "", TLS),
     flag("tls-min-version", OneOf(&["TLS1.2", "TLS1.3"]), "TLS1.2", TLS),
     flag("tls-max-version", OneOf(&["", "TLS1.2", "TLS1.3"]), "", TLS),
-    flag("auth-token", Text, "simple", AUTH),
-    flag("bcrypt-cost", Number, "10", AUTH),
-    flag("auth-token-ttl", Number, "300", AUTH),
+    flag("auth-token", Text, "simple", TOKENS),
     flag("cors", Text, "*", ORIGINS),
     flag("host-whitelist", Text, "*", ORIGINS),
     flag("listen-metrics-urls", Text, "", METRICS),

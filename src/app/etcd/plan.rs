@@ -48,6 +48,7 @@ pub fn plan(input: &Input, default_ip: &str) -> Result<Plan, Vec<String>> {
     let mut planner = Planner { input, settings, mistakes: Vec::new(), warnings: input.warnings.clone() };
     planner.fates();
     planner.timing();
+    planner.users();
     let name = input.get("name").unwrap_or("default").to_owned();
     let data_dir = input.get("data-dir").map_or_else(|| format!("{name}.etcd"), str::to_owned);
     planner.set("name", "name", &name);
@@ -116,6 +117,18 @@ impl Planner<'_> {
         }
         self.set("heartbeat_ms", "heartbeat-interval", &heartbeat.to_string());
         self.set("election_ms", "election-timeout", &election.to_string());
+    }
+
+    fn users(&mut self) {
+        let ttl = self.input.get("auth-token-ttl").unwrap_or("300");
+        self.set("auth.token_ttl_seconds", "auth-token-ttl", ttl);
+        let cost = self.input.get("bcrypt-cost").unwrap_or("10");
+        // As in etcd: a cost that bcrypt does not know is none.
+        let known = cost.parse().is_ok_and(|cost: u32| (4..=31).contains(&cost));
+        if !known {
+            self.warnings.push(format!("--bcrypt-cost {cost} is not within 4 to 31; 10 is used"));
+        }
+        self.set("auth.bcrypt_cost", "bcrypt-cost", if known { cost } else { "10" });
     }
 
     fn peers(&mut self, name: &str, default_ip: &str) {

@@ -155,7 +155,7 @@ fn mistakes_are_refused_and_named() {
         ("--heartbeat-interval 0", &[], "must be >0"),
         ("--cert-file /c", &[], "--cert-file: `/c`: TLS is not served yet"),
         ("", &[("ETCD_PEER_AUTO_TLS", "true")], "ETCD_PEER_AUTO_TLS: peer-auto-tls: `true`: TLS is not served yet"),
-        ("--auth-token jwt,sign-method=RS256", &[], "users and tokens are not served yet"),
+        ("--auth-token jwt,sign-method=RS256", &[], "tokens are of one kind"),
         ("--discovery https://discovery.etcd.io/x", &[], "discovery is not served yet"),
         ("--discovery-srv example.com", &[], "discovery is not served yet"),
         ("--discovery-token x", &[], "discovery is not served yet"),

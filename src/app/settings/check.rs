@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::fragment::Fragment;
-use super::{ExecutorChoice, FleetSettings, Mistakes, PeerSetting, Settings, TemplateSettings};
+use super::{AuthSettings, ExecutorChoice, FleetSettings, Mistakes, PeerSetting, Settings, TemplateSettings};
 use crate::base::{ClusterId, MachineId, MemberId};
 
 struct Checker<'a> {
@@ -128,6 +128,10 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
         client_listen,
         client_advertise,
         client_sockets,
+        auth: AuthSettings {
+            token_ttl_seconds: checker.number("auth.token_ttl_seconds", 1, 31_536_000),
+            bcrypt_cost: checker.number("auth.bcrypt_cost", 4, 31) as u32,
+        },
         fleet: fleet(&mut checker),
         template: TemplateSettings {
             enabled: checker.truth("template.enabled"),

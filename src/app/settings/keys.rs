@@ -43,6 +43,16 @@ pub const KEYS: &[Key] = &[
         help: "unix socket[,…] for clients on this machine; empty: none",
     },
     Key {
+        path: "auth.token_ttl_seconds",
+        default: "300",
+        help: "seconds after its last use that a token of etcd v3's users lasts",
+    },
+    Key {
+        path: "auth.bcrypt_cost",
+        default: "10",
+        help: "4 to 31: how hard new passwords are to guess, and to check; each step doubles it",
+    },
+    Key {
         path: "fleet.enabled",
         default: if cfg!(feature = "scheduler") { "true" } else { "false" },
         help: "take part in the cluster as a machine that runs units",

@@ -47,9 +47,17 @@ pub struct Settings {
     pub client_listen: Vec<SocketAddr>,
     pub client_advertise: Vec<String>,
     pub client_sockets: Vec<PathBuf>,
+    pub auth: AuthSettings,
     pub fleet: FleetSettings,
     pub template: TemplateSettings,
     pub log_level: String,
+}
+
+/// How users of the etcd APIs are let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthSettings {
+    pub token_ttl_seconds: u64,
+    pub bcrypt_cost: u32,
 }
 
 /// How this node takes part as a machine.

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::log::LogLevel;
 use crate::ctl::args::{ArgsError, Flag, Parsed, parse};
 use crate::jobs::templates::Options;
+use crate::remote::Login;
 
 /// Where keys come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub(super) struct Settings {
     /// As given; empty: to be looked up under `srv_record`, or the backend's default.
     pub nodes: Vec<String>,
     pub srv_record: Option<String>,
+    pub login: Option<Login>,
     pub confdir: PathBuf,
     pub prefix: String,
     pub mode: Mode,
@@ -179,7 +181,7 @@ fn settle(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<St
             None => file.truth(key),
         }
     };
-    refuse_protections(&text, &truth)?;
+    refuse_protections(&text)?;
     // The fork's way: the backend as a word.
     let backend = match parsed.words.first() {
         Some(word) => word.clone(),
@@ -218,6 +220,7 @@ fn settle(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<St
     Ok(Settings {
         backend,
         nodes: nodes(parsed, file, variable)?,
+        login: login(&text, &truth)?,
         srv_record: srv_record.filter(|record| !record.is_empty()),
         confdir: text("confdir", "confdir")?.unwrap_or_else(|| "/etc/confd".to_owned()).into(),
         prefix: text("prefix", "prefix")?.unwrap_or_default(),
@@ -228,10 +231,7 @@ fn settle(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<St
 }
 
 /// What would be a lie to accept: protections that are not there.
-fn refuse_protections(
-    text: &impl Fn(&str, &str) -> Result<Option<String>, Failed>,
-    truth: &impl Fn(&str, &str) -> Result<bool, Failed>,
-) -> Result<(), Failed> {
+fn refuse_protections(text: &impl Fn(&str, &str) -> Result<Option<String>, Failed>) -> Result<(), Failed> {
     for (flag, key) in
         [("client-cert", "client_cert"), ("client-key", "client_key"), ("client-ca-keys", "client_cakeys")]
     {
@@ -241,10 +241,21 @@ fn refuse_protections(
             )));
         }
     }
-    if truth("basic-auth", "basic_auth")? {
-        return Err(fatal("basic-auth: user names and passwords are not supported; leave it out"));
-    }
     Ok(())
+}
+
+/// Who asks the nodes. As in confd, a name without `basic-auth` is not used.
+fn login(
+    text: &impl Fn(&str, &str) -> Result<Option<String>, Failed>,
+    truth: &impl Fn(&str, &str) -> Result<bool, Failed>,
+) -> Result<Option<Login>, Failed> {
+    if !truth("basic-auth", "basic_auth")? {
+        return Ok(None);
+    }
+    match (text("username", "username")?, text("password", "password")?) {
+        (Some(user), Some(password)) => Ok(Some(Login { user, password })),
+        _ => Err(fatal("basic-auth: give -username and -password too")),
+    }
 }
 
 fn nodes(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<String>, Failed> {

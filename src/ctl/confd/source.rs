@@ -37,7 +37,7 @@ impl Source {
         };
         tracing::info!("Backend source(s) set to {}", nodes.join(", "));
         let addresses = nodes.iter().map(|node| address_of(node)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::Etcd(Arc::new(RemoteStore::new(addresses, ANSWER_WITHIN))))
+        Ok(Self::Etcd(Arc::new(RemoteStore::with_login(addresses, ANSWER_WITHIN, settings.login.clone()))))
     }
 
     /// The keys below `folders`, at one moment.

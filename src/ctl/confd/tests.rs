@@ -89,6 +89,9 @@ fn what_is_wrong_has_confds_exit_code() {
         assert!(matches!(start(line, &[]), Err(Failed::Fatal(_))), "{line}");
     }
     assert!(matches!(start("", &[("CONFD_CLIENT_KEY", "/x")]), Err(Failed::Fatal(_))));
+    let login = settings("-basic-auth -username u -password p", &[]).login.unwrap();
+    assert_eq!((login.user.as_str(), login.password.as_str()), ("u", "p"));
+    assert_eq!(settings("-username u -password p", &[]).login, None);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The `etcdctl` face: both dialects, chosen by ETCDCTL_API or by the words that are used.
 
+mod password;
 mod snapshot;
 mod v2;
 mod v3;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use crate::ctl::args::{self, ArgsError, Flag, Parsed};
 use crate::ctl::founding;
 use crate::net::Address;
+use crate::remote::Login;
 
 const HELP: &str = "\
 etcdctl: read and write the cluster's keys. ETCDCTL_API chooses the dialect; without it, the words do.
@@ -31,10 +33,13 @@ As in etcd v3 (keys):
   $ etcdctl snapshot restore FILE --data-dir DIR   (also of etcd's own snapshots)
   $ etcdctl member add NAME --peer-urls=http://HOST:2380 [--learner]
   $ etcdctl member remove ID              $ etcdctl member update ID --peer-urls=… | promote ID
+  $ etcdctl user add NAME[:PASSWORD]      $ etcdctl role grant-permission ROLE readwrite --prefix app/
+  $ etcdctl user grant-role NAME ROLE     $ etcdctl auth enable | disable | status
 
 `get` and `watch` of a path that starts with `/` are v2's unless ETCDCTL_API=3 or a v3 flag is given.
 
   --endpoints URL[,URL]   where the cluster is; ETCDCTL_ENDPOINTS; also --endpoint, --peers, -C [127.0.0.1:2379]
+  --user NAME[:PASSWORD]  who asks; ETCDCTL_USER; --password, ETCDCTL_PASSWORD give the password by itself
   -o simple|extended|json v2's output          --timeout, --total-timeout, --command-timeout 5s
 ";
 
@@ -43,6 +48,8 @@ const FLAGS: &[Flag] = &[
     flag(&["output", "o"], true, "v2: simple, extended, json"),
     flag(&["write-out", "w"], true, "v3: simple"),
     flag(&["command-timeout", "total-timeout", "timeout", "dial-timeout"], true, "how long a request may take"),
+    Flag { names: &["user", "username", "u"], value: true, variable: Some("ETCDCTL_USER"), help: "who asks" },
+    Flag { names: &["password"], value: true, variable: Some("ETCDCTL_PASSWORD"), help: "the password" },
     flag(&["no-sync", "debug", "sync"], false, "accepted; there is nothing to sync"),
     flag(&["help", "h"], false, "this text"),
     flag(&["ttl"], true, "seconds until the key goes"),
@@ -80,7 +87,10 @@ const V3_FLAGS: &[Flag] = &[
     flag(&["hex"], false, "print as hex"),
     flag(&["peer-urls"], true, "where a member's peers reach it"),
     flag(&["learner"], false, "the new member only follows"),
-    flag(&["interactive", "i"], false, "accepted; input is read either way"),
+    flag(&["interactive", "i"], false, "false: passwords are read from standard input without asking twice"),
+    flag(&["no-password"], false, "a user whom no password lets in"),
+    flag(&["new-user-password"], true, "the new user's password"),
+    flag(&["detail"], false, "with the permissions of the user's roles"),
 ];
 
 const fn flag(names: &'static [&'static str], value: bool, help: &'static str) -> Flag {
@@ -110,6 +120,8 @@ impl From<ArgsError> for Failed {
 pub struct Context {
     pub endpoints: Vec<Address>,
     pub timeout: Duration,
+    /// Who asks, if somebody is named.
+    pub login: Option<Login>,
     pub parsed: Parsed,
 }
 
@@ -125,14 +137,16 @@ pub fn run(arguments: &[String]) -> u8 {
 }
 
 fn dispatch(arguments: &[String]) -> Result<u8, Failed> {
-    let parsed = args::parse(arguments, &[FLAGS, V3_FLAGS, founding::FLAGS, snapshot::FLAGS], &|_| None)?;
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let parsed = args::parse(arguments, &[FLAGS, V3_FLAGS, founding::FLAGS, snapshot::FLAGS], &variable)?;
     let verb = parsed.words.first().cloned().unwrap_or_default();
     if parsed.truth("help")? || verb.is_empty() || verb == "help" {
         print!("{HELP}");
         return Ok(0);
     }
     let version = if verb == "snapshot" { 3 } else { chosen(&verb, &parsed)? };
-    let context = Context { endpoints: endpoints(&parsed)?, timeout: timeout(&parsed)?, parsed };
+    let context =
+        Context { endpoints: endpoints(&parsed)?, timeout: timeout(&parsed)?, login: login(&parsed)?, parsed };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -174,6 +188,17 @@ fn endpoints(parsed: &Parsed) -> Result<Vec<Address>, Failed> {
         .or_else(from_variable)
         .unwrap_or_else(|| "http://127.0.0.1:2379".to_owned());
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(address).collect()
+}
+
+/// `--user name:password`, or the two apart; a password that is not given is asked for.
+fn login(parsed: &Parsed) -> Result<Option<Login>, Failed> {
+    let Some(given) = parsed.value("user") else { return Ok(None) };
+    let (user, password) = match (given.split_once(':'), parsed.value("password")) {
+        (_, Some(password)) => (given, password.to_owned()),
+        (Some((user, password)), None) => (user, password.to_owned()),
+        (None, None) => (given, password::ask("Password: ")?),
+    };
+    Ok(Some(Login { user: user.to_owned(), password }))
 }
 
 fn address(item: &str) -> Result<Address, Failed> {

@@ -1,5 +1,7 @@
 //! etcdctl's commands of API 2: paths over HTTP, with the outputs and exit codes of the original.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -62,12 +64,19 @@ fn form(pairs: &[(&str, String)]) -> String {
     pairs.join("&")
 }
 
+/// Who asks, as HTTP's basic authentication has it.
+fn basic(context: &Context) -> Option<String> {
+    let login = context.login.as_ref()?;
+    let pair = STANDARD.encode(format!("{}:{}", login.user, login.password));
+    Some(format!("Basic {pair}"))
+}
+
 /// Asks the endpoints in turn until one can be connected to.
 async fn ask(context: &Context, method: Method, path: &str, body: Option<String>) -> Result<HttpAnswer, Failed> {
     let mut reasons = Vec::new();
     for address in &context.endpoints {
         let body = body.clone().map(|body| (FORM, body.into_bytes()));
-        match http::call(address, method.clone(), path, body, context.timeout).await {
+        match http::call_as(basic(context).as_deref(), address, method.clone(), path, body, context.timeout).await {
             Ok(answer) => return Ok(answer),
             Err(error @ HttpError::Connect(_)) => reasons.push(error.to_string()),
             // The request may have been carried out, so it is not sent to another.
@@ -263,7 +272,7 @@ async fn long_poll(context: &Context, path: &str) -> Result<Option<Reply>, Faile
     let failed = |error: HttpError| Failed { code: 2, message: error.to_string() };
     let mut reasons = Vec::new();
     for address in &context.endpoints {
-        let mut streamed = match http::open(address, Method::GET, path, None).await {
+        let mut streamed = match http::open_as(basic(context).as_deref(), address, Method::GET, path, None).await {
             Ok(streamed) => streamed,
             Err(error) => {
                 reasons.push(error.to_string());

@@ -3,18 +3,17 @@
 mod lease;
 mod member;
 mod txn;
+mod users;
 
 use std::io::Write as _;
 
 use bytes::Bytes;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::{Context, Failed};
-use crate::base::with_causes;
 use crate::kv::prefix_end;
 use crate::net::Address;
-use crate::remote;
+use crate::remote::{self, Line, LineError};
 use crate::wire::etcdserverpb::kv_client::KvClient;
 use crate::wire::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::wire::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -26,8 +25,21 @@ use crate::wire::etcdserverpb::{
 use crate::wire::mvccpb::event::EventType;
 use crate::wire::mvccpb::{Event, KeyValue};
 
-pub const VERBS: &[&str] =
-    &["put", "get", "del", "txn", "watch", "lease", "member", "endpoint", "compaction", "version"];
+pub const VERBS: &[&str] = &[
+    "put",
+    "get",
+    "del",
+    "txn",
+    "watch",
+    "lease",
+    "member",
+    "endpoint",
+    "compaction",
+    "version",
+    "user",
+    "role",
+    "auth",
+];
 
 pub async fn run(verb: &str, context: &Context) -> Result<u8, Failed> {
     if context.parsed.value("write-out").is_some_and(|format| format != "simple") {
@@ -43,6 +55,9 @@ pub async fn run(verb: &str, context: &Context) -> Result<u8, Failed> {
         "member" => member::run(context).await,
         "endpoint" => endpoint(context).await,
         "compaction" => compaction(context).await,
+        "user" => users::user(context).await,
+        "role" => users::role(context).await,
+        "auth" => users::auth(context).await,
         _ => {
             println!("etcdctl version: {}\nAPI version: 3", env!("CARGO_PKG_VERSION"));
             Ok(0)
@@ -50,13 +65,14 @@ pub async fn run(verb: &str, context: &Context) -> Result<u8, Failed> {
     }
 }
 
-/// A channel to the first endpoint that takes one.
-pub async fn connected(context: &Context) -> Result<Channel, Failed> {
+/// A line to the first endpoint that takes one.
+pub async fn connected(context: &Context) -> Result<Line, Failed> {
     let mut reasons = Vec::new();
     for address in &context.endpoints {
-        match remote::channel(address, context.timeout).await {
-            Ok(channel) => return Ok(channel),
-            Err(error) => reasons.push(format!("{address}: {}", with_causes(&error))),
+        match remote::line(address, context.timeout, context.login.as_ref()).await {
+            Ok(line) => return Ok(line),
+            Err(LineError::Refused(status)) => return Err(Failed { code: 2, message: status.message().to_owned() }),
+            Err(error) => reasons.push(format!("{address}: {error}")),
         }
     }
     Err(Failed { code: 1, message: format!("no endpoint can be reached: {}", reasons.join("; ")) })
@@ -264,9 +280,9 @@ where
     Ok(code)
 }
 
-async fn at(context: &Context, address: &Address) -> Result<Channel, Failed> {
-    let opened = remote::channel(address, context.timeout).await;
-    opened.map_err(|error| Failed { code: 1, message: with_causes(&error) })
+async fn at(context: &Context, address: &Address) -> Result<Line, Failed> {
+    let opened = remote::line(address, context.timeout, context.login.as_ref()).await;
+    opened.map_err(|error| Failed { code: 1, message: error.to_string() })
 }
 
 async fn status_line(context: &Context, address: &Address) -> Result<String, Failed> {

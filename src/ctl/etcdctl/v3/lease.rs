@@ -64,11 +64,7 @@ fn print_time_to_live(answer: &crate::wire::etcdserverpb::LeaseTimeToLiveRespons
 }
 
 /// Renews at a third of the time to live, until the lease is gone, or once.
-async fn keep_alive(
-    context: &Context,
-    mut client: LeaseClient<tonic::transport::Channel>,
-    id: i64,
-) -> Result<u8, Failed> {
+async fn keep_alive(context: &Context, mut client: LeaseClient<crate::remote::Line>, id: i64) -> Result<u8, Failed> {
     loop {
         let request = futures_util::stream::iter([LeaseKeepAliveRequest { id }]);
         let mut answers = within(context, client.lease_keep_alive(request)).await?;
