@@ -80,10 +80,16 @@ impl Server {
     }
 }
 
-/// Ids are another each time.
-fn masked(word: &str) -> &str {
-    let id = word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if id { "ID" } else { word }
+/// Ids, ports and what is left of a lease are another each time.
+fn masked(word: &str) -> String {
+    let bare = word.trim_end_matches(',');
+    let hex = bare.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match bare {
+        _ if (13..=16).contains(&bare.len()) && hex => word.replace(bare, "ID"),
+        _ if bare.starts_with("http://127.0.0.1:") => word.replace(bare, "PEER"),
+        _ if bare.starts_with("remaining(") => word.replace(bare, "REMAINING"),
+        _ => word.to_owned(),
+    }
 }
 
 impl Drop for Server {

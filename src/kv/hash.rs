@@ -15,7 +15,7 @@ use super::types::Space;
 /// What a hash is taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashOf {
-    /// Every change of both spaces since the store began.
+    /// Every change of both spaces, and of users and roles, since the store began.
     Applied,
     /// The user space's keys with the history that can be read, up to and with `revision`; 0: the newest.
     Keys { revision: i64 },

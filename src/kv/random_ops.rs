@@ -130,7 +130,16 @@ pub(crate) fn any_op() -> impl Strategy<Value = Op> {
     let expire = prop::collection::vec(1..40u64, 1..8).prop_map(|indexes| Op::LeaseExpire {
         ids: indexes.into_iter().flat_map(|index| [LeaseId(index as i64), super::lease::v2_lease(index)]).collect(),
     });
-    prop_oneof![4 => v3_op(), 4 => v2, 1 => expire]
+    // Nobody is asked for: what comes without a user would all be refused.
+    let name = || prop::sample::select(&["a", "b"][..]).prop_map(str::to_owned);
+    let auth = prop_oneof![
+        name().prop_map(|name| auth::Change::UserAdd { name, password: None }),
+        name().prop_map(|name| auth::Change::UserDelete { name }),
+        name().prop_map(|name| auth::Change::RoleAdd { name }),
+        name().prop_map(|name| auth::Change::RoleDelete { name }),
+        (name(), name()).prop_map(|(name, role)| auth::Change::UserGrant { name, role }),
+    ];
+    prop_oneof![8 => v3_op(), 8 => v2, 2 => expire, 1 => auth.prop_map(Op::Auth)]
 }
 
 /// What a v2 reader sees of everything, as a check that nothing in it fails.
