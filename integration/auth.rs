@@ -329,7 +329,7 @@ fn our_etcdctl_says_what_etcds_does() {
         return;
     }
     let (folder, link) = ours();
-    let script: Vec<&str> = SCRIPT.iter().copied().filter(|line| own(line)).collect();
+    let script: Vec<&str> = SCRIPT.iter().copied().filter(own).collect();
     let plain = |said: Vec<String>| -> Vec<String> {
         // The texts of refusals by the cluster are compared above; here only that there is one.
         let refused = |one: &String| one.contains("Error:");

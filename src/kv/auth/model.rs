@@ -79,6 +79,9 @@ impl fmt::Debug for Marks {
     }
 }
 
+/// A key of `Table::Auth`, and its record; empty if it was removed.
+pub(super) type Written = (Vec<u8>, Vec<u8>);
+
 /// What follows from a user's roles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Rights {
@@ -138,7 +141,7 @@ impl Auth {
         tables: &mut dyn TablesMut,
         users: &[String],
         roles: &[String],
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, TablesError> {
+    ) -> Result<Vec<Written>, TablesError> {
         let mut records = vec![(MARKS.to_vec(), Some(layout::encode(&self.marks)?))];
         for name in users {
             let record = self.users.get(name).map(layout::encode).transpose()?;

@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn a_range_is_allowed_only_as_a_whole() {
-        let cases: &[(&[(&str, &str)], (&str, &str), bool)] = &[
+        type Case = (&'static [(&'static str, &'static str)], (&'static str, &'static str), bool);
+        let cases: &[Case] = &[
             (&[], ("a", ""), false),
             (&[("a", "")], ("a", ""), true),
             (&[("a", "")], ("a\0", ""), false),
