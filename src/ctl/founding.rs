@@ -181,11 +181,9 @@ fn members(named: &[(String, Vec<String>)], token: &str) -> Result<Vec<Member>, 
     Ok(members.into_values().collect())
 }
 
-/// Where the other members reach a member: its first URL without the scheme.
+/// Where the other members reach a member.
 fn peer(member: &Member) -> Peer {
-    let url = member.peer_urls.first().map_or("", String::as_str);
-    let address = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/').to_owned();
-    Peer { id: member.id, name: member.name.clone(), address }
+    Peer { id: member.id, name: member.name.clone(), urls: member.peer_urls.clone() }
 }
 
 fn check_own(member: &Member, own: &str) -> Result<(), Misunderstood> {
@@ -260,7 +258,7 @@ mod tests {
         assert_eq!((two.seed.peers.len(), two.data_dir.as_path()), (2, Path::new("b.etcd")));
         let own = two.seed.members.iter().find(|member| member.id == two.seed.member).unwrap();
         assert_eq!(own.peer_urls, ["http://h:2", "http://h:3"]);
-        assert!(two.seed.peers.iter().any(|peer| peer.id == own.id && peer.address == "h:2"));
+        assert!(two.seed.peers.iter().any(|peer| peer.id == own.id && peer.urls == ["http://h:2", "http://h:3"]));
     }
 
     #[test]

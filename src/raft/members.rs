@@ -35,7 +35,7 @@ type Outcome = Result<MemberChanged, MemberRefusal>;
 /// All members by id, with what they said of themselves, as far as this member has applied the log.
 pub fn all(node: &Node) -> Result<Vec<Member>, StoreError> {
     let read = || {
-        let snapshot = node.core.database()?.reader().map_err(|error| error.to_string())?;
+        let snapshot = node.core.database()?.reader();
         kv::members(&snapshot).map_err(|error| error.to_string())
     };
     let (_, stored) = node.core.recorded();
@@ -441,7 +441,7 @@ fn settle(node: &Node, stored: &StoredMembership) {
 /// Takes from the state who is called how and who was removed.
 fn note_removed(node: &Node) {
     let read = || {
-        let snapshot = node.core.database()?.reader().map_err(|error| error.to_string())?;
+        let snapshot = node.core.database()?.reader();
         let removed = kv::removed_members(&snapshot).map_err(|error| error.to_string())?;
         let members = kv::members(&snapshot).map_err(|error| error.to_string())?;
         Ok::<_, String>((removed, members))
