@@ -12,7 +12,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 use serde::Serialize;
 use tower::ServiceExt;
 
-use super::{Shared, info, status, v2, v3};
+use super::{Shared, history, info, status, v2, v3};
 use crate::wire::json as go_json;
 
 /// The way in; cheap to clone.
@@ -27,6 +27,7 @@ impl Entry {
     pub fn new(shared: &Arc<Shared>, extra: Router) -> Self {
         let http = extra
             .merge(info::routes(shared))
+            .merge(history::routes(shared))
             .merge(v2::routes(shared))
             .merge(v3::gateway::routes(shared))
             .fallback(async || not_found());

@@ -1,4 +1,4 @@
-//! The doors: etcd's v2 and v3 APIs (gRPC and JSON), fleet's, health, version and metrics, on one port for all of them.
+//! The doors: etcd's v2 and v3 APIs (gRPC and JSON), history for people, fleet's, health, version and metrics, on one port for all of them.
 //!
 //! Everything is answered from one [`Store`]. HTTP/1.1 and HTTP/2 (prior knowledge) come in on the same listener and are
 //! told apart by their first bytes; gRPC is told apart by its content type. Status codes are decided in `status.rs`.
@@ -8,6 +8,7 @@ mod body;
 mod connection;
 #[cfg(feature = "scheduler")]
 pub mod fleet;
+mod history;
 mod http;
 mod info;
 pub mod status;

@@ -8,10 +8,11 @@ use tonic::{Code, Status};
 
 #[cfg(feature = "scheduler")]
 use super::fleet::Failure;
+use super::history;
 #[cfg(feature = "scheduler")]
 use crate::fleet::{executor::ExecutorError, inspect::InspectError};
 use crate::kv::auth::AuthError;
-use crate::kv::{KvError, MemberRefusal, StoreError};
+use crate::kv::{KvError, MemberRefusal, PastRefusal, StoreError};
 
 /// A refusal of the state machine as gRPC.
 pub fn refused(error: &KvError) -> Status {
@@ -247,6 +248,19 @@ pub(super) fn fleet(failure: &Failure) -> StatusCode {
             ExecutorError::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
             ExecutorError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         },
+    }
+}
+
+/// The HTTP status of a failure of the door to history.
+pub(super) fn history(failure: &history::Failure) -> StatusCode {
+    use history::Failure;
+    match failure {
+        Failure::Bad(_) => StatusCode::BAD_REQUEST,
+        Failure::Past(PastRefusal::Gone { .. }) => StatusCode::GONE,
+        Failure::Past(PastRefusal::Future { .. } | PastRefusal::Backwards { .. }) => StatusCode::BAD_REQUEST,
+        Failure::Store(StoreError::Refused(_)) => StatusCode::BAD_REQUEST,
+        Failure::Store(StoreError::Unsupported(_)) => StatusCode::NOT_IMPLEMENTED,
+        Failure::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -12,8 +12,8 @@ use crate::kv::auth::Auth;
 use crate::kv::mem::MemTables;
 use crate::kv::{
     self, Applied, Command, Consistency, Hash, HashOf, HistoryRequest, IndexPlace, Lease, LogPosition, Member, Op,
-    Position, RangeReply, RangeRequest, SnapshotStream, Space, State, Status, Store, StoreError, WatchBatch, WatchEnd,
-    WatchRequest, WatchStart, WatchStream, v2,
+    Past, PastRefusal, PastRequest, Position, RangeReply, RangeRequest, SnapshotStream, Space, State, Status, Store,
+    StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream, v2,
 };
 
 pub const MEMBER: MemberId = MemberId(0x8e9e_05c5_2164_694d);
@@ -156,6 +156,18 @@ impl Store for TestStore {
 
     fn auth(&self) -> Arc<Auth> {
         self.inner.lock().unwrap().state.auth().clone()
+    }
+
+    fn past(
+        &self,
+        request: PastRequest,
+        consistency: Consistency,
+    ) -> BoxFuture<'_, Result<Result<Past, PastRefusal>, StoreError>> {
+        Box::pin(async move {
+            self.check(consistency)?;
+            let inner = self.inner.lock().unwrap();
+            Ok(kv::past(&inner.tables, &request).unwrap())
+        })
     }
 
     fn watch(&self, request: WatchRequest) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>> {

@@ -252,3 +252,8 @@ pub const PASSWORDS_REMEMBERED_MAX: usize = 10_000;
 pub const TOKENS_REMEMBERED_MAX: usize = 100_000;
 /// Longest text that is looked at as a token.
 pub const TOKEN_BYTES_MAX: usize = 4_096;
+/// Keys that one page of the past may look at, whether they are told or not.
+pub const PAST_KEYS_SEEN_MAX: usize = 100_000;
+/// Items on a page of the past, and bytes of their keys and values.
+pub const PAST_PAGE_ITEMS: usize = 1_000;
+pub const PAST_PAGE_BYTES: usize = 4 << 20;

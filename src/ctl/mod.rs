@@ -11,6 +11,7 @@ mod fleetctl;
 mod founding;
 pub mod http;
 mod import;
+mod kv;
 mod node_ctl;
 mod restore;
 mod snapshot;

@@ -9,7 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::args::{self, Flag, Parsed};
-use super::{export, http, import, restore, snapshot};
+use super::{export, http, import, kv, restore, snapshot};
 use crate::net::Address;
 
 const HELP: &str = "\
@@ -18,6 +18,7 @@ node ctl: ask the cluster how it is.
   $ node ctl status                               this machine's node, and through it the cluster
   $ node ctl status --endpoint http://core-02:2379
   $ node ctl limits                               what bounds requests, queues and waits
+  $ node ctl kv history /app/port                 who changed a key and when; `node ctl kv --help` has more
   $ node ctl snapshot save FILE                   copies the cluster's state into a file, and checks it
   $ node ctl snapshot status FILE                 checks such a file and tells what it holds
   $ node ctl snapshot restore FILE --data-dir DIR begins a new cluster with what it holds; --help has more
@@ -40,7 +41,7 @@ pub const HELP_FLAG: &[Flag] = &[Flag { names: &["help", "h"], value: false, var
 const SOCKET: &str = "/run/node/node.sock";
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// Longer than a node takes to find that there is no quorum.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long another member may take to say that it is there.
 const PEER_WITHIN: Duration = Duration::from_secs(2);
 /// Exit code of a command line that cannot be understood.
@@ -60,13 +61,15 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         ["import", ..] => return import::run(&arguments[1..]),
         _ => {}
     }
-    let parsed = match args::parse(arguments, &[FLAGS], &variable) {
+    let keys = arguments.iter().any(|word| word == "kv");
+    let flags: &[&'static [Flag]] = if keys { &[FLAGS, kv::FLAGS] } else { &[FLAGS] };
+    let parsed = match args::parse(arguments, flags, &variable) {
         Ok(parsed) => parsed,
         Err(error) => return Ok(misunderstood(&error.to_string())),
     };
     match parsed.words.first().map(String::as_str) {
-        _ if parsed.value("help").is_some() => {
-            print!("{HELP}");
+        first if parsed.value("help").is_some() => {
+            print!("{}", if first == Some("kv") { kv::HELP } else { HELP });
             Ok(0)
         }
         None | Some("help") => {
@@ -78,6 +81,10 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
             Ok(0)
         }
         Some("status") => runtime()?.block_on(status(&parsed)),
+        Some("kv") => match kv::understand(&parsed) {
+            Ok(command) => runtime()?.block_on(kv::run(&endpoint(&parsed)?, command)),
+            Err(what) => Ok(misunderstood(&format!("kv: {what}"))),
+        },
         Some("snapshot") => match &parsed.words[1..] {
             [verb, file] if verb == "save" => runtime()?.block_on(snapshot::save(&endpoint(&parsed)?, Path::new(file))),
             [verb, file] if verb == "status" => snapshot::status(Path::new(file)),
@@ -190,7 +197,12 @@ async fn listed(at: &Address, path: &str, field: &str) -> Option<Vec<Value>> {
 }
 
 async fn post(at: &Address, path: &str, wait: Duration) -> anyhow::Result<Value> {
-    let body = Some(("application/json", json!({}).to_string().into_bytes()));
+    tell(at, path, &json!({}), wait).await
+}
+
+/// A call of the JSON gateway.
+pub(super) async fn tell(at: &Address, path: &str, message: &Value, wait: Duration) -> anyhow::Result<Value> {
+    let body = Some(("application/json", message.to_string().into_bytes()));
     // The error's text has its causes in it already.
     let answer = http::call(at, Method::POST, path, body, wait).await.map_err(|error| anyhow::anyhow!("{error}"))?;
     anyhow::ensure!(
@@ -276,9 +288,18 @@ mod tests {
 
     #[test]
     fn command_lines() {
-        for (line, expected) in
-            [("", 0), ("--help", 0), ("limits", 0), ("bogus", 2), ("--bogus", 2), ("snapshot eat f", 2)]
-        {
+        for (line, expected) in [
+            ("", 0),
+            ("--help", 0),
+            ("limits", 0),
+            ("bogus", 2),
+            ("--bogus", 2),
+            ("snapshot eat f", 2),
+            ("kv", 2),
+            ("kv get", 2),
+            ("kv --help", 0),
+            ("status --prefix", 2),
+        ] {
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             assert_eq!(run(&words).ok(), Some(expected), "{line}");
         }

@@ -28,6 +28,7 @@ fn event(key: &Key, value: Option<Bytes>, revision: i64) -> Event {
         },
         prev: None,
         v2: None,
+        made: None,
     }
 }
 

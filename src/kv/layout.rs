@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `Revisions` | space `u8`, main `u64`, sub `u32` | [`Change`]: the key, its value and numbers, where its change before stands, its v2 note |
+//! | `Revisions` | space `u8`, main `u64`, sub `u32` | [`Change`]: the key, its value and numbers, where its change before stands, its v2 note, when and by whom it was made |
 //! | `Keys` | space `u8`, key | [`Head`]: where the key's newest change stands, with all its numbers but without its value |
 //! | `V2Index` | index `u64` | main revision `u64` of the user space that took it |
 //! | `V2Directories` | path | `v2::directories::Directory` |
@@ -25,7 +25,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::tables::{Table, Tables, TablesError};
-use super::types::{Event, EventKind, KeyValue, Lease, Space, V2Action, V2Note};
+use super::types::{Event, EventKind, KeyValue, Lease, Made, Space, V2Action, V2Note};
 use crate::base::{LeaseId, UnixMillis};
 
 /// First byte of every record. Another one is refused.
@@ -67,6 +67,10 @@ pub(super) struct Change<B> {
     /// The key's change before this one, deletions included.
     pub prev: Option<At>,
     pub note: Option<StoredNote<B>>,
+    /// Never before that of the change before it, of any key.
+    pub stamp: UnixMillis,
+    /// A user's name.
+    pub author: Option<B>,
 }
 
 /// [`V2Note`] without what the change itself tells.
@@ -136,7 +140,9 @@ impl Change<&[u8]> {
             expiration: note.expiration,
             prev_expiration: note.prev_expiration,
         });
-        Event { space, kind, kv: self.key_value(at, record), prev: None, v2: note }
+        let author = self.author.map(|author| String::from_utf8_lossy(author).into());
+        let made = Some(Made { at: self.stamp, author });
+        Event { space, kind, kv: self.key_value(at, record), prev: None, v2: note, made }
     }
 }
 

@@ -19,6 +19,9 @@ mod load;
 #[cfg(test)]
 pub(crate) mod mem;
 mod members;
+pub mod past;
+#[cfg(test)]
+mod past_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -47,6 +50,7 @@ pub use layout::{LeaseRecord, in_range};
 pub use lease::{is_system_lease, is_v2_lease, keys as lease_keys, system_lease};
 pub use load::{LoadError, Loaded, Loader, PastChange, PastIndex};
 pub use members::{MemberChange, MemberChanged, MemberRefusal, members, remove_member, removed_members};
+pub use past::{Moment, Past, PastOf, PastRefusal, PastRequest, Place, past};
 pub use read::range;
 pub use refound::{Refounding, refound};
 pub use state::{LogPosition, State, advance, bootstrap};

@@ -11,7 +11,7 @@ use super::command::Position;
 use super::layout::{self, LeaseRecord, META_MARKS};
 use super::tables::{Table, Tables, TablesError, TablesMut, try_scan};
 use super::types::Space;
-use crate::base::LeaseId;
+use crate::base::{LeaseId, UnixMillis};
 
 /// A place in the Raft log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub(super) struct Marks {
     pub bootstrapped: bool,
     /// CRC-32 over all changes so far, in their order.
     pub checksum: u32,
+    /// When the newest change of any space was made; the next one's stamp is not before it.
+    pub stamp: UnixMillis,
 }
 
 impl Default for Marks {
@@ -44,6 +46,7 @@ impl Default for Marks {
             log: LogPosition::default(),
             bootstrapped: false,
             checksum: 0,
+            stamp: UnixMillis(i64::MIN),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::command::{Applied, Op, Position};
 use super::error::KvError;
 use super::hash::{Hash, HashOf};
 use super::members::{MemberChange, MemberChanged, MemberRefusal};
+use super::past::{Past, PastRefusal, PastRequest};
 use super::types::{Event, Lease, Member, RangeReply, RangeRequest, Space};
 use super::v2;
 use crate::base::{BoxFuture, ClusterId, LeaseId, MemberId};
@@ -173,6 +174,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Users and roles as this node knows them: never older than what a read of its own state that is complete has seen.
     fn auth(&self) -> Arc<Auth>;
+
+    /// Reads the past of keys: what was there at a moment, what changed, when and by whom.
+    fn past(
+        &self,
+        _request: PastRequest,
+        _consistency: Consistency,
+    ) -> BoxFuture<'_, Result<Result<Past, PastRefusal>, StoreError>> {
+        Box::pin(async { Err(StoreError::Unsupported("history with times".to_owned())) })
+    }
 
     /// Starts a watch on this node's own state.
     fn watch(&self, request: WatchRequest) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>>;

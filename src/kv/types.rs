@@ -1,5 +1,7 @@
 //! The values that requests, replies and events are made of. Field meanings follow etcd's v3 API.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +86,17 @@ pub struct Event {
     pub prev: Option<KeyValue>,
     /// Set in the user space only.
     pub v2: Option<V2Note>,
+    /// `None` where the store does not tell, for example a remote etcd.
+    pub made: Option<Made>,
+}
+
+/// When a change was made, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// By the clock of whoever proposed it, and never before the change before it.
+    pub at: UnixMillis,
+    /// The user who asked for it, where users are asked for.
+    pub author: Option<Arc<str>>,
 }
 
 /// Put: one key. See etcd's `PutRequest`.

@@ -1,12 +1,14 @@
 //! Changes of single keys: the only place that writes revisions. Takes revisions and v2 indexes, keeps leases and directories in step.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::layout::{self, At, Change, Head, StoredNote};
 use super::lease;
 use super::state::{LogPosition, State, slot};
 use super::tables::{Table, TablesError, TablesMut};
-use super::types::{Event, EventKind, KeyValue, Space, V2Action, V2Note};
+use super::types::{Event, EventKind, KeyValue, Made, Space, V2Action, V2Note};
 use super::v2::directories::{self, Shown};
 use crate::base::{LeaseId, UnixMillis};
 
@@ -37,6 +39,8 @@ pub(super) struct Writer<'a> {
     pub stamp: UnixMillis,
     /// The request wants to know what was there.
     pub prev_wanted: bool,
+    /// The user who asked for the command, if that is known.
+    pub author: Option<Arc<str>>,
     /// Sub revision of the next change in each space; 0: the revision is not taken yet.
     subs: [u32; 2],
     pub events: Vec<Event>,
@@ -44,7 +48,7 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(state: &'a mut State, tables: &'a mut dyn TablesMut, stamp: UnixMillis) -> Self {
-        Self { state, tables, stamp, prev_wanted: false, subs: [0, 0], events: Vec::new() }
+        Self { state, tables, stamp, prev_wanted: false, author: None, subs: [0, 0], events: Vec::new() }
     }
 
     /// Writes the counters.
@@ -204,6 +208,14 @@ impl<'a> Writer<'a> {
         }))
     }
 
+    /// When and by whom the next change is made. Clocks differ and are set back; history is in the order of its stamps all
+    /// the same, so that moments can be looked up in it. What v2 reckons with is the command's own time.
+    fn made(&mut self) -> Made {
+        let stamp = &mut self.state.marks.stamp;
+        *stamp = self.stamp.max(*stamp);
+        Made { at: *stamp, author: self.author.clone() }
+    }
+
     pub(super) fn record(
         &mut self,
         space: Space,
@@ -213,6 +225,7 @@ impl<'a> Writer<'a> {
         prev: Option<KeyValue>,
         note: Option<V2Note>,
     ) -> Result<(), TablesError> {
+        let made = self.made();
         let head = Head::of(at, &kv);
         let change = Change {
             key: kv.key.clone(),
@@ -232,6 +245,8 @@ impl<'a> Writer<'a> {
                 expiration: note.expiration,
                 prev_expiration: note.prev_expiration,
             }),
+            stamp: made.at,
+            author: made.author.as_deref().map(|author| Bytes::copy_from_slice(author.as_bytes())),
         };
         let change_key = layout::change_key(space, at);
         let bytes = layout::encode(&change)?;
@@ -249,6 +264,7 @@ impl<'a> Writer<'a> {
             kv,
             prev,
             v2: note,
+            made: Some(made),
         });
         Ok(())
     }

@@ -20,7 +20,8 @@ use crate::base::{BoxFuture, LeaseId, MemberId};
 use crate::disk::Snapshot;
 use crate::kv::auth::Auth;
 use crate::kv::{
-    self, Applied, Consistency, Hash, HashOf, KvError, Lease, Member, MemberChange, MemberChanged, Op, Position,
+    self, Applied, Consistency, Hash, HashOf, KvError, Lease, Member, MemberChange, MemberChanged, Op, Past, PastRefusal,
+    PastRequest, Position,
     RangeReply, RangeRequest, SnapshotStream, Status, Store, StoreError, TablesError, WatchRequest, WatchStream, v2,
 };
 
@@ -146,6 +147,17 @@ impl Store for RaftStore {
 
     fn auth(&self) -> Arc<Auth> {
         self.node.core.auth()
+    }
+
+    fn past(
+        &self,
+        request: PastRequest,
+        consistency: Consistency,
+    ) -> BoxFuture<'_, Result<Result<Past, PastRefusal>, StoreError>> {
+        Box::pin(async move {
+            self.consistent(consistency).await?;
+            self.read(false, move |snapshot| kv::past(snapshot, &request)).await
+        })
     }
 
     fn watch(&self, request: WatchRequest) -> BoxFuture<'_, Result<Box<dyn WatchStream>, StoreError>> {

@@ -158,7 +158,8 @@ pub(super) fn event(event: mvccpb::Event) -> Option<Event> {
         1 => EventKind::Delete,
         _ => EventKind::Put,
     };
-    Some(Event { space: Space::User, kind, kv: key_value(event.kv?), prev: event.prev_kv.map(key_value), v2: None })
+    let prev = event.prev_kv.map(key_value);
+    Some(Event { space: Space::User, kind, kv: key_value(event.kv?), prev, v2: None, made: None })
 }
 
 pub(super) fn member(member: pb::Member) -> Member {

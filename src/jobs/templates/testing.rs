@@ -58,7 +58,7 @@ impl MemoryStore {
                     EventKind::Put => inner.keys.insert(key, kv.clone()),
                     EventKind::Delete => inner.keys.remove(&key),
                 };
-                inner.history.push(Event { space: Space::User, kind, kv, prev: None, v2: None });
+                inner.history.push(Event { space: Space::User, kind, kv, prev: None, v2: None, made: None });
             }
         });
     }
