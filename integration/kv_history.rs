@@ -83,7 +83,7 @@ fn the_past_is_told_by_any_node_until_it_is_compacted() {
     let (first, third) = (&cluster.nodes[0], &cluster.nodes[2]);
     assert_eq!(json(third, &["history", "/app/port"]), json(first, &["history", "/app/port"]));
 
-    ok("etcdctl", &first.endpoint(), &["compact", "4"]);
+    ok("etcdctl", &first.endpoint(), &["compaction", "4"]);
     for gone in
         [&["get", "/app/port", "--rev", "3"][..], &["get", "/app/port", "--at", "1 day ago"], &["diff", "2", "now"]]
     {

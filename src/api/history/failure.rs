@@ -9,7 +9,8 @@ use crate::kv::{PastRefusal, Place, StoreError};
 use crate::wire::history as wire;
 
 /// The settings that say how long history is kept.
-const GOVERNED_BY: &str = "the settings history_keep and history_max govern that";
+const GOVERNED_BY: &str =
+    "the settings history_keep, history_max and history_revisions govern that, and whoever compacts by hand";
 
 /// Why there is no answer.
 #[derive(Debug)]

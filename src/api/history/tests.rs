@@ -131,7 +131,7 @@ async fn a_watch_begins_at_any_moment() {
         let value = format!("for {from}");
         house.store.apply(Op::put("/a", value.clone()));
         talk.hear(&format!("\"value\":\"{value}\"")).await;
-        assert_eq!(talk.heard.contains("\"revision\":2,"), first == 2, "{}", talk.heard);
+        assert_eq!(talk.heard.contains("\"change\":{\"revision\":2,"), first == 2, "{}", talk.heard);
     }
     let mut talk = Talk::to(house.address).await;
     talk.say("GET", "/kv/v1/watch?prefix=true&key=/", "").await;

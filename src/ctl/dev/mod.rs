@@ -215,10 +215,11 @@ async fn all_serve(children: &mut [Child]) -> anyhow::Result<()> {
 
 fn announce(options: &Options, plans: &[Plan], folder: &Path) -> anyhow::Result<()> {
     let endpoints: Vec<String> = plans.iter().map(|plan| format!("http://{}", plan.client)).collect();
+    let first = endpoints.first().map_or("", String::as_str);
     let exports = format!(
-        "export ETCDCTL_ENDPOINTS={}\nexport FLEETCTL_ENDPOINT={}\nexport NODE_DEV_DIR={}\n",
+        "export ETCDCTL_ENDPOINTS={}\nexport FLEETCTL_ENDPOINT={first}\nexport NODE_CTL_ENDPOINT={first}\n\
+         export NODE_DEV_DIR={}\n",
         endpoints.join(","),
-        endpoints.first().map_or("", String::as_str),
         folder.display()
     );
     let mut text = format!("{} nodes serve; their data and logs lie in {}\n", plans.len(), folder.display());

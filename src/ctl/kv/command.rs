@@ -134,7 +134,8 @@ fn understand_at(parsed: &Parsed, now: &Zoned) -> Result<Command, String> {
     }
     only_what_it_knows(parsed, &what)?;
     let mut ask = Ask { key: key.to_owned(), prefix: truth("prefix")? || what == What::Diff, ..Ask::default() };
-    ask.limit = parsed.number("limit").map_err(|error| error.to_string())?;
+    // As of etcdctl, 0 is no limit.
+    ask.limit = parsed.number("limit").map_err(|error| error.to_string())?.filter(|limit| *limit > 0);
     let mut moment = |name: &'static str, flag: &str, text: Option<&str>| -> Result<(), String> {
         if let Some(text) = text {
             let asked = moment::understand(text, now).map_err(|why| format!("{flag}: {why}"))?;

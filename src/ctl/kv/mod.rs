@@ -53,7 +53,7 @@ async fn read(at: &Address, command: &Command) -> anyhow::Result<u8> {
     let mut whole = Page::default();
     let (mut page_of, mut found, mut first) = (String::new(), 0, true);
     loop {
-        let limit = if left == usize::MAX { String::new() } else { format!("&limit={left}") };
+        let limit = if ask.limit.is_some() { format!("&limit={left}") } else { String::new() };
         let mut page: Page = get(at, &format!("{base}{limit}{page_of}")).await?;
         // A revision's changes are not split by the node.
         page.changes.truncate(left);
