@@ -46,6 +46,8 @@ mod members_tests;
 #[cfg(test)]
 mod peer_tests;
 #[cfg(test)]
+mod power_tests;
+#[cfg(test)]
 mod recovery_tests;
 #[cfg(test)]
 mod safety_tests;
