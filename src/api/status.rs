@@ -258,6 +258,8 @@ pub(super) fn history(failure: &history::Failure) -> StatusCode {
         Failure::Bad(_) => StatusCode::BAD_REQUEST,
         Failure::Past(PastRefusal::Gone { .. }) => StatusCode::GONE,
         Failure::Past(PastRefusal::Future { .. } | PastRefusal::Backwards { .. }) => StatusCode::BAD_REQUEST,
+        Failure::Store(StoreError::Refused(KvError::Auth(AuthError::Denied))) => StatusCode::FORBIDDEN,
+        Failure::Store(StoreError::Refused(KvError::Auth(_))) => StatusCode::UNAUTHORIZED,
         Failure::Store(StoreError::Refused(_)) => StatusCode::BAD_REQUEST,
         Failure::Store(StoreError::Unsupported(_)) => StatusCode::NOT_IMPLEMENTED,
         Failure::Store(_) => StatusCode::SERVICE_UNAVAILABLE,

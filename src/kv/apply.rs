@@ -34,6 +34,7 @@ fn admit(writer: &mut Writer<'_>, op: &Op) -> Result<Reply, Stop> {
     match op {
         Op::As { user, auth_revision, op } => {
             auth::permit(writer, user, *auth_revision, op)?;
+            writer.author = Some(user.as_str().into());
             run(writer, op)
         }
         op if writer.state.auth.enabled() && auth::needs_user(op) => Err(AuthError::UserEmpty.into()),

@@ -31,6 +31,7 @@ use query::{Query, Token};
 
 use super::Shared;
 use super::http::{encoded, json, method_not_allowed};
+use super::users::{Credentials, reading};
 use crate::base::limits::{PAST_PAGE_BYTES, PAST_PAGE_ITEMS};
 use crate::kv::{Consistency, Moment, Past, PastOf, PastRequest, Space};
 
@@ -60,8 +61,9 @@ fn route(shared: &Arc<Shared>, asked: Asked) -> MethodRouter {
             if request.method() != Method::GET {
                 return method_not_allowed("GET");
             }
+            let who = Credentials::of_http(request.headers());
             let query = request.uri().query().unwrap_or_default();
-            match answer(&shared, asked, query).await {
+            match answer(&shared, &who, asked, query).await {
                 Ok(response) => response,
                 Err(failure) => failure.response(),
             }
@@ -69,19 +71,19 @@ fn route(shared: &Arc<Shared>, asked: Asked) -> MethodRouter {
     })
 }
 
-async fn answer(shared: &Arc<Shared>, asked: Asked, query: &str) -> Result<Response, Failure> {
+async fn answer(shared: &Arc<Shared>, who: &Credentials, asked: Asked, query: &str) -> Result<Response, Failure> {
     let query = Query::parse(query)?;
     let of = match asked {
         Asked::Keys => PastOf::State(query.moment("at")?),
         Asked::Diff => PastOf::Difference(query.moment("from")?, query.moment("to")?),
         Asked::History => PastOf::Changes { before: 0 },
-        Asked::Watch => return watch::open(shared, &query).await,
+        Asked::Watch => return watch::open(shared, who, &query).await,
     };
     let mut request = request(&query, of)?;
     if let Some(page) = query.page()? {
         turn(&mut request, page)?;
     }
-    let past = read(shared, request).await?;
+    let past = read(shared, who, request).await?;
     Ok(json(StatusCode::OK, encoded(&render::page(&past, of))))
 }
 
@@ -114,7 +116,9 @@ fn turn(request: &mut PastRequest, page: Token) -> Result<(), Failure> {
 }
 
 /// The one way to the past.
-async fn read(shared: &Shared, request: PastRequest) -> Result<Past, Failure> {
-    let past = shared.store.past(request, Consistency::Linearizable).await;
+async fn read(shared: &Shared, who: &Credentials, request: PastRequest) -> Result<Past, Failure> {
+    let needs = reading(request.key.clone(), request.range_end.clone());
+    let past = |consistency| shared.store.past(request, consistency);
+    let past = shared.read_as(who, Consistency::Linearizable, &needs, past).await;
     past.map_err(Failure::Store)?.map_err(Failure::Past)
 }

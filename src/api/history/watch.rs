@@ -13,15 +13,17 @@ use super::query::Query;
 use super::{Failure, read, render};
 use crate::api::Shared;
 use crate::api::http::encoded;
+use crate::api::users::{Credentials, reading};
 use crate::kv::{
     Moment, PastOf, PastRefusal, PastRequest, Space, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream,
 };
 use crate::wire::history as wire;
 
 /// Begins a watch; its lines follow in the body.
-pub(super) async fn open(shared: &Arc<Shared>, query: &Query) -> Result<Response, Failure> {
+pub(super) async fn open(shared: &Arc<Shared>, who: &Credentials, query: &Query) -> Result<Response, Failure> {
     let (key, range_end) = query.range()?;
-    let start = start(shared, &key, query.moment("from")?).await?;
+    let who = shared.admit(who, &reading(key.clone(), range_end.clone())).await.map_err(Failure::Store)?;
+    let start = start(shared, &who, &key, query.moment("from")?).await?;
     let request = WatchRequest { space: Space::User, key, range_end, start };
     let events = shared.store.watch(request.clone()).await.map_err(Failure::Store)?;
     let from = match start {
@@ -29,7 +31,7 @@ pub(super) async fn open(shared: &Arc<Shared>, query: &Query) -> Result<Response
         _ => events.began().revision + 1,
     };
     let first = line(&wire::News { from: Some(from), ..wire::News::default() });
-    let watch = Watch { shared: shared.clone(), request, events, first: Some(first), over: false };
+    let watch = Watch { shared: shared.clone(), who, request, events, first: Some(first), over: false };
     let lines = stream::unfold(watch, async |mut watch| {
         let lines = watch.next().await?;
         Some((Ok::<_, Infallible>(lines), watch))
@@ -39,7 +41,7 @@ pub(super) async fn open(shared: &Arc<Shared>, query: &Query) -> Result<Response
 }
 
 /// The first revision to tell of: what was made after a time begins with the revision after the newest by then.
-async fn start(shared: &Shared, key: &Bytes, from: Moment) -> Result<WatchStart, Failure> {
+async fn start(shared: &Shared, who: &Credentials, key: &Bytes, from: Moment) -> Result<WatchStart, Failure> {
     if from == Moment::Now {
         return Ok(WatchStart::Now);
     }
@@ -51,7 +53,7 @@ async fn start(shared: &Shared, key: &Bytes, from: Moment) -> Result<WatchStart,
         items_max: 1,
         bytes_max: 0,
     };
-    match (read(shared, asked).await, from) {
+    match (read(shared, who, asked).await, from) {
         (Ok(past), Moment::Time(_)) => Ok(WatchStart::Revision(past.to.revision + 1)),
         (Ok(past), _) => Ok(WatchStart::Revision(past.to.revision)),
         // It waits for what is to come.
@@ -64,6 +66,7 @@ async fn start(shared: &Shared, key: &Bytes, from: Moment) -> Result<WatchStart,
 
 struct Watch {
     shared: Arc<Shared>,
+    who: Credentials,
     request: WatchRequest,
     events: Box<dyn WatchStream>,
     first: Option<Bytes>,
@@ -83,7 +86,7 @@ impl Watch {
             };
             match batch {
                 Ok(batch) if batch.events.is_empty() => {}
-                Ok(batch) => return Some(lines(&batch)),
+                Ok(batch) => return Some(self.told(&batch).await),
                 Err(WatchEnd::TooSlow { resume }) => {
                     self.request.start = WatchStart::Revision(resume);
                     match self.shared.store.watch(self.request.clone()).await {
@@ -95,6 +98,15 @@ impl Watch {
             }
         }
         None
+    }
+
+    /// The lines of a batch, as long as the reader may read.
+    async fn told(&mut self, batch: &WatchBatch) -> Bytes {
+        let needs = reading(self.request.key.clone(), self.request.range_end.clone());
+        match self.shared.check(&self.who, &needs).await {
+            Ok(()) => lines(batch),
+            Err(error) => self.end(&error),
+        }
     }
 
     fn end(&mut self, why: &dyn std::fmt::Display) -> Bytes {

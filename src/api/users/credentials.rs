@@ -42,6 +42,11 @@ impl Credentials {
         Self::Token(bearer.map_or(text, |(_, token)| token).trim().to_owned())
     }
 
+    /// Of a request over HTTP that is of neither API of etcd's: a name and a password, or a token.
+    pub fn of_http(headers: &HeaderMap) -> Self {
+        Self::basic(headers).unwrap_or_else(|| Self::of_call(&MetadataMap::from_headers(headers.clone())))
+    }
+
     /// Of a request of the v2 API.
     pub fn of_v2(headers: &HeaderMap) -> Self {
         Self::basic(headers).unwrap_or_default()
