@@ -1,5 +1,6 @@
 //! Ranges: the newest state and any revision that is not compacted.
 
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -175,18 +176,22 @@ fn passes(request: &RangeRequest, head: &Head) -> bool {
         && within(head.create, request.min_create_revision, request.max_create_revision)
 }
 
-/// Sorts what was found in the order of keys as the request asks.
+/// Sorts what was found in the order of keys as the request asks. Equals stay in the order of their keys, downwards too.
 fn sort(request: &RangeRequest, found: &mut [Found]) {
-    let value = |entry: &Found| entry.value.as_ref().map(|kv| kv.value.clone());
-    match request.sort_target {
-        SortTarget::Key => {}
-        SortTarget::Version => found.sort_by_key(|entry| entry.head.version),
-        SortTarget::Create => found.sort_by_key(|entry| entry.head.create),
-        SortTarget::Mod => found.sort_by_key(|entry| entry.head.at.main),
-        SortTarget::Value => found.sort_by_cached_key(value),
+    fn by<K: Ord>(found: &mut [Found], down: bool, key: impl Fn(&Found) -> K) {
+        match down {
+            false => found.sort_by_cached_key(key),
+            true => found.sort_by_cached_key(|entry| Reverse(key(entry))),
+        }
     }
-    if request.sort_order == SortOrder::Descend {
-        found.reverse();
+    let down = request.sort_order == SortOrder::Descend;
+    match request.sort_target {
+        SortTarget::Key if down => found.reverse(),
+        SortTarget::Key => {}
+        SortTarget::Version => by(found, down, |entry| entry.head.version),
+        SortTarget::Create => by(found, down, |entry| entry.head.create),
+        SortTarget::Mod => by(found, down, |entry| entry.head.at.main),
+        SortTarget::Value => by(found, down, |entry| entry.value.as_ref().map(|kv| kv.value.clone())),
     }
 }
 
