@@ -31,6 +31,7 @@ pub struct Lead {
 pub async fn follow(node: Arc<Node>) {
     let mut changes = node.raft.server_metrics();
     let mut arrivals = node.peers.arrivals();
+    let mut acknowledged = node.raft.metrics();
     loop {
         // What is looked at is what is waited for: openraft's other metrics change a little later.
         let (now, look_again) = look(&node, &changes.borrow_and_update());
@@ -60,6 +61,8 @@ pub async fn follow(node: Arc<Node>) {
                 }
             }
             _ = arrivals.changed() => {}
+            // The quorum's first word makes a new leader known to itself at once.
+            _ = acknowledged.changed(), if now.here && now.leader.is_none() => {}
             () = tokio::time::sleep(look_again.unwrap_or_default()), if look_again.is_some() => {}
         }
     }
