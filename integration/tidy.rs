@@ -26,6 +26,7 @@ const DOORS: &[(&str, &[&str])] = &[
     // Generated messages and services are data; whoever serves or calls them is named beside `wire`.
     ("tonic", &["api", "remote", "ctl", "wire"]),
     ("tonic_prost", &["wire"]),
+    ("tonic_reflection", &["api"]),
     ("prost", &["wire", "api"]),
     ("hickory_resolver", &["net"]),
     ("bcrypt", &["api"]),

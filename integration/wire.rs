@@ -19,6 +19,7 @@ const PROTOS: [&str; 11] = [
     "watch.proto",
 ];
 const PACKAGES: [&str; 6] = ["authpb", "etcdserverpb", "grpc.health.v1", "mvccpb", "v3electionpb", "v3lockpb"];
+const DESCRIPTORS: &str = "descriptors.bin";
 const HEADER: &str =
     "//! Written by `CORENODE_GENERATE=1 cargo test --test wire` from `src/wire/proto`; not edited by hand.\n\n";
 
@@ -35,15 +36,19 @@ fn committed_code_matches_the_protos() {
     let scratch = tempfile::tempdir().expect("a temporary folder");
     generate(&wire.join("proto"), scratch.path());
     let rewrite = std::env::var_os("CORENODE_GENERATE").is_some();
+    let mut fresh =
+        vec![(DESCRIPTORS.to_owned(), std::fs::read(scratch.path().join(DESCRIPTORS)).expect("descriptors"))];
     for package in PACKAGES {
         let name = format!("{package}.rs");
         let body = std::fs::read_to_string(scratch.path().join(&name)).expect("generated code");
-        let fresh = format!("{HEADER}{body}");
+        fresh.push((name, format!("{HEADER}{body}").into_bytes()));
+    }
+    for (name, fresh) in fresh {
         let committed = wire.join("generated").join(&name);
         if rewrite {
             std::fs::write(&committed, &fresh).expect("rewrite the generated code");
         }
-        let found = std::fs::read_to_string(&committed).unwrap_or_default();
+        let found = std::fs::read(&committed).unwrap_or_default();
         assert!(
             found == fresh,
             "{} is not what the protos say; run: CORENODE_GENERATE=1 cargo test --test wire",
@@ -52,8 +57,14 @@ fn committed_code_matches_the_protos() {
     }
 }
 
+/// Code, and the messages and services as gRPC's reflection tells them.
 fn generate(protos: &Path, out: &Path) {
-    let set = protox::compile(PROTOS.map(|name| protos.join(name)), [protos]).expect("the protos compile");
+    let mut set = protox::compile(PROTOS.map(|name| protos.join(name)), [protos]).expect("the protos compile");
+    for file in &mut set.file {
+        // Comments and places are for people who have the files.
+        file.source_code_info = None;
+    }
+    std::fs::write(out.join(DESCRIPTORS), prost::Message::encode_to_vec(&set)).expect("write the descriptors");
     let mut builder = tonic_prost_build::configure()
         .out_dir(out)
         .bytes(".")

@@ -14,6 +14,9 @@ pub mod seal;
 pub mod stored;
 pub mod v2;
 
+/// All messages and services as a `FileDescriptorSet`, made with the code: what reflection tells of.
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
+
 pub use generated::{authpb, etcdserverpb, mvccpb, v3electionpb, v3lockpb};
 
 /// gRPC's own services, under the names of their package.

@@ -1,4 +1,5 @@
-//! etcd's v3 API over gRPC: one service a file, and the JSON gateway over the same handlers. gRPC's own health service too.
+//! etcd's v3 API over gRPC: one service a file, and the JSON gateway over the same handlers. gRPC's own services too: health, and
+//! reflection, by which tools learn the messages from the node itself.
 
 mod auth;
 mod changes;
@@ -31,6 +32,7 @@ use super::users::{Credentials, Needs};
 use super::{Shared, status};
 use crate::base::limits::GRPC_MESSAGE_BYTES_MAX;
 use crate::kv::Position;
+use crate::wire::DESCRIPTORS;
 use crate::wire::etcdserverpb as pb;
 use crate::wire::grpc::health::v1::health_server::HealthServer;
 use crate::wire::v3electionpb::election_server::ElectionServer;
@@ -48,6 +50,8 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// All services.
 pub fn routes(shared: &Arc<Shared>) -> Router {
     let bound = GRPC_MESSAGE_BYTES_MAX;
+    let told = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let readable = "the descriptors are committed as they are, and a test reads them";
     Routes::new(KvServer::new(kv::Kv(shared.clone())).max_decoding_message_size(bound))
         .add_service(WatchServer::new(watch::Watch(shared.clone())).max_decoding_message_size(bound))
         .add_service(LeaseServer::new(lease::Lease(shared.clone())).max_decoding_message_size(bound))
@@ -57,6 +61,8 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
         .add_service(LockServer::new(lock::Lock(shared.clone())).max_decoding_message_size(bound))
         .add_service(ElectionServer::new(election::Election(shared.clone())).max_decoding_message_size(bound))
         .add_service(HealthServer::new(health::Health(shared.clone())).max_decoding_message_size(bound))
+        .add_service(told().build_v1().expect(readable))
+        .add_service(told().build_v1alpha().expect(readable))
         .prepare()
         .into_axum_router()
 }

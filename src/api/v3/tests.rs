@@ -433,3 +433,50 @@ async fn silent_connections_do_not_delay_the_close() {
     soon(house.doors.stop()).await;
     assert!(begun.elapsed() < std::time::Duration::from_secs(4));
 }
+
+/// What `grpcurl list` and `grpcurl describe` ask, in both versions of the protocol.
+#[tokio::test]
+async fn reflection_tells_of_every_service() {
+    use tonic_reflection::pb::{v1, v1alpha};
+    let house = house().await;
+    let services = [
+        "etcdserverpb.Auth",
+        "etcdserverpb.Cluster",
+        "etcdserverpb.KV",
+        "etcdserverpb.Lease",
+        "etcdserverpb.Maintenance",
+        "etcdserverpb.Watch",
+        "grpc.health.v1.Health",
+        "v3electionpb.Election",
+        "v3lockpb.Lock",
+    ];
+    macro_rules! ask {
+        ($version:ident, $question:expr) => {{
+            use $version::server_reflection_request::MessageRequest;
+            use $version::server_reflection_response::MessageResponse;
+            let mut client = $version::server_reflection_client::ServerReflectionClient::new(channel(&house).await);
+            let request = $version::ServerReflectionRequest { message_request: Some($question), ..Default::default() };
+            let _: &MessageRequest = request.message_request.as_ref().unwrap();
+            let answers = client.server_reflection_info(futures_util::stream::iter([request])).await.unwrap();
+            let answer: MessageResponse =
+                soon(answers.into_inner().message()).await.unwrap().unwrap().message_response.unwrap();
+            answer
+        }};
+    }
+    let v1::server_reflection_response::MessageResponse::ListServicesResponse(list) =
+        ask!(v1, v1::server_reflection_request::MessageRequest::ListServices(String::new()))
+    else {
+        panic!("no list")
+    };
+    let named: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
+    assert!(services.iter().all(|service| named.contains(service)), "{named:?}");
+    let symbol = "etcdserverpb.RangeRequest".to_owned();
+    let v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(found) =
+        ask!(v1alpha, v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(symbol))
+    else {
+        panic!("no descriptor")
+    };
+    let file = &found.file_descriptor_proto[0];
+    let text = b"min_create_revision";
+    assert!(file.windows(text.len()).any(|part| part == text));
+}
