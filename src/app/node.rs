@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::host;
 use super::settings::{PeerSetting, Settings};
-use crate::base::limits::WAL_SEGMENT_BYTES;
+use crate::base::limits::{LEASE_CHECKPOINT_SECONDS, WAL_SEGMENT_BYTES};
 use crate::jobs::Jobs;
 use crate::jobs::member::Announce;
 use crate::kv::{Member, Store};
@@ -297,6 +297,7 @@ fn store_options(
         listeners,
         heartbeat_ms: settings.heartbeat_ms,
         election_ms: settings.election_ms,
+        lease_checkpoint: Duration::from_secs(LEASE_CHECKPOINT_SECONDS),
         clock: Arc::new(host::SystemClock),
         random: Arc::new(host::SystemRandom),
         snapshot: raft::SnapshotThresholds::default(),

@@ -257,3 +257,6 @@ pub const PAST_KEYS_SEEN_MAX: usize = 100_000;
 /// Items on a page of the past, and bytes of their keys and values.
 pub const PAST_PAGE_ITEMS: usize = 1_000;
 pub const PAST_PAGE_BYTES: usize = 4 << 20;
+
+/// How often the remaining time of a lease that has longer than this is noted in the log, so that a new leader knows it.
+pub const LEASE_CHECKPOINT_SECONDS: u64 = 300;

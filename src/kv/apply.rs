@@ -68,6 +68,10 @@ fn run(writer: &mut Writer<'_>, op: &Op) -> Result<Reply, Stop> {
             lease::expire(writer, ids)?;
             Reply::LeaseExpire
         }
+        Op::LeaseCheckpoint { left } => {
+            lease::checkpoint(writer, left)?;
+            Reply::LeaseCheckpoint
+        }
         Op::Compact { space, revision } => {
             compact::mark(writer.state, *space, *revision)?;
             Reply::Compact

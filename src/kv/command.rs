@@ -37,6 +37,10 @@ pub enum Op {
     LeaseExpire {
         ids: Vec<LeaseId>,
     },
+    /// So many milliseconds these leases still had, or `None`: their full time, from the next keep-alive on.
+    LeaseCheckpoint {
+        left: Vec<(LeaseId, Option<i64>)>,
+    },
     /// History up to `revision` may go.
     Compact {
         space: Space,
@@ -73,6 +77,7 @@ pub enum Reply {
     },
     LeaseRevoke,
     LeaseExpire,
+    LeaseCheckpoint,
     Compact,
     MemberUpdate,
     Auth,

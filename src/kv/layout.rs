@@ -92,6 +92,8 @@ pub struct LeaseRecord {
     pub lease: Lease,
     /// `None` for leases of the v3 API.
     pub ends: Option<UnixMillis>,
+    /// What it still had when that was last noted; a new leader goes on from there. `None`: its full time.
+    pub left_ms: Option<i64>,
 }
 
 impl Head {

@@ -59,5 +59,6 @@ pub use store::{
 };
 pub use tables::{Table, Tables, TablesError, TablesMut};
 pub use told::{Told, told};
+pub use txn::read_txn;
 pub use types::*;
 pub use watch_index::{WatchIndex, WatcherId};

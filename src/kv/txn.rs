@@ -5,11 +5,13 @@
 use std::collections::BTreeSet;
 
 use super::apply;
+use super::command::Position;
 use super::error::KvError;
 use super::layout::in_range;
 use super::read;
-use super::stop::Stop;
-use super::tables::Tables;
+use super::state::Marks;
+use super::stop::{self, Stop};
+use super::tables::{Tables, TablesError};
 use super::types::{
     Compare, CompareResult, CompareTarget, KeyValue, RangeRequest, Space, TxnOp, TxnOpReply, TxnReply, TxnRequest,
 };
@@ -24,6 +26,54 @@ pub(super) fn run(writer: &mut Writer<'_>, request: &TxnRequest) -> Result<TxnRe
     let plan = decide(writer.tables, request)?;
     check_now(writer, request, &plan)?;
     execute(writer, request, &plan)
+}
+
+/// Answers a transaction that [reads only](TxnRequest::reads_only) from one moment of the tables, which it tells with the answer.
+///
+/// # Errors
+/// Broken tables; what the request itself is refused for is within.
+pub fn read_txn(
+    tables: &dyn Tables,
+    request: &TxnRequest,
+) -> Result<(Position, Result<TxnReply, KvError>), TablesError> {
+    let marks = Marks::load(tables)?;
+    let answer = || {
+        check(request, TXN_OPS_MAX)?;
+        let plan = decide(tables, request)?;
+        look(tables, &marks, request, &plan)
+    };
+    Ok((marks.position(), stop::split(answer())?))
+}
+
+/// The ranges of the branches that are taken.
+fn look(tables: &dyn Tables, marks: &Marks, request: &TxnRequest, plan: &Plan) -> Result<TxnReply, Stop> {
+    let mut nested_plans = plan.nested.iter();
+    let mut replies = Vec::new();
+    for op in plan.branch(request) {
+        match (op, nested_plans.as_slice()) {
+            (TxnOp::Range(range), _) => {
+                read::check(marks, range)?;
+                replies.push(TxnOpReply::Range(read::read(tables, range)?));
+            }
+            (TxnOp::Txn(nested), [plan, ..]) => {
+                nested_plans.next();
+                replies.push(TxnOpReply::Txn(look(tables, marks, nested, plan)?));
+            }
+            _ => {}
+        }
+    }
+    Ok(TxnReply { succeeded: plan.succeeded, replies })
+}
+
+impl TxnRequest {
+    /// Whether it changes nothing, whichever branch is taken.
+    pub fn reads_only(&self) -> bool {
+        self.success.iter().chain(&self.failure).all(|op| match op {
+            TxnOp::Range(_) => true,
+            TxnOp::Txn(nested) => nested.reads_only(),
+            TxnOp::Put(_) | TxnOp::DeleteRange(_) => false,
+        })
+    }
 }
 
 /// Which branch a transaction takes, and those within it, all decided before the first operation.

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::test_cluster::{TestCluster, TestNode, checksum, events, get, grant, put, put_leased, watch, within};
 use crate::base::LeaseId;
-use crate::kv::{Consistency, Event, Op, Store, StoreError, WatchStart};
+use crate::kv::{
+    Consistency, Event, KvError, Op, RangeRequest, Reply, Store, StoreError, TxnOp, TxnOpReply, TxnRequest, WatchStart,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_written_on_any_member_is_read_on_any() {
@@ -229,5 +231,27 @@ async fn an_idle_cluster_writes_nothing() {
     tokio::time::sleep(Duration::from_millis(700)).await;
     let after = put(cluster.store(0), "a", "2").await.position.raft_index;
     assert_eq!(after, before + 1);
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_only_reads_takes_no_place_in_the_log() {
+    let cluster = TestCluster::start(43, 3).await;
+    let store = cluster.store(cluster.leader().await);
+    put(store, "a", "1").await;
+    let range = |key: &'static str| TxnOp::Range(RangeRequest { key: key.into(), ..RangeRequest::default() });
+    let within_it = TxnRequest { success: vec![range("a")], ..TxnRequest::default() };
+    let request = TxnRequest { success: vec![range("a"), TxnOp::Txn(within_it)], ..TxnRequest::default() };
+    let before = store.status().position;
+    let applied = within("a transaction", store.write(Op::Txn(request.clone()))).await.unwrap();
+    assert_eq!(applied.position, before);
+    let Ok(Reply::Txn(reply)) = applied.result else { panic!("{:?}", applied.result) };
+    let [TxnOpReply::Range(found), TxnOpReply::Txn(nested)] = &reply.replies[..] else { panic!("{reply:?}") };
+    assert_eq!((found.count, nested.replies.len()), (1, 1));
+    let future = RangeRequest { key: "a".into(), revision: 99, ..RangeRequest::default() };
+    let refused = TxnRequest { success: vec![TxnOp::Range(future)], ..TxnRequest::default() };
+    let refused = within("a transaction", store.write(Op::Txn(refused))).await.unwrap();
+    assert_eq!(refused.result, Err(KvError::FutureRevision));
+    assert_eq!(store.status().position, before);
     cluster.end().await;
 }

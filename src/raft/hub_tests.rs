@@ -22,7 +22,7 @@ use crate::kv::{Op, Space, WatchEnd, WatchRequest, WatchStart, WatchStream};
 fn core() -> (tempfile::TempDir, Arc<Core>) {
     let dir = scratch_dir();
     let database = Database::open(&dir.path().join("state"), true).unwrap();
-    let core = Core::load(database, Hub::new(), Leases::new(Arc::new(SystemClock)), u64::MAX).unwrap();
+    let core = Core::load(database, Hub::new(), Leases::new(Arc::new(SystemClock), Duration::MAX), u64::MAX).unwrap();
     (dir, core)
 }
 

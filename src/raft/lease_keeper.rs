@@ -74,10 +74,57 @@ pub async fn expire(node: Arc<Node>) {
     }
 }
 
-/// Proposes past the batcher, and in this term only: another leader has given the leases their full time again.
+/// Notes the remaining times of long leases in the log, so that another leader goes on from there. Without such leases it writes nothing.
+pub async fn checkpoint(node: Arc<Node>) {
+    let noting = async {
+        loop {
+            node.core.leases.checkpoint_due().await;
+            let _alone = node.core.leases.noting().await;
+            let Some((term, left)) = node.core.leases.take_checkpoints() else { continue };
+            let left: Vec<_> = left.into_iter().map(|(id, left_ms)| (id, Some(left_ms))).collect();
+            if !left.is_empty()
+                && let Err(error) = propose(&node, term, Op::LeaseCheckpoint { left }, "noting leases' times").await
+            {
+                // A new leader then gives these leases more time than they have, which they may bear.
+                tracing::warn!("the remaining times of leases could not be noted: {error}");
+            }
+        }
+    };
+    tokio::select! {
+        () = node.stop.cancelled() => {}
+        () = noting => {}
+    }
+}
+
+/// Takes the note of a lease's remaining time back, before it is promised more. `false`: that cannot be done here.
+async fn take_note_back(node: &Node, id: LeaseId) -> bool {
+    let leases = &node.core.leases;
+    if leases.noted(id).is_none() {
+        return true;
+    }
+    let _alone = leases.noting().await;
+    let Some(term) = leases.noted(id) else { return true };
+    let op = Op::LeaseCheckpoint { left: vec![(id, None)] };
+    match propose(node, term, op, "extending a lease").await {
+        Ok(()) => {
+            leases.forget_note(id);
+            true
+        }
+        Err(error) => {
+            tracing::debug!("the note of a lease's remaining time stays: {error}");
+            false
+        }
+    }
+}
+
 async fn propose_end(node: &Node, term: u64, ids: Vec<LeaseId>) -> Result<(), String> {
+    propose(node, term, Op::LeaseExpire { ids }, "ending leases").await
+}
+
+/// Proposes past the batcher, and in this term only: another leader has times of its own.
+async fn propose(node: &Node, term: u64, op: Op, doing: &str) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let op = EncodedOp::new(&Op::LeaseExpire { ids }).map_err(|error| text(&error))?;
+    let op = EncodedOp::new(&op).map_err(|error| text(&error))?;
     let batch = Batch::join(node.clock.now(), std::iter::once(&op)).map_err(|error| text(&error))?;
     let leader: CommittedLeader = LeaderId::new(term, node.me.member.0).to_committed();
     let (responder, response) = OneshotResponder::new_pair();
@@ -88,13 +135,16 @@ async fn propose_end(node: &Node, term: u64, ids: Vec<LeaseId>) -> Result<(), St
         Ok(Ok(Ok(_))) => Ok(()),
         Ok(Ok(Err(error))) => Err(text(&error)),
         Ok(Err(_)) => Err("replication has ended".to_owned()),
-        Err(_) => Err(node.unavailable("ending leases").to_string()),
+        Err(_) => Err(node.unavailable(doing).to_string()),
     }
 }
 
 /// Extends a lease, if this member leads for certain. `None`: it does not.
-fn keep_alive_here(node: &Node, lease: LeaseId) -> Option<i64> {
+async fn keep_alive_here(node: &Node, lease: LeaseId) -> Option<i64> {
     if !leader::confirmed(&node.raft, node.lease) {
+        return None;
+    }
+    if !take_note_back(node, lease).await || !leader::confirmed(&node.raft, node.lease) {
         return None;
     }
     node.core.leases.keep_alive(lease).ok()
@@ -131,7 +181,7 @@ async fn user_keys(node: &Node, id: LeaseId) -> Result<Vec<Bytes>, String> {
 /// Answers a question about a lease, if this member leads for certain. `None`: it does not.
 pub async fn answer_here(node: &Node, request: &Request) -> Result<Option<Response>, String> {
     match *request {
-        Request::KeepAlive(lease) => Ok(keep_alive_here(node, lease).map(Response::KeepAlive)),
+        Request::KeepAlive(lease) => Ok(keep_alive_here(node, lease).await.map(Response::KeepAlive)),
         Request::LeaseTimeToLive { lease, keys } => {
             let found = time_to_live_here(node, lease, keys).await?;
             Ok(found.map(Response::LeaseTimeToLive))

@@ -1,7 +1,8 @@
 //! How long each lease still has, in the leader's memory.
 //!
 //! Keep-alives are answered here and leave no trace in the log. A new leader gives every lease its full time again, as it
-//! cannot know what its predecessor promised. Leases of v2 writes are different: their end is part of the write.
+//! cannot know what its predecessor promised, except where that has noted the remaining time of a long lease in the log
+//! (a checkpoint); a keep-alive first takes such a note back. Leases of v2 writes are different: their end is part of the write.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,11 @@ pub struct Leases {
     table: Mutex<Times>,
     /// The earliest end has changed.
     woken: Notify,
+    /// How often a long lease's remaining time is noted, and the sign that the earliest such moment has changed.
+    checkpoint_every: Duration,
+    checkpoint_woken: Notify,
+    /// Held while notes are on their way into the log, so that they come there in the order in which they were made.
+    noting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -39,6 +45,7 @@ struct Times {
     term: Option<u64>,
     by_id: HashMap<LeaseId, Time>,
     by_end: BTreeSet<(Instant, LeaseId)>,
+    by_checkpoint: BTreeSet<(Instant, LeaseId)>,
     /// When the keeper last looked, while there are leases.
     pulse: Option<Instant>,
     grace_until: Option<Instant>,
@@ -52,11 +59,23 @@ struct Time {
     fixed: bool,
     /// It ran out, and its end is proposed.
     ended: bool,
+    /// When its remaining time is to be noted; `None`: it ends before that.
+    checkpoint: Option<Instant>,
+    /// The log holds, or will hold, a note of less than its full time.
+    noted: bool,
 }
 
 impl Leases {
-    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { clock, table: Mutex::default(), woken: Notify::new() })
+    /// `checkpoint_every`: how often the remaining time of a lease that has longer than that is noted.
+    pub fn new(clock: Arc<dyn Clock>, checkpoint_every: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            table: Mutex::default(),
+            woken: Notify::new(),
+            checkpoint_every,
+            checkpoint_woken: Notify::new(),
+            noting: tokio::sync::Mutex::default(),
+        })
     }
 
     fn times(&self) -> MutexGuard<'_, Times> {
@@ -96,7 +115,12 @@ impl Leases {
         for record in state.leases() {
             times.put(record.lease.id, self.full(record));
         }
+        self.wake();
+    }
+
+    fn wake(&self) {
         self.woken.notify_one();
+        self.checkpoint_woken.notify_one();
     }
 
     /// Commands were applied that may have made, changed or ended the leases `touched`.
@@ -116,23 +140,36 @@ impl Leases {
                 Some(record) => times.put(*id, self.full(record)),
             }
         }
-        self.woken.notify_one();
+        self.wake();
     }
 
     fn full(&self, record: &LeaseRecord) -> Time {
         let left = match record.ends {
             Some(ends) => ends.0.saturating_sub(self.clock.now().0),
-            None => record.lease.ttl_ms,
+            None => record.left_ms.unwrap_or(record.lease.ttl_ms),
         };
+        let fixed = record.ends.is_some();
+        let (now, left) = (Instant::now(), duration(left));
         Time {
             ttl_ms: record.lease.ttl_ms,
-            end: Instant::now() + duration(left),
-            fixed: record.ends.is_some(),
+            end: now + left,
+            fixed,
             ended: false,
+            checkpoint: self.next_checkpoint(now, left).filter(|_| !fixed),
+            noted: record.left_ms.is_some(),
         }
     }
 
-    /// Gives a lease its full time again. `Ok`: its time to live in milliseconds, 0 if there is no such lease. `Err`: this member does not lead.
+    /// When a lease that has `left` from `now` on is to be noted.
+    fn next_checkpoint(&self, now: Instant, left: Duration) -> Option<Instant> {
+        (left > self.checkpoint_every).then(|| now + self.checkpoint_every)
+    }
+
+    /// Gives a lease its full time again. `Ok`: its time to live in milliseconds, 0 if there is no such lease. A lease of which the
+    /// log holds a note is to be [taken back](Self::noted) first.
+    ///
+    /// # Errors
+    /// This member does not lead.
     pub fn keep_alive(&self, id: LeaseId) -> Result<i64, NotLeading> {
         let mut times = self.times();
         if times.term.is_none() {
@@ -142,10 +179,64 @@ impl Leases {
             return Ok(0);
         };
         if !time.fixed {
-            let end = Instant::now() + duration(time.ttl_ms);
-            times.put(id, Time { end, ..time });
+            let (now, left) = (Instant::now(), duration(time.ttl_ms));
+            times.put(id, Time { end: now + left, checkpoint: self.next_checkpoint(now, left), ..time });
         }
         Ok(time.ttl_ms)
+    }
+
+    /// The term in which this member leads, if the log holds or will hold a note of the lease's remaining time.
+    pub fn noted(&self, id: LeaseId) -> Option<u64> {
+        let times = self.times();
+        times.term.filter(|_| times.by_id.get(&id).is_some_and(|time| time.noted && !time.ended))
+    }
+
+    /// The note in the log was taken back.
+    pub fn forget_note(&self, id: LeaseId) {
+        if let Some(time) = self.times().by_id.get_mut(&id) {
+            time.noted = false;
+        }
+    }
+
+    /// The right to put notes into the log, one after another.
+    pub async fn noting(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.noting.lock().await
+    }
+
+    /// Waits until remaining times are to be noted.
+    pub async fn checkpoint_due(&self) {
+        loop {
+            let next = self.times().by_checkpoint.first().map(|(at, _)| *at);
+            let woken = self.checkpoint_woken.notified();
+            match next {
+                Some(at) if at <= Instant::now() => return,
+                Some(at) => {
+                    tokio::select! {
+                        () = woken => {}
+                        () = tokio::time::sleep_until(at) => {}
+                    }
+                }
+                None => woken.await,
+            }
+        }
+    }
+
+    /// The remaining milliseconds that are to be noted now, at most `LEASE_EXPIRE_BATCH_MAX`, with the term in which this member
+    /// leads. From now on these leases count as noted.
+    pub fn take_checkpoints(&self) -> Option<(u64, Vec<(LeaseId, i64)>)> {
+        let mut times = self.times();
+        let term = times.term?;
+        let now = Instant::now();
+        let due = times.by_checkpoint.iter().take_while(|(at, _)| *at <= now).take(LEASE_EXPIRE_BATCH_MAX);
+        let due: Vec<LeaseId> = due.map(|(_, id)| *id).collect();
+        let mut noted = Vec::with_capacity(due.len());
+        for id in due {
+            let Some(time) = times.by_id.get(&id).copied() else { continue };
+            let left = time.end.saturating_duration_since(now);
+            times.put(id, Time { checkpoint: self.next_checkpoint(now, left), noted: true, ..time });
+            noted.push((id, i64::try_from(left.as_millis()).unwrap_or(i64::MAX)));
+        }
+        Some((term, noted))
     }
 
     /// A lease and the milliseconds that it still has; `Ok(None)`: there is no such lease.
@@ -213,12 +304,16 @@ impl Times {
     fn put(&mut self, id: LeaseId, time: Time) {
         self.remove(id);
         self.by_end.insert((time.end, id));
+        self.by_checkpoint.extend(time.checkpoint.map(|at| (at, id)));
         self.by_id.insert(id, time);
     }
 
     fn remove(&mut self, id: LeaseId) {
         if let Some(old) = self.by_id.remove(&id) {
             self.by_end.remove(&(old.end, id));
+            if let Some(at) = old.checkpoint {
+                self.by_checkpoint.remove(&(at, id));
+            }
         }
     }
 
@@ -235,7 +330,7 @@ impl Times {
         for id in &due {
             if let Some(time) = self.by_id.get(id).copied() {
                 let end = now + EXPIRE_AGAIN;
-                self.put(*id, Time { end, ended: true, ..time });
+                self.put(*id, Time { end, ended: true, checkpoint: None, ..time });
             }
         }
         due

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::leases::{Leases, NotLeading};
-use super::test_cluster::within;
+use super::test_cluster::{PATIENCE, TestCluster, grant, within};
 use crate::base::limits::LEASE_EXPIRE_BATCH_MAX;
 use crate::base::{Clock, LeaseId, UnixMillis};
 use crate::kv::mem::MemTables;
-use crate::kv::{self, Command, LogPosition, Op, State, v2};
+use crate::kv::{self, Command, LogPosition, Op, State, Store as _, v2};
+
+/// How often long leases are noted here.
+const CHECKPOINT: Duration = Duration::from_millis(200);
 
 struct Noon;
 
@@ -29,7 +32,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let tables = MemTables::default();
-        Self { state: State::load(&tables).unwrap(), tables, leases: Leases::new(Arc::new(Noon)) }
+        Self { state: State::load(&tables).unwrap(), tables, leases: Leases::new(Arc::new(Noon), CHECKPOINT) }
     }
 
     fn apply(&mut self, op: Op) {
@@ -147,4 +150,75 @@ async fn a_process_that_was_held_up_reads_before_leases_end() {
     assert_eq!(within("an end", keeper).await.unwrap(), (3, vec![LeaseId(1)]));
     assert!(woken.elapsed() >= Duration::from_millis(900), "{:?}", woken.elapsed());
     assert_eq!(world.leases.keep_alive(LeaseId(2)), Ok(1_000));
+}
+
+#[tokio::test]
+async fn long_leases_are_noted_and_a_new_term_goes_on_from_the_note() {
+    let mut world = World::new();
+    world.leases.lead(3, &world.state);
+    world.grant(1, 100_000);
+    world.grant(2, 150);
+    assert_eq!(world.leases.noted(LeaseId(1)), None);
+    within("a note", world.leases.checkpoint_due()).await;
+    let (term, left) = world.leases.take_checkpoints().unwrap();
+    // The short one is not worth a note.
+    let [(LeaseId(1), left_ms)] = left[..] else { panic!("{left:?}") };
+    assert!(term == 3 && left_ms <= 99_800, "{left:?}");
+    assert_eq!(world.leases.noted(LeaseId(1)), Some(3));
+    world.apply(Op::LeaseCheckpoint { left: vec![(LeaseId(1), Some(50_000)), (LeaseId(9), Some(1))] });
+    world.leases.lead(4, &world.state);
+    let (lease, left) = world.leases.remaining_ms(LeaseId(1)).unwrap().unwrap();
+    assert!(left <= 50_000 && lease.ttl_ms == 100_000, "{left}");
+    assert_eq!(world.leases.noted(LeaseId(1)), Some(4));
+    // Taken back, the next term gives the full time again.
+    world.apply(Op::LeaseCheckpoint { left: vec![(LeaseId(1), None)] });
+    world.leases.forget_note(LeaseId(1));
+    assert_eq!((world.leases.noted(LeaseId(1)), world.leases.keep_alive(LeaseId(1))), (None, Ok(100_000)));
+    world.leases.lead(5, &world.state);
+    assert!(world.leases.remaining_ms(LeaseId(1)).unwrap().unwrap().1 > 90_000);
+}
+
+#[tokio::test]
+async fn without_long_leases_no_note_is_due() {
+    let mut world = World::new();
+    world.leases.lead(3, &world.state);
+    world.grant(1, 150);
+    let write = v2::Write::Set { value: "v".into(), dir: false };
+    world.apply(Op::V2(v2::WriteRequest { path: "/a".into(), ttl_seconds: Some(50), write }));
+    let v2_lease = world.state.leases().last().unwrap().lease.id;
+    world.leases.changed(&world.state, &[v2_lease]);
+    let due = tokio::time::timeout(CHECKPOINT * 3, world.leases.checkpoint_due()).await;
+    assert!(due.is_err());
+}
+
+#[tokio::test]
+async fn the_remaining_time_survives_the_leader_and_a_kept_lease_has_all_of_it() {
+    let mut cluster = TestCluster::prepare(41, 3);
+    cluster.lease_checkpoint = CHECKPOINT;
+    cluster.start_all().await;
+    let first = cluster.leader().await;
+    grant(cluster.store(first), 7, 60_000).await;
+    grant(cluster.store(first), 8, 60_000).await;
+    let noted = |id: i64| {
+        let state = cluster.store(first).node.core.clone();
+        move || state.with_state(|state| state.lease(LeaseId(id)).and_then(|record| record.left_ms))
+    };
+    let (seven, eight) = (noted(7), noted(8));
+    let deadline = Instant::now() + PATIENCE;
+    while seven().is_none_or(|left| left > 59_300) || eight().is_none() {
+        assert!(Instant::now() < deadline, "no note within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let granted_before = Instant::now();
+    assert_eq!(within("a keep-alive", cluster.store(first).keep_alive(LeaseId(8))).await.unwrap(), 60_000);
+    let kept = eight();
+    cluster.kill(first).await;
+    let second = cluster.leader().await;
+    let store = cluster.store(second);
+    let (_, left, _) = within("a lease", store.lease_time_to_live(LeaseId(7), false)).await.unwrap().unwrap();
+    assert!(left <= 59_400, "the new leader gives {left} ms");
+    let (_, left, _) = within("a lease", store.lease_time_to_live(LeaseId(8), false)).await.unwrap().unwrap();
+    let promised = 60_000 - i64::try_from(granted_before.elapsed().as_millis()).unwrap();
+    assert!(left >= promised - 1_000, "kept alive, and {left} ms are left of {promised}; noted then: {kept:?}");
+    cluster.end().await;
 }

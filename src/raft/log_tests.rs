@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
@@ -26,7 +27,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Bui
         let (wal, recovered) = Wal::open(&dir.path().join("wal"), options).unwrap();
         let log = LogStore::new(wal, recovered).unwrap();
         let database = Database::open(&dir.path().join("state.redb"), true).unwrap();
-        let core = Core::load(database, Hub::new(), Leases::new(Arc::new(SystemClock)), u64::MAX).unwrap();
+        let core =
+            Core::load(database, Hub::new(), Leases::new(Arc::new(SystemClock), Duration::MAX), u64::MAX).unwrap();
         Ok((dir, log, StateMachine { core }))
     }
 }

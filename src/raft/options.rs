@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,8 @@ pub struct Options {
     pub listeners: Vec<tokio::net::TcpListener>,
     pub heartbeat_ms: u64,
     pub election_ms: u64,
+    /// How often the remaining time of a lease that has longer than this is noted in the log.
+    pub lease_checkpoint: Duration,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub snapshot: SnapshotThresholds,

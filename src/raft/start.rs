@@ -70,7 +70,7 @@ impl RaftStore {
             instance: options.random.next_u64(),
         });
         let hub = Hub::new();
-        let leases = Leases::new(options.clock.clone());
+        let leases = Leases::new(options.clock.clone(), options.lease_checkpoint);
         let files = open_files(&options, &me, hub, leases).await?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -123,6 +123,7 @@ impl RaftStore {
         tasks.spawn(members::follow(node.clone()));
         tasks.spawn(members::promote(node.clone()));
         tasks.spawn(watchdog::watch(node.clone(), files.log.clone()));
+        tasks.spawn(lease_keeper::checkpoint(node.clone()));
         tasks.spawn(greet_arrivals(node.clone()));
         tasks.spawn(cut_heavy_log(node.clone()));
         raft.run();

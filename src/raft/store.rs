@@ -21,8 +21,8 @@ use crate::disk::Snapshot;
 use crate::kv::auth::Auth;
 use crate::kv::{
     self, Applied, Consistency, Hash, HashOf, KvError, Lease, Member, MemberChange, MemberChanged, Op, Past, PastRefusal,
-    PastRequest, Position,
-    RangeReply, RangeRequest, SnapshotStream, Status, Store, StoreError, TablesError, WatchRequest, WatchStream, v2,
+    PastRequest, Position, RangeReply, RangeRequest, Reply, SnapshotStream, Status, Store, StoreError, TablesError, TxnRequest,
+    WatchRequest, WatchStream, v2,
 };
 
 /// A member of the cluster with its own copy of the state.
@@ -106,6 +106,12 @@ impl RaftStore {
             Err(_) => Err(self.node.unavailable("writing")),
         }
     }
+
+    async fn read_txn(&self, request: TxnRequest) -> Result<Applied, StoreError> {
+        self.consistent(Consistency::Linearizable).await?;
+        let (position, result) = self.read(false, move |snapshot| kv::read_txn(snapshot, &request)).await?;
+        Ok(Applied { position, result: result.map(Reply::Txn) })
+    }
 }
 
 fn wait() -> Duration {
@@ -114,7 +120,13 @@ fn wait() -> Duration {
 
 impl Store for RaftStore {
     fn write(&self, op: Op) -> BoxFuture<'_, Result<Applied, StoreError>> {
-        Box::pin(async move { self.write_op(&op).await })
+        Box::pin(async move {
+            match op {
+                // What changes nothing needs no place in the log.
+                Op::Txn(request) if request.reads_only() => self.read_txn(request).await,
+                op => self.write_op(&op).await,
+            }
+        })
     }
 
     fn range(

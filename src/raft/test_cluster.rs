@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{NoCalls, Options, Peer, PeerHandler, RaftStore, SnapshotThresholds, StartError, find_place, joined};
+use crate::base::limits::LEASE_CHECKPOINT_SECONDS;
 use crate::base::{Clock, ClusterId, LeaseId, MemberId, Random, UnixMillis};
 use crate::kv::{
     Applied, Consistency, Event, Member, MemberChange, MemberChanged, MemberRefusal, Op, Position, PutRequest,
@@ -50,6 +51,7 @@ pub(super) struct TestCluster {
     pub peers: Vec<Peer>,
     founders: usize,
     pub snapshot: SnapshotThresholds,
+    pub lease_checkpoint: Duration,
     pub handler: Arc<dyn PeerHandler>,
     listeners: Vec<Option<std::net::TcpListener>>,
     pub nodes: Vec<Option<TestNode>>,
@@ -70,6 +72,7 @@ impl TestCluster {
             peers: listeners.iter().enumerate().map(peer).collect(),
             founders: size,
             snapshot: SnapshotThresholds::default(),
+            lease_checkpoint: Duration::from_secs(LEASE_CHECKPOINT_SECONDS),
             handler: Arc::new(NoCalls),
             listeners: listeners.into_iter().map(Some).collect(),
             nodes: (0..size).map(|_| None).collect(),
@@ -121,6 +124,7 @@ impl TestCluster {
 
     pub fn options(&self, n: usize, listener: tokio::net::TcpListener) -> Options {
         Options {
+            lease_checkpoint: self.lease_checkpoint,
             cluster: self.cluster,
             member: self.peers[n].id,
             name: self.peers[n].name.clone(),

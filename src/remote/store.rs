@@ -230,7 +230,12 @@ impl RemoteStore {
                 (self.seen(reply.header.as_ref()), Reply::Compact)
             }
             Op::V2(_) => return Err(StoreError::Unsupported("v2 writes to somebody else's etcd".into())),
-            Op::Compact { .. } | Op::LeaseExpire { .. } | Op::MemberUpdate(_) | Op::Auth(_) | Op::As { .. } => {
+            Op::Compact { .. }
+            | Op::LeaseExpire { .. }
+            | Op::LeaseCheckpoint { .. }
+            | Op::MemberUpdate(_)
+            | Op::Auth(_)
+            | Op::As { .. } => {
                 return Err(StoreError::Unsupported("an etcd keeps its own members, users, leases and history".into()));
             }
         })

@@ -254,7 +254,8 @@ fn put(
         lease = lease::v2_lease(note.index);
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         let ttl_ms = seconds.min(LEASE_TTL_SECONDS_MAX) * 1000;
-        let record = LeaseRecord { lease: Lease { id: lease, ttl_ms }, ends: Some(writer.stamp.plus_ms(ttl_ms)) };
+        let record =
+            LeaseRecord { lease: Lease { id: lease, ttl_ms }, ends: Some(writer.stamp.plus_ms(ttl_ms)), left_ms: None };
         lease::add(writer.state, writer.tables, record)?;
         note.expiration = writer.expiration(lease);
     }
