@@ -15,6 +15,8 @@ pub struct Flag {
 pub struct Parsed {
     flags: Vec<(&'static str, String)>,
     pub words: Vec<String>,
+    /// How many of the words stood before a `--`, if there was one.
+    pub before_dashes: Option<usize>,
 }
 
 /// What is wrong with a command line.
@@ -47,6 +49,7 @@ pub fn parse(
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         if argument == "--" {
+            parsed.before_dashes = Some(parsed.words.len());
             parsed.words.extend(rest.by_ref().cloned());
             break;
         }

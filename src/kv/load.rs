@@ -129,7 +129,7 @@ impl Loader {
             id = lease::v2_lease(id.0 as u64 ^ (1 << 47)).max(LeaseId(id.0 + 1));
         }
         let ttl_ms = ttl_seconds.clamp(0, LEASE_TTL_SECONDS_MAX) * 1000;
-        let record = LeaseRecord { lease: Lease { id, ttl_ms }, ends: Some(ends) };
+        let record = LeaseRecord { lease: Lease { id, ttl_ms }, ends: Some(ends), left_ms: None };
         self.add(tables, record)?;
         Ok(id)
     }

@@ -28,8 +28,10 @@ As in etcd v3 (keys):
   $ etcdctl get --prefix services/        $ etcdctl del --prefix services/
   $ etcdctl lease grant 60                $ etcdctl put --lease=ID greeting hello
   $ etcdctl watch --prefix services/      $ etcdctl txn   (compares, then, else; an empty line ends each)
-  $ etcdctl member list                   $ etcdctl endpoint status | health
-  $ etcdctl snapshot save FILE            $ etcdctl snapshot status FILE
+  $ etcdctl member list                   $ etcdctl endpoint status | health | hashkv [--cluster]
+  $ etcdctl lock NAME [COMMAND...]        $ etcdctl elect NAME PROPOSAL | elect -l NAME
+  $ etcdctl compaction REVISION           $ etcdctl make-mirror --prefix a/ --dest-prefix b/ ENDPOINT
+  $ etcdctl snapshot save|status FILE     $ etcdctl move-leader ID, alarm list|disarm, defrag
   $ etcdctl snapshot restore FILE --data-dir DIR   (also of etcd's own snapshots)
   $ etcdctl member add NAME --peer-urls=http://HOST:2380 [--learner]
   $ etcdctl member remove ID              $ etcdctl member update ID --peer-urls=… | promote ID
@@ -85,13 +87,25 @@ const V3_FLAGS: &[Flag] = &[
     flag(&["once"], false, "keep alive once"),
     flag(&["progress-notify"], false, "tell of progress"),
     flag(&["hex"], false, "print as hex"),
+    flag(&["interactive", "i"], false, "txn: with prompts; watch: watches are read from standard input; user: false reads passwords as they come"),
+    flag(&["physical"], false, "compaction: wait until the space is free"),
+    flag(&["cluster"], false, "at every member, as the list of members has them"),
+    flag(&["listen", "l"], false, "elect: only listen"),
     flag(&["peer-urls"], true, "where a member's peers reach it"),
     flag(&["learner"], false, "the new member only follows"),
-    flag(&["interactive", "i"], false, "false: passwords are read from standard input without asking twice"),
     flag(&["no-password"], false, "a user whom no password lets in"),
     flag(&["new-user-password"], true, "the new user's password"),
     flag(&["detail"], false, "with the permissions of the user's roles"),
 ];
+
+/// `make-mirror` has a `--prefix` of its own, with a value.
+const MIRROR_FLAGS: &[Flag] = &[
+    flag(&["prefix"], true, "which keys"),
+    flag(&["dest-prefix"], true, "what takes the prefix's place there"),
+    flag(&["no-dest-prefix"], false, "nothing takes the prefix's place there"),
+    flag(&["dest-insecure-transport"], false, "accepted"),
+];
+const MIRROR: &str = "make-mirror";
 
 const fn flag(names: &'static [&'static str], value: bool, help: &'static str) -> Flag {
     Flag { names, value, variable: None, help }
@@ -101,12 +115,22 @@ const fn flag(names: &'static [&'static str], value: bool, help: &'static str) -
 #[derive(Debug)]
 pub struct Failed {
     pub code: u8,
+    /// Empty: all is said already.
     pub message: String,
 }
 
 impl Failed {
     fn usage(message: impl Into<String>) -> Self {
         Self { code: 1, message: message.into() }
+    }
+
+    /// The same as the cause of something larger.
+    fn at(self, what: &str) -> Self {
+        Self { message: format!("{what} ({})", self.message), ..self }
+    }
+
+    fn with(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
     }
 }
 
@@ -119,41 +143,51 @@ impl From<ArgsError> for Failed {
 /// What every command is given.
 pub struct Context {
     pub endpoints: Vec<Address>,
+    /// The endpoints as they were written.
+    pub written: Vec<String>,
     pub timeout: Duration,
     /// Who asks, if somebody is named.
     pub login: Option<Login>,
     pub parsed: Parsed,
 }
 
-/// Runs the face. Exit codes as in etcd: 1 arguments, 2 connection, 4 refused by the cluster (v2), 1 for all (v3).
+/// Runs the face. Exit codes as in etcd: 1 arguments, 2 connection, 4 refused by the cluster (v2); for v3 as in `v3::exit`.
 pub fn run(arguments: &[String]) -> u8 {
-    match dispatch(arguments) {
-        Ok(code) => code,
-        Err(failed) => {
-            eprintln!("Error:  {}", failed.message);
-            failed.code
+    dispatch(arguments).unwrap_or_else(|failed| {
+        if !failed.message.is_empty() {
+            eprintln!("Error: {}", failed.message);
         }
-    }
+        failed.code
+    })
 }
 
 fn dispatch(arguments: &[String]) -> Result<u8, Failed> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let parsed = args::parse(arguments, &[FLAGS, V3_FLAGS, founding::FLAGS, snapshot::FLAGS], &variable)?;
+    let mirror = arguments.iter().any(|argument| argument == MIRROR);
+    let own: &[&'static [Flag]] = match mirror {
+        true => &[FLAGS, MIRROR_FLAGS],
+        false => &[FLAGS, V3_FLAGS, founding::FLAGS, snapshot::FLAGS],
+    };
+    let parsed = args::parse(arguments, own, &variable)?;
     let verb = parsed.words.first().cloned().unwrap_or_default();
     if parsed.truth("help")? || verb.is_empty() || verb == "help" {
         print!("{HELP}");
         return Ok(0);
     }
     let version = if verb == "snapshot" { 3 } else { chosen(&verb, &parsed)? };
-    let context =
-        Context { endpoints: endpoints(&parsed)?, timeout: timeout(&parsed)?, login: login(&parsed)?, parsed };
+    let written = endpoints(&parsed);
+    let endpoints = written.iter().map(|item| address(item)).collect::<Result<_, _>>()?;
+    let context = Context { endpoints, written, timeout: timeout(&parsed)?, login: login(&parsed)?, parsed };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failed::usage(format!("starting the runtime: {error}")))?;
     match version {
         _ if verb == "snapshot" => runtime.block_on(snapshot::run(&context)),
-        2 => runtime.block_on(v2::run(&verb, &context)),
+        // The original of that time prints two spaces.
+        2 => runtime
+            .block_on(v2::run(&verb, &context))
+            .map_err(|failed| Failed { message: format!(" {}", failed.message), ..failed }),
         _ => runtime.block_on(v3::run(&verb, &context)),
     }
 }
@@ -179,7 +213,7 @@ fn chosen(verb: &str, parsed: &Parsed) -> Result<u8, Failed> {
     }
 }
 
-fn endpoints(parsed: &Parsed) -> Result<Vec<Address>, Failed> {
+fn endpoints(parsed: &Parsed) -> Vec<String> {
     let variables = ["ETCDCTL_ENDPOINTS", "ETCDCTL_ENDPOINT", "ETCDCTL_PEERS"];
     let from_variable = || variables.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     let text = parsed
@@ -187,7 +221,7 @@ fn endpoints(parsed: &Parsed) -> Result<Vec<Address>, Failed> {
         .map(str::to_owned)
         .or_else(from_variable)
         .unwrap_or_else(|| "http://127.0.0.1:2379".to_owned());
-    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(address).collect()
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
 /// `--user name:password`, or the two apart; a password that is not given is asked for.

@@ -32,7 +32,11 @@ pub(in crate::kv) fn needs_user(op: &Op) -> bool {
         Op::Txn(txn) => touches_users(txn),
         Op::LeaseGrant { id, .. } | Op::LeaseRevoke { id } => !is_system_lease(*id),
         Op::V2(_) | Op::Auth(_) => true,
-        Op::LeaseExpire { .. } | Op::Compact { .. } | Op::MemberUpdate(_) | Op::As { .. } => false,
+        Op::LeaseExpire { .. }
+        | Op::LeaseCheckpoint { .. }
+        | Op::Compact { .. }
+        | Op::MemberUpdate(_)
+        | Op::As { .. } => false,
     }
 }
 
@@ -69,9 +73,11 @@ pub(in crate::kv) fn permit(writer: &Writer<'_>, user: &str, revision: u64, op: 
         Op::LeaseRevoke { id } => asked.lease(*id),
         Op::Compact { space: Space::User, .. } | Op::Auth(_) => Ok(auth.administers(user)?),
         // Nobody but the cluster itself asks for these.
-        Op::Compact { .. } | Op::LeaseExpire { .. } | Op::MemberUpdate(_) | Op::As { .. } => {
-            Err(AuthError::Denied.into())
-        }
+        Op::Compact { .. }
+        | Op::LeaseExpire { .. }
+        | Op::LeaseCheckpoint { .. }
+        | Op::MemberUpdate(_)
+        | Op::As { .. } => Err(AuthError::Denied.into()),
     }
 }
 

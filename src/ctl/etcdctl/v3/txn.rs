@@ -1,21 +1,24 @@
 //! `etcdctl txn`: three blocks of lines on standard input — compares, then, else — each ended by an empty line.
 
+use std::io::BufRead;
+
 use bytes::Bytes;
 
-use super::{Context, Failed, connected, print_kv, within};
-use crate::kv::prefix_end;
+use super::{Context, Failed, arguments, connected, del_request, exit, get_request, print_kv, put_request, within};
+use crate::ctl::args;
+use crate::ctl::etcdctl::{FLAGS, V3_FLAGS};
 use crate::wire::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::wire::etcdserverpb::kv_client::KvClient;
 use crate::wire::etcdserverpb::request_op::Request;
 use crate::wire::etcdserverpb::response_op::Response;
-use crate::wire::etcdserverpb::{
-    Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, ResponseOp, TxnRequest,
-};
+use crate::wire::etcdserverpb::{Compare, RequestOp, ResponseOp, TxnRequest};
 
 pub async fn run(context: &Context) -> Result<u8, Failed> {
-    let text = std::io::read_to_string(std::io::stdin())
-        .map_err(|error| Failed::usage(format!("reading the transaction from standard input: {error}")))?;
-    let request = parse(&text).map_err(Failed::usage)?;
+    if context.parsed.words.len() > 1 {
+        return Err(arguments("txn command does not accept argument"));
+    }
+    let prompts = context.parsed.truth("interactive")?;
+    let request = read(std::io::stdin().lock(), prompts)?;
     let response = within(context, KvClient::new(connected(context).await?).txn(request)).await?;
     println!("{}", if response.succeeded { "SUCCESS" } else { "FAILURE" });
     for reply in &response.responses {
@@ -34,50 +37,61 @@ fn print_reply(context: &Context, reply: &ResponseOp) -> Result<(), Failed> {
         Some(Response::ResponseRange(range)) => range.kvs.iter().try_for_each(|kv| print_kv(context, kv)),
         Some(Response::ResponseDeleteRange(deleted)) => {
             println!("{}", deleted.deleted);
-            Ok(())
+            deleted.prev_kvs.iter().try_for_each(|kv| print_kv(context, kv))
         }
         _ => Ok(()),
     }
 }
 
-fn parse(text: &str) -> Result<TxnRequest, String> {
-    let mut blocks = [Vec::new(), Vec::new(), Vec::new()];
-    let mut at = 0;
-    for line in text.lines().map(str::trim) {
-        match (line.is_empty(), blocks.get_mut(at)) {
-            (true, _) => at += 1,
-            (false, Some(block)) => block.push(line),
-            (false, None) => return Err(format!("`{line}`: stands behind the third block")),
+fn read(mut input: impl BufRead, prompts: bool) -> Result<TxnRequest, Failed> {
+    let mut block = |title: &str| -> Result<Vec<String>, Failed> {
+        if prompts {
+            println!("{title}:");
         }
-    }
-    let [compares, success, failure] = blocks;
-    let ops = |lines: Vec<&str>| lines.into_iter().map(operation).collect::<Result<Vec<RequestOp>, String>>();
-    Ok(TxnRequest {
-        compare: compares.into_iter().map(compare).collect::<Result<_, String>>()?,
-        success: ops(success)?,
-        failure: ops(failure)?,
-    })
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            let read = input.read_line(&mut line);
+            read.map_err(|error| Failed::with(exit::INPUT, format!("reading the transaction: {error}")))?;
+            match (line.is_empty(), line.trim()) {
+                (true, _) => return Err(Failed::with(exit::INPUT, "EOF")),
+                (false, "") => return Ok(lines),
+                (false, text) => lines.push(text.to_owned()),
+            }
+        }
+    };
+    // What is wrong is said as soon as its block is read.
+    let wrong = |message: String| Failed::with(exit::INPUT, message);
+    let compares: Result<_, String> = block("compares")?.iter().map(|line| compare(line)).collect();
+    let compare = compares.map_err(wrong)?;
+    let mut operations =
+        |title| -> Result<Vec<RequestOp>, Failed> { block(title)?.iter().map(|line| operation(line)).collect() };
+    let success = operations("success requests (get, put, del)")?;
+    let failure = operations("failure requests (get, put, del)")?;
+    Ok(TxnRequest { compare, success, failure })
 }
 
 /// `target("key") relation "value"`, for example `mod("a") > "0"`.
 fn compare(line: &str) -> Result<Compare, String> {
-    let wrong = || format!("malformed comparison: {line}; got a form other than `target(\"key\") relation \"value\"`");
-    let (target, rest) = line.split_once('(').ok_or_else(wrong)?;
+    let malformed = || format!("malformed comparison: {line}");
+    let (target, rest) = line.split_once('(').ok_or_else(malformed)?;
+    let wrong = || format!("{}; got {target}(\"\")  \"\"", malformed());
     let (key, rest) = rest.split_once(')').ok_or_else(wrong)?;
     let mut words = rest.split_whitespace();
     let (relation, value) = (words.next().ok_or_else(wrong)?, words.collect::<Vec<_>>().join(" "));
     let (key, value) = (unquoted(key)?, unquoted(&value)?);
-    let number = || value.parse::<i64>().map_err(|_| format!("{line}: `{value}` is no number"));
+    let number = || value.parse::<i64>().map_err(|_| format!("invalid txn compare request: {line}"));
     let (target, union) = match target.trim() {
         "ver" | "version" => (CompareTarget::Version, TargetUnion::Version(number()?)),
         "c" | "create" => (CompareTarget::Create, TargetUnion::CreateRevision(number()?)),
         "m" | "mod" => (CompareTarget::Mod, TargetUnion::ModRevision(number()?)),
         "val" | "value" => (CompareTarget::Value, TargetUnion::Value(Bytes::from(value))),
         "lease" => {
-            let lease = i64::from_str_radix(&value, 16).map_err(|_| format!("{line}: `{value}` is no lease ID"))?;
+            let lease = i64::from_str_radix(&value, 16);
+            let lease = lease.map_err(|_| format!("invalid txn compare request: {line}"))?;
             (CompareTarget::Lease, TargetUnion::Lease(lease))
         }
-        other => return Err(format!("malformed comparison: {line}; unknown target `{other}`")),
+        other => return Err(format!("{} (unknown target {other})", malformed())),
     };
     let result = match relation {
         "=" => CompareResult::Equal,
@@ -104,37 +118,16 @@ fn unquoted(text: &str) -> Result<String, String> {
     Ok(words.concat())
 }
 
-/// `put KEY VALUE`, `get KEY [END]`, `del KEY [END]`, with `--prefix` for the last two.
-fn operation(line: &str) -> Result<RequestOp, String> {
-    let words = split_words(line)?;
-    let prefix = words.iter().any(|word| word == "--prefix");
-    let mut words = words.into_iter().filter(|word| !word.starts_with("--"));
-    let verb = words.next().unwrap_or_default();
-    let key = words.next().ok_or_else(|| format!("`{line}` names no key"))?;
-    let second = words.next();
-    let end = || match (&second, prefix) {
-        (Some(end), _) => Bytes::from(end.clone()),
-        (None, true) => prefix_end(key.as_bytes()),
-        (None, false) => Bytes::new(),
-    };
-    let request = match verb.as_str() {
-        "put" => {
-            let value = second.clone().ok_or_else(|| format!("`{line}` has no value"))?;
-            Request::RequestPut(PutRequest {
-                key: Bytes::from(key),
-                value: Bytes::from(value),
-                ..PutRequest::default()
-            })
-        }
-        "get" => {
-            let range_end = end();
-            Request::RequestRange(RangeRequest { key: Bytes::from(key), range_end, ..RangeRequest::default() })
-        }
-        "del" => {
-            let range_end = end();
-            Request::RequestDeleteRange(DeleteRangeRequest { key: Bytes::from(key), range_end, prev_kv: false })
-        }
-        _ => return Err(format!("`{line}`: write put, get or del")),
+/// `put`, `get` or `del` with their arguments and flags, as on the command line.
+fn operation(line: &str) -> Result<RequestOp, Failed> {
+    let invalid = || Failed::with(exit::INPUT, format!("invalid txn compare request: {line}"));
+    let words = shlex::split(line).filter(|words| words.len() > 1).ok_or_else(invalid)?;
+    let parsed = args::parse(&words, &[FLAGS, V3_FLAGS], &|_| None)?;
+    let request = match parsed.words.first().map(String::as_str) {
+        Some("put") => Request::RequestPut(put_request(&parsed, || Err(invalid()))?),
+        Some("get") => Request::RequestRange(get_request(&parsed)?),
+        Some("del") => Request::RequestDeleteRange(del_request(&parsed)?),
+        _ => return Err(invalid()),
     };
     Ok(RequestOp { request: Some(request) })
 }
@@ -146,9 +139,8 @@ mod tests {
 
     #[test]
     fn three_blocks_make_a_transaction() {
-        let txn =
-            parse("mod(\"a\") > \"0\"\nvalue(b) = \"x y\"\n\nput a \"over written\"\n\nget --prefix a\ndel b\n\n")
-                .unwrap();
+        let text = "mod(\"a\") > \"0\"\nvalue(b) = \"x y\"\n\nput a \"over written\"\n\nget --prefix a\ndel b\n\n";
+        let txn = read(text.as_bytes(), false).unwrap();
         assert_eq!(txn.compare.len(), 2);
         assert_eq!(txn.compare[1].target_union, Some(TargetUnion::Value(Bytes::from("x y"))));
         assert_eq!((txn.success.len(), txn.failure.len()), (1, 2));
@@ -158,8 +150,11 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_line() {
-        for bad in ["mod(a) > 0\nnope\n", "speed(a) = 1\n", "\nput a\n", "\njump a\n", "mod(a) = x\n"] {
-            assert!(parse(bad).is_err(), "{bad}");
+        for bad in ["mod(a) > 0\nnope\n\n", "speed(a) = 1\n\n", "\nput a\n\n", "\njump a\n\n", "mod(a) = x\n\n"] {
+            let failed = read(bad.as_bytes(), false).unwrap_err();
+            let line = bad.lines().rfind(|line| !line.is_empty()).unwrap();
+            assert!(failed.message.contains(line), "{bad}: {}", failed.message);
         }
+        assert_eq!(read("\nput a 1\n".as_bytes(), false).unwrap_err().message, "EOF");
     }
 }
