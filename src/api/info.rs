@@ -1,4 +1,4 @@
-//! `/version`, `/health`, `/livez`, `/readyz` and `/metrics`.
+//! `/version`, `/health`, `/livez` and `/readyz`.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -8,20 +8,28 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
 use bytes::Bytes;
-use hyper::{Method, StatusCode, header};
+use hyper::{Method, StatusCode};
 
 use super::http::{json, method_not_allowed};
-use super::{Shared, version};
+use super::{Shared, metrics, version};
 use crate::kv::{Consistency, RangeRequest};
 
 /// The paths of this file.
 pub(super) fn routes(shared: &Arc<Shared>) -> Router {
-    Router::new()
+    let mut router = Router::new();
+    for (path, checks) in [("/livez", LIVE), ("/readyz", READY)] {
+        let all = gets(shared, async move |shared, query| checked(&shared, checks, &query).await);
+        router = router.route(path, all);
+        for check in checks {
+            let one =
+                gets(shared, async move |shared, query| checked(&shared, std::slice::from_ref(check), &query).await);
+            router = router.route(&format!("{path}/{}", check.name()), one);
+        }
+    }
+    router
         .route("/version", gets(shared, async |_, _| told_version()))
         .route("/health", gets(shared, async |shared, query| health(&shared, &query).await))
-        .route("/livez", gets(shared, async |_, _| (StatusCode::OK, "ok\n").into_response()))
-        .route("/readyz", gets(shared, async |shared, _| ready(&shared).await))
-        .route("/metrics", gets(shared, async |shared, _| metrics(&shared)))
+        .route("/metrics", gets(shared, async |shared, _| metrics::answer(&shared)))
 }
 
 /// A route for GET (and HEAD) only; the handler gets the query too.
@@ -53,6 +61,11 @@ async fn ailment(shared: &Shared, consistency: Consistency) -> Option<String> {
     if shared.store.status().leader.is_none() {
         return Some("RAFT NO LEADER".to_owned());
     }
+    unreadable(shared, consistency).await
+}
+
+/// Why a read fails, if it does.
+async fn unreadable(shared: &Shared, consistency: Consistency) -> Option<String> {
     let probe = RangeRequest { key: Bytes::from_static(b"health"), count_only: true, ..RangeRequest::default() };
     let read = shared.store.range(probe, consistency).await;
     read.err().map(|error| error.to_string())
@@ -69,37 +82,64 @@ async fn health(shared: &Shared, query: &str) -> Response {
     json(code, format!("{{\"health\":\"{well}\",\"reason\":{reason}}}"))
 }
 
-async fn ready(shared: &Shared) -> Response {
-    match ailment(shared, Consistency::Linearizable).await {
-        None => (StatusCode::OK, "ok\n").into_response(),
-        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+/// What `/livez` and `/readyz` look at, under etcd's names.
+#[derive(Clone, Copy)]
+enum Check {
+    SerializableRead,
+    LinearizableRead,
+    /// Data whose checksum does not fit is never served, so this one cannot fail while the rest does not.
+    DataCorruption,
+    NonLearner,
+}
+
+const LIVE: &[Check] = &[Check::SerializableRead];
+const READY: &[Check] = &[Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead, Check::NonLearner];
+
+impl Check {
+    fn name(self) -> &'static str {
+        match self {
+            Check::SerializableRead => "serializable_read",
+            Check::LinearizableRead => "linearizable_read",
+            Check::DataCorruption => "data_corruption",
+            Check::NonLearner => "non_learner",
+        }
+    }
+
+    /// Why it fails, if it does.
+    async fn failure(self, shared: &Shared) -> Option<String> {
+        match self {
+            Check::SerializableRead => unreadable(shared, Consistency::Serializable).await,
+            Check::LinearizableRead => ailment(shared, Consistency::Linearizable).await,
+            Check::DataCorruption => None,
+            Check::NonLearner => shared.store.status().learner.then(|| "not supported for learner".to_owned()),
+        }
     }
 }
 
-/// Prometheus text under etcd's metric names.
-fn metrics(shared: &Shared) -> Response {
-    let status = shared.store.status();
-    let leader = status.leader.is_some();
-    let leads = status.leader == Some(status.member);
-    let silent = status.peers.iter().filter(|peer| peer.silent.is_some()).count();
-    let gauges: [(&str, &str, u64); 8] = [
-        ("etcd_server_has_leader", "Whether a leader is known.", leader.into()),
-        ("etcd_server_is_leader", "Whether this member leads.", leads.into()),
-        ("etcd_server_is_learner", "Whether this member is a learner.", status.learner.into()),
-        ("etcd_server_proposals_applied_total", "Log entries applied.", status.raft_applied),
-        (
-            "etcd_debugging_mvcc_current_revision",
-            "Newest revision of the keys.",
-            u64::try_from(status.position.revision).unwrap_or(0),
-        ),
-        ("etcd_mvcc_db_total_size_in_bytes", "Size of the state file.", status.db_bytes),
-        ("etcd_mvcc_db_total_size_in_use_in_bytes", "What of the state file is in use.", status.db_bytes_in_use),
-        ("corenode_peers_silent", "Peers that do not answer.", silent as u64),
-    ];
-    let mut text = String::new();
-    for (name, help, value) in gauges {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+/// All checks but those that `exclude=` names; a line each where one fails or `verbose` is asked for.
+async fn checked(shared: &Shared, checks: &[Check], query: &str) -> Response {
+    let mut lines = String::new();
+    let mut well = true;
+    for check in checks {
+        let name = check.name();
+        if query.split('&').any(|part| part.strip_prefix("exclude=") == Some(name)) {
+            let _ = writeln!(lines, "[+]{name} excluded: ok");
+            continue;
+        }
+        match check.failure(shared).await {
+            None => {
+                let _ = writeln!(lines, "[+]{name} ok");
+            }
+            Some(reason) => {
+                well = false;
+                let _ = writeln!(lines, "[-]{name} failed: {reason}");
+            }
+        }
     }
-    let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
-    ([kind], text).into_response()
+    let verbose = query.split('&').any(|part| part.split('=').next() == Some("verbose"));
+    match (well, verbose) {
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, lines).into_response(),
+        (true, true) => (StatusCode::OK, format!("{lines}ok\n")).into_response(),
+        (true, false) => (StatusCode::OK, "ok\n").into_response(),
+    }
 }

@@ -11,6 +11,7 @@ pub mod fleet;
 mod history;
 mod http;
 mod info;
+mod metrics;
 pub mod status;
 mod users;
 mod v2;
@@ -20,7 +21,9 @@ pub mod version;
 #[cfg(test)]
 pub(crate) mod test_store;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +45,8 @@ pub struct Services {
     pub random: Arc<dyn Random>,
     /// How users are let in.
     pub users: UsersOptions,
+    /// How long a watch that asked for it is silent before it tells how far it is.
+    pub watch_progress: Duration,
     /// Further HTTP paths (fleet's, for example), without a fallback of their own.
     pub routes: Routes,
 }
@@ -64,6 +69,9 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     users: users::Users,
+    pub watch_progress: Duration,
+    /// Leaders that were seen, each time that one came up.
+    leader_changes: AtomicU64,
     /// Ends long polls and streams when the doors close.
     pub stop: CancellationToken,
     ids: OnceLock<(ClusterId, MemberId)>,
@@ -93,15 +101,34 @@ pub fn serve(listeners: Vec<Listener>, services: Services) -> Doors {
         store: services.store,
         clock: services.clock,
         random: services.random,
+        watch_progress: services.watch_progress,
+        leader_changes: AtomicU64::new(0),
         stop: stop.clone(),
         ids: OnceLock::new(),
     });
     let entry = http::Entry::new(&shared, services.routes);
+    tasks.spawn(count_leaders(shared));
     for listener in listeners {
         let accept = connection::accept(listener, entry.clone(), stop.clone(), tasks.clone());
         tasks.spawn(accept);
     }
     Doors { stop, tasks }
+}
+
+async fn count_leaders(shared: Arc<Shared>) {
+    let counting = async {
+        let mut leader = None;
+        loop {
+            leader = shared.store.leader_changed(leader).await;
+            if leader.is_some() {
+                shared.leader_changes.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    tokio::select! {
+        () = shared.stop.cancelled() => {}
+        () = counting => {}
+    }
 }
 
 impl Doors {

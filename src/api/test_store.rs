@@ -395,6 +395,7 @@ pub async fn house() -> House {
         random: clock.clone(),
         // The least that bcrypt takes: tests need no more.
         users: super::UsersOptions { password_cost: 4, ..super::UsersOptions::default() },
+        watch_progress: std::time::Duration::from_millis(crate::base::limits::WATCH_PROGRESS_MS_MIN),
         routes: super::Routes::new(),
     };
     let doors = super::serve(vec![super::Listener::Tcp(listener)], services);

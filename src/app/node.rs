@@ -128,6 +128,7 @@ impl Node {
                     token_ttl_seconds: settings.auth.token_ttl_seconds,
                     password_cost: settings.auth.bcrypt_cost,
                 },
+                watch_progress: Duration::from_millis(settings.watch_progress_ms),
                 #[cfg(feature = "scheduler")]
                 routes: machine.as_ref().map(|machine| machine.routes(&store, &closing)).unwrap_or_default(),
                 #[cfg(not(feature = "scheduler"))]

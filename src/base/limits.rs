@@ -89,8 +89,8 @@ pub const GRPC_MESSAGE_BYTES_MAX: usize = REQUEST_BYTES_MAX + 512 * 1024;
 pub const WATCHES_PER_STREAM_MAX: usize = 65_536;
 /// Responses that a watch stream may have waiting for its client before its watches stop reading.
 pub const WATCH_RESPONSES_QUEUED_MAX: usize = 128;
-/// How often a watch that asked for it hears how far it is when nothing happens.
-pub const WATCH_PROGRESS_SECONDS: u64 = 600;
+/// The shortest time after which a watch that asked for it may be told how far it is when nothing happens.
+pub const WATCH_PROGRESS_MS_MIN: u64 = 100;
 /// How long a progress request waits for watches that are catching up.
 pub const WATCH_PROGRESS_WAIT_MS_MAX: u64 = 2_000;
 /// A stream that requires a leader is ended after this long without one.

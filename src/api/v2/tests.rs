@@ -121,6 +121,13 @@ async fn other_paths_and_methods_answer_as_etcd_does() {
         ("GET", "/health", 200, "{\"health\":\"true\",\"reason\":\"\"}"),
         ("GET", "/version", 200, "{\"etcdserver\":\"3.5.21\",\"etcdcluster\":\"3.5.0\"}"),
         ("GET", "/metrics", 200, "\netcd_server_has_leader 1\n"),
+        ("GET", "/metrics", 200, "\netcd_server_leader_changes_seen_total 1\n"),
+        ("GET", "/metrics", 200, "\nprocess_resident_memory_bytes "),
+        ("GET", "/livez", 200, "\r\n\r\nok\n"),
+        ("GET", "/readyz?verbose", 200, "[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n"),
+        ("GET", "/readyz?verbose&exclude=non_learner", 200, "[+]non_learner excluded: ok\nok\n"),
+        ("GET", "/readyz/data_corruption", 200, "ok\n"),
+        ("GET", "/livez/linearizable_read", 404, "404 page not found\n"),
         ("POST", "/version", 405, "Allow: GET"),
     ];
     for (method, target, status, expected) in cases {
@@ -131,6 +138,8 @@ async fn other_paths_and_methods_answer_as_etcd_does() {
     house.store.lead(None);
     let cases = [
         ("GET", "/health", 503, "\"health\":\"false\""),
+        ("GET", "/livez", 200, "ok\n"),
+        ("GET", "/readyz", 503, "[-]linearizable_read failed: RAFT NO LEADER\n"),
         ("GET", "/v2/members/leader", 503, "{\"message\":\"During election\"}"),
         ("PUT", "/v2/keys/a", 500, "\"errorCode\":301,\"message\":\"During Leader Election\""),
         ("GET", "/v2/keys/a", 404, "\"errorCode\":100"),

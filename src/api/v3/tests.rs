@@ -306,6 +306,18 @@ async fn one_stream_carries_many_watches() {
 }
 
 #[tokio::test]
+async fn a_silent_watch_tells_how_far_it_is_if_asked_for() {
+    let house = house().await;
+    let mut watched = Watched::open(&house, false).await;
+    watched.create(pb::WatchCreateRequest { progress_notify: true, ..all() }).await;
+    let notice = watched.next().await;
+    assert_eq!((notice.watch_id, notice.events.len(), notice.header.unwrap().revision), (0, 0, 1));
+    let deleted = crate::kv::DeleteRangeRequest { key: "absent".into(), ..Default::default() };
+    house.store.apply(Op::DeleteRange(deleted));
+    assert!(watched.next().await.events.is_empty());
+}
+
+#[tokio::test]
 async fn a_watch_of_the_past_tells_all_of_it_or_that_it_is_gone() {
     let house = house().await;
     for value in ["1", "2", "3"] {

@@ -12,7 +12,7 @@ use super::convert;
 use super::watch::watch_refused;
 use crate::api::users::{Credentials, reading};
 use crate::api::{Shared, status};
-use crate::base::limits::{REQUEST_BYTES_MAX, WATCH_PROGRESS_SECONDS};
+use crate::base::limits::REQUEST_BYTES_MAX;
 use crate::kv::auth::Auth;
 use crate::kv::{EventKind, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};
 use crate::wire::etcdserverpb as pb;
@@ -70,7 +70,7 @@ impl Watching {
     /// Delivers until it is cancelled, its history is gone or the stream ends.
     pub async fn run(mut self, mut events: Box<dyn WatchStream>, mut inbox: mpsc::Receiver<Order>) {
         let mut waiting: Vec<oneshot::Sender<i64>> = Vec::new();
-        let pause = notice_pause(self.shared.random.next_u64());
+        let pause = notice_pause(self.shared.watch_progress, self.shared.random.next_u64());
         let mut next_notice = Instant::now() + pause;
         loop {
             if !waiting.is_empty()
@@ -226,9 +226,8 @@ impl Watching {
 
 /// How long a watch is silent before it tells how far it is: up to a tenth longer than agreed, by chance, so that watches made
 /// together do not all speak together.
-fn notice_pause(chance: u64) -> Duration {
-    let pause_ms = WATCH_PROGRESS_SECONDS * 1000;
-    Duration::from_millis(pause_ms + chance % (pause_ms / 10))
+fn notice_pause(agreed: Duration, chance: u64) -> Duration {
+    agreed + agreed.mul_f64((chance % 1000) as f64 / 10_000.0)
 }
 
 /// The end of a watch whose history is gone. Its header has no revision, as etcd's has none.

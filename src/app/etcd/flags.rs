@@ -146,7 +146,7 @@ pub const FLAGS: &[Flag] = &[
     flag("auto-compaction-mode", OneOf(&["periodic", "revision"]), "periodic", Fate::NotYet),
     flag("enable-v2", Truth, "true", Fate::NotYet),
     flag("enable-grpc-gateway", Truth, "true", Fate::NotYet),
-    flag("watch-progress-notify-interval", Duration, "10m", Fate::NotYet),
+    followed("watch-progress-notify-interval", Duration, "10m"),
     flag("enable-log-rotation", Truth, "false", Fate::NotYet),
     nothing("log-rotation-config-json", Text),
     flag("set-member-localaddr", Truth, "false", Fate::NotYet),
@@ -198,12 +198,15 @@ pub const FLAGS: &[Flag] = &[
     flag("force-new-cluster", Truth, "false", FORCE),
 ];
 
+/// Followed flags that began as `--experimental-…`.
+const ONCE_EXPERIMENTAL: [&str; 1] = ["watch-progress-notify-interval"];
+
 /// The flag of a name. What was experimental in one version and not in another has both names.
 pub fn find(name: &str) -> Option<&'static Flag> {
     let exact = |name: &str| FLAGS.iter().find(|flag| flag.name == name);
     exact(name).or_else(|| {
         let tried = exact(name.strip_prefix("experimental-")?)?;
-        (tried.fate != Fate::Followed).then_some(tried)
+        (tried.fate != Fate::Followed || ONCE_EXPERIMENTAL.contains(&tried.name)).then_some(tried)
     })
 }
 
@@ -254,21 +257,33 @@ fn number(text: &str) -> Option<i64> {
 
 /// Whether Go's `time.ParseDuration` takes the text.
 fn is_duration(text: &str) -> bool {
+    milliseconds(text).is_some()
+}
+
+/// A duration as Go's `time.ParseDuration` reads it, in milliseconds.
+pub fn milliseconds(text: &str) -> Option<f64> {
+    let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
     if rest == "0" {
-        return true;
+        return Some(0.0);
     }
-    let mut parts = 0;
+    let (mut parts, mut sum) = (0, 0.0);
     while !rest.is_empty() {
         let after = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
         let size = &rest[..rest.len() - after.len()];
         let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_end);
-        let known = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"].contains(&unit);
-        if !known || size.parse::<f64>().is_err() {
-            return false;
-        }
+        let unit_ms = match unit {
+            "ns" => 1e-6,
+            "us" | "µs" | "μs" => 1e-3,
+            "ms" => 1.0,
+            "s" => 1e3,
+            "m" => 60e3,
+            "h" => 3600e3,
+            _ => return None,
+        };
+        sum += size.parse::<f64>().ok()? * unit_ms;
         (rest, parts) = (next, parts + 1);
     }
-    parts > 0
+    (parts > 0).then_some(sign * sum)
 }

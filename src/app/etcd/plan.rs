@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::flags::{FLAGS, Fate};
+use super::flags::{self, FLAGS, Fate};
 use super::input::Input;
 use super::log::{Format, Output};
 use crate::app::settings::fragment::{self, Entry, Fragment};
@@ -49,6 +49,7 @@ pub fn plan(input: &Input, default_ip: &str) -> Result<Plan, Vec<String>> {
     planner.fates();
     planner.timing();
     planner.users();
+    planner.watch_progress();
     let name = input.get("name").unwrap_or("default").to_owned();
     let data_dir = input.get("data-dir").map_or_else(|| format!("{name}.etcd"), str::to_owned);
     planner.set("name", "name", &name);
@@ -129,6 +130,14 @@ impl Planner<'_> {
             self.warnings.push(format!("--bcrypt-cost {cost} is not within 4 to 31; 10 is used"));
         }
         self.set("auth.bcrypt_cost", "bcrypt-cost", if known { cost } else { "10" });
+    }
+
+    /// etcd takes no interval below 100 ms; the settings say so.
+    fn watch_progress(&mut self) {
+        let flag = "watch-progress-notify-interval";
+        if let Some(ms) = self.input.get(flag).and_then(flags::milliseconds) {
+            self.set("client.watch_progress_ms", flag, &format!("{:.0}", ms.max(0.0)));
+        }
     }
 
     fn peers(&mut self, name: &str, default_ip: &str) {

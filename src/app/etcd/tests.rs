@@ -69,6 +69,8 @@ fn flags_and_variables_become_settings() {
         ),
         ("--name a --name b", &[], &[("name", "b")]),
         ("--heartbeat-interval 0x32 --election-timeout=500", &[], &[("heartbeat_ms", "50"), ("election_ms", "500")]),
+        ("--experimental-watch-progress-notify-interval 1m0.5s", &[], &[("client.watch_progress_ms", "60500")]),
+        ("--watch-progress-notify-interval=100ms", &[], &[("client.watch_progress_ms", "100")]),
         ("--debug --log-level=error", &[], &[("log.level", "debug")]),
         ("--debug=F --log-level=panic", &[], &[("log.level", "error")]),
         (

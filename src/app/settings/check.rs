@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::fragment::Fragment;
 use super::{AuthSettings, ExecutorChoice, FleetSettings, Mistakes, PeerSetting, Settings, TemplateSettings};
+use crate::base::limits::WATCH_PROGRESS_MS_MIN;
 use crate::base::{ClusterId, MachineId, MemberId};
 
 struct Checker<'a> {
@@ -132,6 +133,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
             token_ttl_seconds: checker.number("auth.token_ttl_seconds", 1, 31_536_000),
             bcrypt_cost: checker.number("auth.bcrypt_cost", 4, 31) as u32,
         },
+        watch_progress_ms: checker.number("client.watch_progress_ms", WATCH_PROGRESS_MS_MIN, 24 * 3_600_000),
         fleet: fleet(&mut checker),
         template: TemplateSettings {
             enabled: checker.truth("template.enabled"),

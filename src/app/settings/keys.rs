@@ -53,6 +53,11 @@ pub const KEYS: &[Key] = &[
         help: "4 to 31: how hard new passwords are to guess, and to check; each step doubles it",
     },
     Key {
+        path: "client.watch_progress_ms",
+        default: "600000",
+        help: "milliseconds of silence after which a watch that asked for it is told how far it is",
+    },
+    Key {
         path: "fleet.enabled",
         default: if cfg!(feature = "scheduler") { "true" } else { "false" },
         help: "take part in the cluster as a machine that runs units",

@@ -48,6 +48,7 @@ pub struct Settings {
     pub client_advertise: Vec<String>,
     pub client_sockets: Vec<PathBuf>,
     pub auth: AuthSettings,
+    pub watch_progress_ms: u64,
     pub fleet: FleetSettings,
     pub template: TemplateSettings,
     pub log_level: String,
