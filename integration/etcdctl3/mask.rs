@@ -16,7 +16,7 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r#"("?(?:hash|Hash)"? ?: ?)\d+"#, "${1}N"),
         (r#"("?(?:ttl|TTL)"? ?: ?)(?:[1-9]\d|[1-9])\b"#, "${1}N"),
         (r"(?m), (true|false), (true|false), \d+, \d+, \d+, ", ", $1, $2, N, N, N, "),
-        (r"(?m)^(E\d), \d+$", "$1, HASH"),
+        (r"(?m)^((?:http://)?E\d), \d+$", "$1, HASH"),
         (r"-{3,}", "---"),
         (r" {2,}", " "),
         (r"\| (true|false) \| (true|false) \| \d+ \| \d+ \| \d+ \|", "| $1 | $2 | N | N | N |"),

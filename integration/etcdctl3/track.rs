@@ -220,7 +220,7 @@ impl Track {
         let text = |path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
         let (stdout, stderr) = (text(&running.stdout), text(&running.stderr));
         self.learn_lease(&stdout);
-        let stderr: Vec<String> = stderr.lines().filter_map(|line| Self::said(line)).collect();
+        let stderr: Vec<String> = stderr.lines().filter_map(Self::said).collect();
         let texts = [stdout, stderr.join("\n")].map(|text| self.mask.text(&text));
         let [stdout, stderr] = if step.sorted { texts.map(|text| sorted(&text)) } else { texts };
         Outcome { end: ending(status), stdout, stderr }

@@ -127,18 +127,18 @@ async fn commit(context: &Context, target: &Target) -> Result<(), Failed> {
 
 async fn hash_kv(context: &Context) -> Result<u8, Failed> {
     let revision = context.parsed.number("rev")?.unwrap_or(0);
-    let mut code = 0;
+    let mut last = Ok(0);
     for target in targets(context).await? {
         let asked = async { within(context, target.care(context).await?.hash_kv(HashKvRequest { revision })).await };
         match asked.await {
             Ok(answer) => println!("{}, {}", target.written, answer.hash),
             Err(failed) => {
                 eprintln!("Failed to get the hash of endpoint {} ({})", target.written, failed.message);
-                code = 1;
+                last = Err(failed);
             }
         }
     }
-    Ok(code)
+    last
 }
 
 pub async fn alarm(context: &Context) -> Result<u8, Failed> {
