@@ -12,7 +12,7 @@ use hyper::{Method, StatusCode};
 
 use super::http::{json, method_not_allowed};
 use super::{Shared, metrics, version};
-use crate::kv::{Consistency, RangeRequest};
+use crate::kv::{AlarmKind, Consistency, RangeRequest};
 
 /// The paths of this file.
 pub(super) fn routes(shared: &Arc<Shared>) -> Router {
@@ -71,10 +71,26 @@ async fn unreadable(shared: &Shared, consistency: Consistency) -> Option<String>
     read.err().map(|error| error.to_string())
 }
 
+/// An alarm that is raised and not `excluded`, in etcd's words.
+fn alarm(shared: &Shared, excluded: impl Fn(&str) -> bool) -> Option<String> {
+    let alarms = shared.store.status().alarms;
+    let names = alarms.iter().map(|alarm| match alarm.kind {
+        AlarmKind::NoSpace => "NOSPACE",
+        AlarmKind::Corrupt => "CORRUPT",
+    });
+    names.into_iter().find(|name| !excluded(name)).map(|name| format!("ALARM {name}"))
+}
+
 async fn health(shared: &Shared, query: &str) -> Response {
     let local = query.split('&').any(|part| part == "serializable=true");
     let consistency = if local { Consistency::Serializable } else { Consistency::Linearizable };
-    let (code, well, reason) = match ailment(shared, consistency).await {
+    let excluded = |name: &str| query.split('&').any(|part| part.strip_prefix("exclude=") == Some(name));
+    let alarm = alarm(shared, excluded);
+    let ailment = match alarm {
+        Some(alarm) => Some(alarm),
+        None => ailment(shared, consistency).await,
+    };
+    let (code, well, reason) = match ailment {
         None => (StatusCode::OK, "true", String::new()),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, "false", reason),
     };

@@ -29,6 +29,8 @@ pub fn refused(error: &KvError) -> Status {
         KvError::Compacted { .. } | KvError::FutureRevision | KvError::LeaseTtlTooLarge => Code::OutOfRange,
         KvError::LeaseNotFound => Code::NotFound,
         KvError::LeaseExists => Code::FailedPrecondition,
+        KvError::NoSpace => Code::ResourceExhausted,
+        KvError::Corrupt => Code::DataLoss,
     };
     Status::new(code, format!("etcdserver: {error}"))
 }

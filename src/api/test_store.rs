@@ -252,6 +252,7 @@ impl Store for TestStore {
             raft_applied: position.raft_index,
             db_bytes: 20_480,
             db_bytes_in_use: 16_384,
+            alarms: self.inner.lock().unwrap().state.alarms().to_vec(),
             ..Status::default()
         }
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::host;
 use super::settings::{PeerSetting, Settings};
 use crate::base::limits::{LEASE_CHECKPOINT_SECONDS, WAL_SEGMENT_BYTES};
+use crate::disk::FileSystem;
 use crate::jobs::Jobs;
 use crate::jobs::member::Announce;
 use crate::kv::{Member, Store};
@@ -304,6 +305,9 @@ fn store_options(
         snapshot: raft::SnapshotThresholds::default(),
         wal_segment_bytes: WAL_SEGMENT_BYTES,
         handler,
+        history: settings.history,
+        room: Arc::new(FileSystem(settings.data_dir.clone())),
+        room_rules: settings.disk,
     }
 }
 

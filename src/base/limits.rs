@@ -260,3 +260,23 @@ pub const PAST_PAGE_BYTES: usize = 4 << 20;
 
 /// How often the remaining time of a lease that has longer than this is noted in the log, so that a new leader knows it.
 pub const LEASE_CHECKPOINT_SECONDS: u64 = 300;
+/// Samples of when revisions were taken: how many a span of history has about, and what is at least between two of them.
+pub const TIMELINE_SAMPLES: u64 = 256;
+pub const TIMELINE_SAMPLE_MS_MIN: i64 = 1_000;
+pub const TIMELINE_SAMPLE_BYTES_MIN: u64 = 4 << 20;
+/// How often the leader looks whether history has become too old or too large.
+pub const HISTORY_LOOK_MS: u64 = 5_000;
+/// Between two compactions for age or number; those for size come when they must.
+pub const HISTORY_PAUSE_MS_MIN: u64 = 1_000;
+pub const HISTORY_PAUSE_MS_MAX: u64 = 3_600_000;
+/// History of the system space: whoever follows it starts anew where it has fallen behind further.
+pub const SYSTEM_HISTORY_KEEP_MS: i64 = 600_000;
+pub const SYSTEM_HISTORY_BYTES_MAX: u64 = 64 << 20;
+/// Changes that one step of compaction looks at: at first, and at most. Steps are made to take about as long as is said.
+pub const COMPACT_STEP_CHANGES: usize = 256;
+pub const COMPACT_STEP_CHANGES_MAX: usize = 10_000;
+pub const COMPACT_STEP_MICROS: u64 = 2_000;
+/// How often a node looks how full its disk is.
+pub const DISK_LOOK_MS: u64 = 1_000;
+/// A full disk's alarm ends when its member has not answered for this long; it raises it again when it is back.
+pub const DISK_ALARM_SILENT_MS: u64 = 10_000;

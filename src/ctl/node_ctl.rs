@@ -1,5 +1,6 @@
 //! `node ctl`: the cluster at a glance, and what is asked of it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -137,13 +138,20 @@ struct Row {
     part: &'static str,
     address: String,
     answer: Result<String, String>,
+    /// What it has to say besides.
+    troubles: Vec<String>,
 }
 
 async fn row(member: &Value, own: &Value) -> Row {
     let url = member["clientURLs"][0].as_str().unwrap_or_default();
+    let mut troubles = Vec::new();
     let answer = match address(url) {
         Ok(address) => match post(&address, "/v3/maintenance/status", PEER_WITHIN).await {
-            Ok(status) => Ok(format!("revision {}", status["header"]["revision"].as_str().unwrap_or("?"))),
+            Ok(status) => {
+                let errors = status["errors"].as_array().into_iter().flatten();
+                troubles = errors.filter_map(Value::as_str).map(|text| text.trim().to_owned()).collect();
+                Ok(format!("revision {}", status["header"]["revision"].as_str().unwrap_or("?")))
+            }
             Err(error) => Err(format!("{error:#}")),
         },
         Err(_) => Err("has never told its client address".to_owned()),
@@ -162,6 +170,7 @@ async fn row(member: &Value, own: &Value) -> Row {
         },
         address: if url.is_empty() { "-".to_owned() } else { url.to_owned() },
         answer,
+        troubles,
     }
 }
 
@@ -214,7 +223,7 @@ pub(super) async fn tell(at: &Address, path: &str, message: &Value, wait: Durati
     serde_json::from_slice(&answer.body).with_context(|| format!("{at}: {path}: the answer is no JSON"))
 }
 
-/// The text, and whether there is a leader and everyone answers.
+/// The text, and whether there is a leader, everyone answers and no alarm is raised.
 fn render(own: &Value, rows: &[Row], fleet: Option<&[usize; 3]>) -> (String, bool) {
     let mut text = String::new();
     let leader = rows.iter().find(|row| row.part == "leader");
@@ -234,10 +243,15 @@ fn render(own: &Value, rows: &[Row], fleet: Option<&[usize; 3]>) -> (String, boo
         let _ =
             writeln!(text, "  {mark} {:width$}  {:16}  {:8}  {}  {answer}", row.name, row.id, row.part, row.address);
     }
+    let troubles: BTreeSet<&str> = rows.iter().flat_map(|row| &row.troubles).map(String::as_str).collect();
+    for trouble in &troubles {
+        let _ = writeln!(text, "trouble   {trouble}");
+    }
+    let alarmed = troubles.iter().any(|trouble| trouble.starts_with("memberID:"));
     if let Some([machines, units, active]) = fleet {
         let _ = writeln!(text, "machines  {machines}\nunits     {units} ({active} active)");
     }
-    (text, leader.is_some() && answering == rows.len())
+    (text, leader.is_some() && answering == rows.len() && !alarmed)
 }
 
 fn limits() -> String {
@@ -275,6 +289,7 @@ mod tests {
             part,
             address: "http://a:1".into(),
             answer: answer.map(str::to_owned).map_err(str::to_owned),
+            troubles: Vec::new(),
         };
         let rows = [row("1", "leader", Ok("revision 7")), row("2", "follower", Err("cannot connect"))];
         let (text, well) = render(&own, &rows, Some(&[2, 5, 3]));
@@ -284,6 +299,12 @@ mod tests {
         }
         assert!(render(&own, &rows[..1], None).1);
         assert!(!render(&own, &[], None).1);
+        for (trouble, expected) in [("the disk of n1 is 81 % full", true), ("memberID:1 alarm:NOSPACE", false)] {
+            let row = Row { troubles: vec![trouble.into()], ..row("1", "leader", Ok("revision 7")) };
+            let (text, well) = render(&own, &[row], None);
+            assert_eq!(well, expected);
+            assert!(text.contains(&format!("trouble   {trouble}\n")), "{text}");
+        }
     }
 
     #[test]

@@ -12,11 +12,13 @@ mod error;
 mod flush;
 mod memtable;
 mod reader;
+mod room;
 mod transfer;
 mod write;
 
 pub use database::{Database, Usage};
 pub use error::{DiskError, panic_is_expected};
 pub use reader::Snapshot;
+pub use room::{FileSystem, Level, Room, RoomProbe, RoomRules};
 pub use transfer::{SeeEntry, read_snapshot};
 pub use write::WriteTxn;

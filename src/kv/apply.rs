@@ -10,7 +10,7 @@ use super::stop::{self, Stop};
 use super::tables::{TablesError, TablesMut};
 use super::types::{DeleteRangeRequest, Event, KeyValue, PutRequest, RangeRequest, Space, V2Action};
 use super::writer::{NewValue, Origin, Writer};
-use super::{compact, is_system_lease, lease, members, txn, v2};
+use super::{alarm, compact, is_system_lease, lease, members, timeline, txn, v2};
 use crate::base::LeaseId;
 
 /// Carries out a command that stands at `at` in the log. Returns its fate and what it changed.
@@ -43,6 +43,7 @@ fn admit(writer: &mut Writer<'_>, op: &Op) -> Result<Reply, Stop> {
 }
 
 fn run(writer: &mut Writer<'_>, op: &Op) -> Result<Reply, Stop> {
+    alarm::allowed(&writer.state.alarms, op)?;
     Ok(match op {
         Op::Put(request) => {
             check_put(request)?;
@@ -74,12 +75,14 @@ fn run(writer: &mut Writer<'_>, op: &Op) -> Result<Reply, Stop> {
         }
         Op::Compact { space, revision } => {
             compact::mark(writer.state, *space, *revision)?;
+            timeline::compacted(writer.state, writer.tables, *space)?;
             Reply::Compact
         }
         Op::MemberUpdate(member) => {
             members::update_member(writer.tables, member)?;
             Reply::MemberUpdate
         }
+        Op::Alarm(change) => Reply::Alarm(alarm::change(writer.state, writer.tables, change)?),
         Op::Auth(change) => {
             auth::apply_change(writer, change)?;
             Reply::Auth

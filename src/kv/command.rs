@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::alarm::{Alarm, AlarmChange};
 use super::auth;
 use super::error::KvError;
 use super::types::{DeleteRangeRequest, KeyValue, Member, PutRequest, RangeReply, Space, TxnReply, TxnRequest};
@@ -48,6 +49,8 @@ pub enum Op {
     },
     /// A member made itself known, or changed its name or addresses.
     MemberUpdate(Member),
+    /// An alarm is raised or ends.
+    Alarm(AlarmChange),
     /// Users and roles change.
     Auth(auth::Change),
     /// What a user asked for when users and roles stood at `auth_revision`. Checked where it is applied; never within
@@ -81,6 +84,8 @@ pub enum Reply {
     Compact,
     MemberUpdate,
     Auth,
+    /// The alarm that was raised, or that ended; `None`: there was none to end.
+    Alarm(Option<Alarm>),
     /// Answers a range that was sent as a write (v2 `quorum` reads, ranges within transactions).
     Range(RangeReply),
 }

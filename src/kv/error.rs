@@ -32,6 +32,12 @@ pub enum KvError {
     LeaseExists,
     #[error("too large lease TTL")]
     LeaseTtlTooLarge,
+    /// An alarm says that there is no room, or the disk of the member that was asked does.
+    #[error("mvcc: database space exceeded")]
+    NoSpace,
+    /// An alarm says that the members' data differ.
+    #[error("corrupt cluster")]
+    Corrupt,
     #[error("request is too large")]
     RequestTooLarge,
     /// Users, roles or permissions are in the way.

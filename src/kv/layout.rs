@@ -13,6 +13,8 @@
 //! | `Auth` | `u`, name | [`User`](super::auth::User) |
 //! | `Auth` | `r`, name | [`Role`](super::auth::Role) |
 //! | `Meta` | `marks` | `state::Marks`: revisions, compaction marks, v2 index, log position, checksum |
+//! | `Meta` | `timeline-`, space `u8`, main `u64` | `timeline::Sample`: when the revision was taken, and sizes by then |
+//! | `Meta` | `alarms` | the alarms that are raised |
 //! | `Meta` | `compacted-through-SPACE` | main `u64` up to which the space's compaction has removed what it may |
 //!
 //! Integers in keys are big-endian, so that tables are in the order of their numbers. Records are a version byte,

@@ -3,6 +3,7 @@
 //! `apply` takes a [`Command`] and changes [`Tables`]; nothing here asks a clock, a disk or a network.
 //! [`Store`] is the door that every floor above uses; `raft/` and `remote/` implement it.
 
+mod alarm;
 mod apply;
 #[cfg(test)]
 mod apply_tests;
@@ -32,6 +33,7 @@ mod state;
 mod stop;
 pub mod store;
 pub mod tables;
+mod timeline;
 mod told;
 mod txn;
 pub mod types;
@@ -39,6 +41,7 @@ pub mod v2;
 mod watch_index;
 mod writer;
 
+pub use alarm::{Alarm, AlarmChange, AlarmKind, allowed, grows};
 pub use apply::apply;
 pub use census::Census;
 pub use command::{Applied, Command, Op, Position, Reply};
@@ -58,6 +61,7 @@ pub use store::{
     Consistency, SnapshotStream, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream,
 };
 pub use tables::{Table, Tables, TablesError, TablesMut};
+pub use timeline::HistoryRule;
 pub use told::{Told, told};
 pub use txn::read_txn;
 pub use types::*;

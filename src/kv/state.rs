@@ -1,15 +1,17 @@
 //! The counters of the store and its leases, in memory; the tables hold the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::alarm::{self, Alarm};
 use super::auth::Auth;
 use super::command::Position;
 use super::layout::{self, LeaseRecord, META_MARKS};
 use super::tables::{Table, Tables, TablesError, TablesMut, try_scan};
+use super::timeline::{self, Sample, Sums};
 use super::types::Space;
 use crate::base::{LeaseId, UnixMillis};
 
@@ -35,6 +37,8 @@ pub(super) struct Marks {
     pub checksum: u32,
     /// When the newest change of any space was made; the next one's stamp is not before it.
     pub stamp: UnixMillis,
+    /// Sizes of each space.
+    pub sums: [Sums; 2],
 }
 
 impl Default for Marks {
@@ -47,6 +51,7 @@ impl Default for Marks {
             bootstrapped: false,
             checksum: 0,
             stamp: UnixMillis(i64::MIN),
+            sums: Default::default(),
         }
     }
 }
@@ -108,6 +113,9 @@ pub struct State {
     pub(super) auth: Arc<Auth>,
     /// Whether somebody hears of the changes of each space, and so of what was there before.
     pub(super) heard: [bool; 2],
+    pub(super) alarms: Vec<Alarm>,
+    /// Samples of each space, oldest first.
+    pub(super) timelines: [VecDeque<Sample>; 2],
 }
 
 impl State {
@@ -119,8 +127,14 @@ impl State {
             leases.insert(record.lease.id, record);
             Ok(ControlFlow::Continue(()))
         })?;
-        let auth = Arc::new(Auth::load(tables)?);
-        Ok(Self { marks: Marks::load(tables)?, leases, auth, heard: [true, true] })
+        Ok(Self {
+            marks: Marks::load(tables)?,
+            leases,
+            auth: Arc::new(Auth::load(tables)?),
+            heard: [true, true],
+            alarms: alarm::load(tables)?,
+            timelines: timeline::load(tables)?,
+        })
     }
 
     /// Where the store stands.
@@ -147,6 +161,11 @@ impl State {
     /// The compaction mark of a space: revisions below it cannot be read. 0: never compacted.
     pub fn compacted(&self, space: Space) -> i64 {
         self.marks.compacted(space)
+    }
+
+    /// The alarms that are raised.
+    pub fn alarms(&self) -> &[Alarm] {
+        &self.alarms
     }
 
     /// CRC-32 over every change of a key, a user or a role since the store began. Equal on all members at equal log positions.

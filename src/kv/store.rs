@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::alarm::Alarm;
 use super::auth::Auth;
 use super::command::{Applied, Op, Position};
 use super::error::KvError;
@@ -145,6 +146,10 @@ pub struct Status {
     pub db_bytes: u64,
     pub db_bytes_in_use: u64,
     pub peers: Vec<PeerStatus>,
+    /// The alarms that are raised in the cluster.
+    pub alarms: Vec<Alarm>,
+    /// What an operator of this node should know.
+    pub warnings: Vec<String>,
 }
 
 /// The replicated store as seen from one node; any node serves any request.

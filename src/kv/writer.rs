@@ -8,6 +8,7 @@ use super::layout::{self, At, Change, Head, StoredNote};
 use super::lease;
 use super::state::{LogPosition, State, slot};
 use super::tables::{Table, TablesError, TablesMut};
+use super::timeline::{self, change_bytes};
 use super::types::{Event, EventKind, KeyValue, Made, Space, V2Action, V2Note};
 use super::v2::directories::{self, Shown};
 use crate::base::{LeaseId, UnixMillis};
@@ -43,16 +44,24 @@ pub(super) struct Writer<'a> {
     pub author: Option<Arc<str>>,
     /// Sub revision of the next change in each space; 0: the revision is not taken yet.
     subs: [u32; 2],
+    /// Revisions before the command.
+    began: [i64; 2],
     pub events: Vec<Event>,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(state: &'a mut State, tables: &'a mut dyn TablesMut, stamp: UnixMillis) -> Self {
-        Self { state, tables, stamp, prev_wanted: false, author: None, subs: [0, 0], events: Vec::new() }
+        let began = state.marks.revision;
+        Self { state, tables, stamp, prev_wanted: false, author: None, subs: [0, 0], began, events: Vec::new() }
     }
 
     /// Writes the counters.
     pub(super) fn finish(self, at: LogPosition) -> Result<Vec<Event>, TablesError> {
+        for space in [Space::User, Space::System] {
+            if self.state.revision(space) > self.began[slot(space)] {
+                timeline::note(self.state, self.tables, space, self.stamp)?;
+            }
+        }
         self.state.marks.log = at;
         self.state.marks.save(self.tables)?;
         Ok(self.events)
@@ -252,6 +261,10 @@ impl<'a> Writer<'a> {
         let bytes = layout::encode(&change)?;
         self.state.marks.add_to_checksum(&change_key, &bytes);
         self.tables.put(Table::Revisions, &change_key, &bytes)?;
+        let size = change_bytes(&kv.key, &kv.value);
+        let now = if kv.version > 0 { size } else { 0 };
+        let old = prev.as_ref().map_or(0, |prev| change_bytes(&prev.key, &prev.value));
+        self.state.marks.sums[slot(space)].add(size, now, old);
         let head_key = layout::head_key(space, &kv.key);
         self.tables.put(Table::Keys, &head_key, &layout::encode(&head)?)?;
         if let Some(note) = &note {

@@ -5,8 +5,9 @@
 //! second after the first change, or at once when much has changed, and before every snapshot, which is what lets the log go.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::EntryPayload;
 use serde::{Deserialize, Serialize};
@@ -16,18 +17,22 @@ use tokio_util::sync::CancellationToken;
 use super::hub::Hub;
 use super::leases::Leases;
 use super::types::{Entry, LogId, Membership, SnapshotMeta, StoredMembership};
-use crate::base::limits::{STATE_FLUSH_BYTES, STATE_FLUSH_MS};
+use crate::base::limits::{
+    COMPACT_STEP_CHANGES, COMPACT_STEP_CHANGES_MAX, COMPACT_STEP_MICROS, STATE_FLUSH_BYTES, STATE_FLUSH_MS,
+};
 use crate::base::{LeaseId, MemberId};
 use crate::disk::{Database, WriteTxn};
 use crate::kv::auth::Auth;
-use crate::kv::{self, Applied, Event, LogPosition, Op, Position, Reply, Space, State, Table, Tables, TablesMut};
+use crate::kv::{
+    self, Alarm, Applied, Event, LogPosition, Op, Position, Reply, Space, State, Table, Tables, TablesMut,
+};
 
 /// Key of the raft record in the table of marks.
 const META_RAFT: &[u8] = b"raft";
 /// First byte of the raft record.
 const RECORD_VERSION: u8 = 1;
-/// Changes that compaction looks at while applying waits.
-const COMPACT_STEP_CHANGES: usize = 1_000;
+/// After a step of compaction so many times its own time is left to others.
+const COMPACT_REST: u32 = 3;
 
 /// What raft wants kept with the state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,6 +63,9 @@ pub struct Core {
     /// So many bytes of the log are a reason to cut it.
     log_bytes_max: u64,
     heavy: Notify,
+    /// As the state has them.
+    alarms: RwLock<Arc<[Alarm]>>,
+    alarmed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -83,6 +91,7 @@ struct Changes {
     events: Vec<Event>,
     leases: Vec<LeaseId>,
     compacted: bool,
+    alarms: bool,
     bytes: usize,
 }
 
@@ -98,6 +107,7 @@ impl Core {
         let snapshot = meta(&record);
         let progress = Progress { applied: record.applied, position: state.position() };
         hub.restart(progress.position);
+        let alarms: Arc<[Alarm]> = state.alarms().into();
         Ok(Arc::new(Self {
             database: RwLock::new(Some(database)),
             auth: RwLock::new(state.auth().clone()),
@@ -109,6 +119,8 @@ impl Core {
             compact: Notify::new(),
             log_bytes_max,
             heavy: Notify::new(),
+            alarmed: AtomicBool::new(!alarms.is_empty()),
+            alarms: RwLock::new(alarms),
         }))
     }
 
@@ -208,6 +220,26 @@ impl Core {
         if changes.compacted {
             self.compact.notify_one();
         }
+        if changes.alarms {
+            self.note_alarms(&inner.state);
+        }
+    }
+
+    /// The alarms that are raised.
+    pub fn alarms(&self) -> Arc<[Alarm]> {
+        self.alarms.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether there are any.
+    pub fn is_alarmed(&self) -> bool {
+        self.alarmed.load(Ordering::Acquire)
+    }
+
+    fn note_alarms(&self, state: &State) {
+        let alarms: Arc<[Alarm]> = state.alarms().into();
+        let alarmed = !alarms.is_empty();
+        *self.alarms.write().unwrap_or_else(PoisonError::into_inner) = alarms;
+        self.alarmed.store(alarmed, Ordering::Release);
     }
 
     /// Makes the state durable. Blocks. What was applied before the call is durable after it.
@@ -261,6 +293,8 @@ impl Core {
         self.publish_auth(&state);
         *inner = Inner { state, snapshot: meta(&record), record, log_bytes: 0, torn: false };
         let position = inner.state.position();
+        self.note_alarms(&inner.state);
+        self.compact.notify_one();
         self.leases.reset(&inner.state);
         self.hub.restart(position);
         self.progress.send_replace(Progress { applied: inner.record.applied, position });
@@ -306,28 +340,42 @@ impl Core {
     pub async fn keep_compacted(self: Arc<Self>, stop: CancellationToken) {
         // What an earlier run left undone.
         self.compact.notify_one();
+        let mut changes = COMPACT_STEP_CHANGES;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.compact.notified() => {}
             }
             let core = self.clone();
-            match tokio::task::spawn_blocking(move || core.compact_step()).await {
-                Ok(Ok(true)) => self.compact.notify_one(),
-                Ok(Ok(false)) | Err(_) => {}
-                Ok(Err(error)) => tracing::error!("compaction: {error}"),
+            let (more, took) = match tokio::task::spawn_blocking(move || core.compact_step(changes)).await {
+                Ok(Ok(done)) => done,
+                Ok(Err(error)) => {
+                    tracing::error!("compaction: {error}");
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            if !more {
+                continue;
+            }
+            self.compact.notify_one();
+            changes = next_step(changes, took);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(took * COMPACT_REST) => {}
             }
         }
     }
 
-    /// Whether there is more to do.
-    fn compact_step(&self) -> Result<bool, String> {
+    /// Whether there is more to do, and for how long others could not write.
+    fn compact_step(&self, changes: usize) -> Result<(bool, Duration), String> {
         let _inner = self.whole()?;
+        let began = Instant::now();
         let mut txn = self.database()?.begin().map_err(|error| error.to_string())?;
         let mut more = false;
         let mut removed = 0;
         for space in [Space::User, Space::System] {
-            let step = kv::compact_step(&mut txn, space, COMPACT_STEP_CHANGES).map_err(|error| error.to_string())?;
+            let step = kv::compact_step(&mut txn, space, changes).map_err(|error| error.to_string())?;
             more |= step.more;
             removed += step.seen + step.removed;
         }
@@ -335,8 +383,15 @@ impl Core {
             txn.commit(false).map_err(|error| error.to_string())?;
             self.flush.changed.notify_one();
         }
-        Ok(more)
+        Ok((more, began.elapsed()))
     }
+}
+
+/// So many changes that a step takes about as long as it may.
+fn next_step(changes: usize, took: Duration) -> usize {
+    let aim = Duration::from_micros(COMPACT_STEP_MICROS);
+    let next = if took > aim { changes / 2 } else { changes + changes / 4 };
+    next.clamp(COMPACT_STEP_CHANGES / 8, COMPACT_STEP_CHANGES_MAX)
 }
 
 impl Inner {
@@ -392,6 +447,7 @@ impl Changes {
             Op::LeaseRevoke { id } => self.leases.push(*id),
             Op::LeaseExpire { ids } => self.leases.extend(ids),
             Op::Compact { .. } => self.compacted = true,
+            Op::Alarm(_) => self.alarms = true,
             _ => {}
         }
         if let Ok(Reply::LeaseGrant { id, .. }) = &applied.result {

@@ -3,7 +3,7 @@
 //! `start` brings a node up · `seed` makes the data of a member that begins with a state · `store` is what the floors above use of it ·
 //! `proposer`, `reads`, `lease_keeper` and `hub` carry writes, reads, leases and watches · `members` changes and follows the membership, `join`
 //! finds a place in it, `probation` keeps one from voting that has lost its memory · `log_store`, `state_machine`, `machine` and `snapshot` are
-//! openraft's storage, `network` its way to `peer`s · `service` answers them · `watchdog` looks after the disk · `types` is what openraft is
+//! openraft's storage, `network` its way to `peer`s · `service` answers them · `watchdog` looks after the disk, `upkeep` keeps history and its room · `types` is what openraft is
 //! set up with.
 
 mod hub;
@@ -29,6 +29,7 @@ mod start;
 mod state_machine;
 mod store;
 mod types;
+mod upkeep;
 mod watchdog;
 
 #[cfg(test)]
@@ -53,6 +54,8 @@ mod recovery_tests;
 mod safety_tests;
 #[cfg(test)]
 mod test_cluster;
+#[cfg(test)]
+mod upkeep_tests;
 
 pub use join::{Place, find_place, holds_data, joined};
 pub use options::{ELECTION_MS_DEFAULT, HEARTBEAT_MS_DEFAULT, Options, Peer, SnapshotThresholds, StartError};

@@ -19,6 +19,7 @@ use super::proposer::Proposer;
 use super::reads::Reads;
 use super::snapshot::Transfers;
 use super::types::{Raft, StoredMembership, TypeConfig};
+use super::upkeep::DiskView;
 use crate::base::limits::QUORUM_WAIT_MS_MAX;
 use crate::base::{Clock, MemberId};
 use crate::kv::StoreError;
@@ -37,6 +38,7 @@ pub struct Node {
     pub transfers: Arc<Transfers>,
     pub proposer: Proposer,
     pub reads: Reads,
+    pub disk: DiskView,
     pub lead: watch::Sender<Lead>,
     pub guests: Arc<Guests>,
     pub probation: Probation,

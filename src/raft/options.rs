@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::peer::stream::PeerHandler;
 use crate::base::{Clock, ClusterId, MemberId, Random};
-use crate::disk::DiskError;
+use crate::disk::{DiskError, RoomProbe, RoomRules};
+use crate::kv::HistoryRule;
 use crate::net::AddressError;
 use crate::wal::WalError;
 
@@ -68,6 +69,11 @@ pub struct Options {
     pub wal_segment_bytes: u64,
     /// Serves the calls of other members.
     pub handler: Arc<dyn PeerHandler>,
+    /// How much history of clients' keys is kept.
+    pub history: HistoryRule,
+    /// Looks how much room there is where the data directory is.
+    pub room: Arc<dyn RoomProbe>,
+    pub room_rules: RoomRules,
 }
 
 /// Why a node did not start. Nothing was changed then.

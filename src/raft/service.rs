@@ -15,9 +15,10 @@ use super::peer::server::PeerService;
 use super::probation::{self, Standing};
 use super::snapshot::{SnapshotData, blocking};
 use super::types::{EncodedOp, SnapshotMeta, Vote};
+use super::upkeep;
 use crate::base::limits::{BATCH_COMMANDS_MAX, QUORUM_WAIT_MS_MAX};
 use crate::base::{BoxFuture, MemberId};
-use crate::kv::StoreError;
+use crate::kv::{Applied, StoreError};
 
 /// Answers for a node.
 pub struct Service(pub Arc<Node>);
@@ -128,10 +129,15 @@ async fn write(node: &Node, ops: Vec<EncodedOp>) -> Result<Response, String> {
     if ops.len() > BATCH_COMMANDS_MAX {
         return Err(format!("{} operations in one message are too many", ops.len()));
     }
-    for op in &ops {
-        op.check().map_err(|error| error.to_string())?;
+    let mut submitted = Vec::with_capacity(ops.len());
+    for op in ops {
+        let decoded = op.decode().map_err(|error| error.to_string())?;
+        submitted.push((upkeep::admit(node, &decoded), op));
     }
-    let submitted: Vec<_> = ops.into_iter().map(|op| node.proposer.submit(op)).collect();
+    let submitted: Vec<_> = submitted
+        .into_iter()
+        .map(|(admitted, op)| admitted.map_err(StoreError::Refused).and_then(|()| node.proposer.submit(op)))
+        .collect();
     let deadline = Instant::now() + Duration::from_millis(QUORUM_WAIT_MS_MAX);
     let mut outcomes = Vec::with_capacity(submitted.len());
     for fate in submitted {
@@ -141,6 +147,10 @@ async fn write(node: &Node, ops: Vec<EncodedOp>) -> Result<Response, String> {
         };
         outcomes.push(match fate {
             Ok(Ok(Ok(applied))) => WriteOutcome::Applied(Box::new(applied)),
+            Ok(Ok(Err(StoreError::Refused(refusal)))) => {
+                let position = node.core.progress().borrow().position;
+                WriteOutcome::Applied(Box::new(Applied { position, result: Err(refusal) }))
+            }
             Ok(Ok(Err(StoreError::Overloaded(why)))) => WriteOutcome::Overloaded(why),
             Ok(Ok(Err(error))) => WriteOutcome::Unknown(error.to_string()),
             Ok(Err(_)) => WriteOutcome::Unknown("the leader is stopping".to_owned()),

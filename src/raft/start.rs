@@ -38,6 +38,7 @@ use super::snapshot::Transfers;
 use super::state_machine::StateMachine;
 use super::store::RaftStore;
 use super::types::{self, Raft, TypeConfig};
+use super::upkeep::{self, DiskView};
 use super::watchdog;
 use crate::base::MemberId;
 use crate::base::limits::PEER_APPEND_BYTES_MAX;
@@ -94,6 +95,7 @@ impl RaftStore {
             transfers: files.transfers,
             proposer,
             reads,
+            disk: DiskView::default(),
             lead: watch::Sender::new(Lead::default()),
             guests: guests.clone(),
             probation: files.probation,
@@ -124,6 +126,8 @@ impl RaftStore {
         tasks.spawn(members::promote(node.clone()));
         tasks.spawn(watchdog::watch(node.clone(), files.log.clone()));
         tasks.spawn(lease_keeper::checkpoint(node.clone()));
+        tasks.spawn(upkeep::keep_history(node.clone(), options.history));
+        tasks.spawn(upkeep::watch_disk(node.clone(), options.room, options.room_rules));
         tasks.spawn(greet_arrivals(node.clone()));
         tasks.spawn(cut_heavy_log(node.clone()));
         raft.run();

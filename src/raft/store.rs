@@ -15,14 +15,15 @@ use super::node::Node;
 use super::peer::session::PeerError;
 use super::peer::stream::{CallStream, PeerHandler};
 use super::types::EncodedOp;
+use super::upkeep;
 use crate::base::limits::{OP_BYTES_MAX, QUORUM_WAIT_MS_MAX};
 use crate::base::{BoxFuture, LeaseId, MemberId};
 use crate::disk::Snapshot;
 use crate::kv::auth::Auth;
 use crate::kv::{
     self, Applied, Consistency, Hash, HashOf, KvError, Lease, Member, MemberChange, MemberChanged, Op, Past, PastRefusal,
-    PastRequest, Position, RangeReply, RangeRequest, Reply, SnapshotStream, Status, Store, StoreError, TablesError, TxnRequest,
-    WatchRequest, WatchStream, v2,
+    PastRequest, Position, RangeReply, RangeRequest, Reply, SnapshotStream, Space, Status, Store, StoreError, TablesError,
+    TxnRequest, WatchRequest, WatchStream, v2,
 };
 
 /// A member of the cluster with its own copy of the state.
@@ -94,11 +95,21 @@ impl RaftStore {
         }
     }
 
+    /// Whether clients' keys may be read: not while members are known to differ.
+    fn readable(&self) -> Result<(), KvError> {
+        let corrupt = |alarm: &kv::Alarm| alarm.kind == kv::AlarmKind::Corrupt;
+        match self.node.core.is_alarmed() && self.node.core.alarms().iter().any(corrupt) {
+            true => Err(KvError::Corrupt),
+            false => Ok(()),
+        }
+    }
+
     async fn write_op(&self, op: &Op) -> Result<Applied, StoreError> {
         let encoded = EncodedOp::new(op).map_err(|error| StoreError::Broken(error.to_string()))?;
         if encoded.len() > OP_BYTES_MAX {
             return Err(StoreError::Refused(KvError::RequestTooLarge));
         }
+        upkeep::admit(&self.node, op)?;
         let fate = self.node.proposer.submit(encoded)?;
         match tokio::time::timeout(wait(), fate).await {
             Ok(Ok(fate)) => fate,
@@ -138,6 +149,9 @@ impl Store for RaftStore {
     ) -> BoxFuture<'_, Result<(Position, RangeReply), StoreError>> {
         Box::pin(async move {
             self.consistent(consistency).await?;
+            if request.space == Space::User {
+                self.readable()?;
+            }
             let quick = request.range_end.is_empty();
             let read = self.read(quick, move |snapshot| kv::range(snapshot, &request)).await?;
             Ok(read?)
@@ -151,6 +165,7 @@ impl Store for RaftStore {
     ) -> BoxFuture<'_, Result<(Position, v2::Outcome), StoreError>> {
         Box::pin(async move {
             self.consistent(consistency).await?;
+            self.readable()?;
             self.read(false, move |snapshot| v2::get(snapshot, &request)).await
         })
     }
@@ -239,6 +254,8 @@ impl Store for RaftStore {
             db_bytes: usage.on_disk,
             db_bytes_in_use: usage.in_use,
             peers: node.peers.health.peers(),
+            alarms: node.core.alarms().to_vec(),
+            warnings: node.disk.warning().into_iter().collect(),
         }
     }
 

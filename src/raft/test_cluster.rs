@@ -4,14 +4,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{NoCalls, Options, Peer, PeerHandler, RaftStore, SnapshotThresholds, StartError, find_place, joined};
 use crate::base::limits::LEASE_CHECKPOINT_SECONDS;
 use crate::base::{Clock, ClusterId, LeaseId, MemberId, Random, UnixMillis};
+use crate::disk::{Room, RoomProbe, RoomRules};
 use crate::kv::{
-    Applied, Consistency, Event, Member, MemberChange, MemberChanged, MemberRefusal, Op, Position, PutRequest,
-    RangeRequest, Reply, Space, Store, StoreError, WatchRequest, WatchStart, WatchStream,
+    Applied, Consistency, Event, HistoryRule, Member, MemberChange, MemberChanged, MemberRefusal, Op, Position,
+    PutRequest, RangeRequest, Reply, Space, Store, StoreError, WatchRequest, WatchStart, WatchStream,
 };
 use crate::net::Address;
 
@@ -40,6 +42,23 @@ pub(super) fn scratch_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
+/// A disk that is as full as a test says, in percent.
+#[derive(Default)]
+pub(super) struct TestRoom(AtomicU64);
+
+impl TestRoom {
+    pub fn use_percent(&self, percent: u64) {
+        self.0.store(percent, Ordering::Relaxed);
+    }
+}
+
+impl RoomProbe for TestRoom {
+    fn look(&self) -> std::io::Result<Room> {
+        let total = 1 << 40;
+        Ok(Room { total, free: total / 100 * (100 - self.0.load(Ordering::Relaxed)) })
+    }
+}
+
 pub(super) struct TestNode {
     pub store: Arc<RaftStore>,
     pub runtime: tokio::runtime::Runtime,
@@ -53,6 +72,9 @@ pub(super) struct TestCluster {
     pub snapshot: SnapshotThresholds,
     pub lease_checkpoint: Duration,
     pub handler: Arc<dyn PeerHandler>,
+    pub history: HistoryRule,
+    /// What each member sees of its disk.
+    pub rooms: Vec<Arc<TestRoom>>,
     listeners: Vec<Option<std::net::TcpListener>>,
     pub nodes: Vec<Option<TestNode>>,
     pub dir: tempfile::TempDir,
@@ -74,6 +96,8 @@ impl TestCluster {
             snapshot: SnapshotThresholds::default(),
             lease_checkpoint: Duration::from_secs(LEASE_CHECKPOINT_SECONDS),
             handler: Arc::new(NoCalls),
+            history: HistoryRule::default(),
+            rooms: (0..size).map(|_| Arc::default()).collect(),
             listeners: listeners.into_iter().map(Some).collect(),
             nodes: (0..size).map(|_| None).collect(),
             dir: scratch_dir(),
@@ -139,6 +163,9 @@ impl TestCluster {
             snapshot: self.snapshot,
             wal_segment_bytes: 1 << 20,
             handler: self.handler.clone(),
+            history: self.history,
+            room: self.rooms[n].clone(),
+            room_rules: RoomRules { warn_percent: 80, full_percent: 95, free_bytes_min: 0 },
         }
     }
 

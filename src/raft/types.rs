@@ -95,9 +95,9 @@ impl EncodedOp {
         self.0.len()
     }
 
-    /// Whether it is an operation that this version can read; asked of what comes from another member.
-    pub fn check(&self) -> Result<(), BatchError> {
-        postcard::from_bytes::<Op>(&self.0).map(drop).map_err(|error| BatchError(error.to_string()))
+    /// The operation, if it is one that this version can read; asked of what comes from another member.
+    pub fn decode(&self) -> Result<Op, BatchError> {
+        postcard::from_bytes(&self.0).map_err(|error| BatchError(error.to_string()))
     }
 }
 
@@ -178,6 +178,6 @@ mod tests {
         assert!(Batch(Bytes::new()).commands().is_err());
         let error = Batch(Bytes::from_static(&[9, 0])).commands().unwrap_err();
         assert!(error.to_string().contains("version 9"), "{error}");
-        assert!(EncodedOp(Bytes::from_static(&[200, 1])).check().is_err());
+        assert!(EncodedOp(Bytes::from_static(&[200, 1])).decode().is_err());
     }
 }

@@ -22,6 +22,8 @@ const REFUSALS: &[KvError] = &[
     KvError::LeaseExists,
     KvError::LeaseTtlTooLarge,
     KvError::RequestTooLarge,
+    KvError::NoSpace,
+    KvError::Corrupt,
 ];
 
 /// What a status means to whoever asked `doing` and waited at most `waited`.

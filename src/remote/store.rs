@@ -234,6 +234,7 @@ impl RemoteStore {
             | Op::LeaseExpire { .. }
             | Op::LeaseCheckpoint { .. }
             | Op::MemberUpdate(_)
+            | Op::Alarm(_)
             | Op::Auth(_)
             | Op::As { .. } => {
                 return Err(StoreError::Unsupported("an etcd keeps its own members, users, leases and history".into()));

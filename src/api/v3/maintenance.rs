@@ -10,7 +10,10 @@ use super::Answers;
 use crate::api::users::{Credentials, administrator, anybody};
 use crate::api::{Shared, status, version};
 use crate::base::MemberId;
-use crate::kv::{Hash, HashOf, Position, SnapshotStream};
+use crate::kv::{
+    Alarm, AlarmChange, AlarmKind, Consistency, Hash, HashOf, Op, Position, RangeRequest, Reply, SnapshotStream,
+    StoreError,
+};
 use crate::wire::etcdserverpb as pb;
 use crate::wire::seal::{Sealer, seal_bytes};
 
@@ -22,10 +25,12 @@ impl pb::maintenance_server::Maintenance for Maintenance {
     async fn status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
         self.0.need(&request, &anybody).await?;
         let status = self.0.store.status();
-        let errors = match status.leader {
-            Some(_) => Vec::new(),
-            None => vec![status::no_leader().message().to_owned()],
-        };
+        let mut errors: Vec<String> = status.alarms.iter().map(alarm_text).collect();
+        errors.extend(status.alarms.iter().filter_map(|alarm| alarm.finding.clone()));
+        errors.extend(status.warnings.iter().filter(|warning| !errors.contains(warning)).cloned().collect::<Vec<_>>());
+        if status.leader.is_none() {
+            errors.push(status::no_leader().message().to_owned());
+        }
         Ok(Response::new(pb::StatusResponse {
             header: Some(self.0.header(&status.position)),
             version: version::ETCD_SERVER.to_owned(),
@@ -43,15 +48,24 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         }))
     }
 
-    /// There are no alarms: reading and clearing them is answered, raising one is not.
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
-        let action = request.get_ref().action();
-        let reads = action == pb::alarm_request::AlarmAction::Get;
+        use pb::alarm_request::AlarmAction;
+        let reads = request.get_ref().action() == AlarmAction::Get;
         self.0.need(&request, if reads { &anybody } else { &administrator }).await?;
-        if action == pb::alarm_request::AlarmAction::Activate {
-            return Err(status::unsupported("raising an alarm"));
-        }
-        Ok(Response::new(pb::AlarmResponse { header: Some(self.0.header_now()), alarms: Vec::new() }))
+        let request = request.into_inner();
+        let wanted = kind(request.alarm());
+        let (action, member) = (request.action(), MemberId(request.member_id));
+        let alarms = match (action, wanted) {
+            (AlarmAction::Get, wanted) => self.alarms(wanted).await?,
+            // Nothing is meant by such an alarm, in etcd neither.
+            (AlarmAction::Activate | AlarmAction::Deactivate, None) => Vec::new(),
+            (AlarmAction::Activate, Some(kind)) => {
+                self.change_alarm(AlarmChange::Raise(Alarm { member, kind, finding: None })).await?
+            }
+            (AlarmAction::Deactivate, Some(kind)) => self.change_alarm(AlarmChange::Lower { member, kind }).await?,
+        };
+        let alarms = alarms.iter().map(alarm_member).collect();
+        Ok(Response::new(pb::AlarmResponse { header: Some(self.0.header_now()), alarms }))
     }
 
     async fn defragment(
@@ -113,7 +127,51 @@ impl pb::maintenance_server::Maintenance for Maintenance {
     }
 }
 
+fn kind(alarm: pb::AlarmType) -> Option<AlarmKind> {
+    match alarm {
+        pb::AlarmType::None => None,
+        pb::AlarmType::Nospace => Some(AlarmKind::NoSpace),
+        pb::AlarmType::Corrupt => Some(AlarmKind::Corrupt),
+    }
+}
+
+fn alarm_type(kind: AlarmKind) -> pb::AlarmType {
+    match kind {
+        AlarmKind::NoSpace => pb::AlarmType::Nospace,
+        AlarmKind::Corrupt => pb::AlarmType::Corrupt,
+    }
+}
+
+fn alarm_member(alarm: &Alarm) -> pb::AlarmMember {
+    pb::AlarmMember { member_id: alarm.member.0, alarm: alarm_type(alarm.kind).into() }
+}
+
+/// As etcd prints it in a status.
+fn alarm_text(alarm: &Alarm) -> String {
+    format!("memberID:{} alarm:{} ", alarm.member.0, alarm_type(alarm.kind).as_str_name())
+}
+
 impl Maintenance {
+    /// The alarms of a kind, or all of them, as of now.
+    async fn alarms(&self, wanted: Option<AlarmKind>) -> Result<Vec<Alarm>, Status> {
+        // Whatever this reads, this node's state is as new as the cluster's then.
+        let probe = RangeRequest { key: Bytes::from_static(b"alarm"), count_only: true, ..RangeRequest::default() };
+        match self.0.store.range(probe, Consistency::Linearizable).await {
+            Ok(_) | Err(StoreError::Refused(_)) => {}
+            Err(error) => return Err(status::failed(&error)),
+        }
+        let alarms = self.0.store.status().alarms.into_iter();
+        Ok(alarms.filter(|alarm| wanted.is_none_or(|wanted| wanted == alarm.kind)).collect())
+    }
+
+    async fn change_alarm(&self, change: AlarmChange) -> Result<Vec<Alarm>, Status> {
+        tracing::warn!(?change, "an alarm is changed by request");
+        match super::kv::write(&self.0, Op::Alarm(change)).await? {
+            (_, Reply::Alarm(changed)) => Ok(changed.into_iter().collect()),
+            _ => Err(status::wrong_reply()),
+        }
+    }
+
     async fn take_hash(&self, of: HashOf) -> Result<Hash, Status> {
         self.0.store.hash(of).await.map_err(|error| status::failed(&error))
     }

@@ -411,7 +411,13 @@ async fn the_gateway_speaks_json() {
         ),
         ("POST", "/v3/kv/range", "{", 400, r#""code":3}"#),
         ("POST", "/v3/kv/range", r#"{"key":7}"#, 400, r#""code":3}"#),
-        ("POST", "/v3/maintenance/alarm", r#"{"action":"ACTIVATE"}"#, 501, r#""code":12}"#),
+        (
+            "POST",
+            "/v3/maintenance/alarm",
+            r#"{"action":"ACTIVATE","memberID":"7","alarm":"NOSPACE"}"#,
+            200,
+            r#""alarms":[{"memberID":"7","alarm":"NOSPACE"}]"#,
+        ),
         ("GET", "/v3/kv/range", "", 405, "Method Not Allowed"),
         ("POST", "/v3/nope", "{}", 404, "404 page not found"),
     ];

@@ -83,6 +83,8 @@ pub const FLAGS: &[Flag] = &[
     followed("log-outputs", Text, "default"),
     followed("logger", OneOf(&["zap", "capnslog"]), "zap"),
     followed("debug", Truth, "false"),
+    followed("auto-compaction-retention", Text, "0"),
+    followed("auto-compaction-mode", OneOf(&["periodic", "revision"]), "periodic"),
     // Upkeep and tuning of machinery that is built otherwise here.
     nothing("snapshot-count", Number),
     nothing("snapshot-catchup-entries", Number),
@@ -142,8 +144,6 @@ pub const FLAGS: &[Flag] = &[
     flag("max-concurrent-streams", Number, "4294967295", Fate::NotYet),
     flag("max-learners", Number, "1", Fate::NotYet),
     flag("strict-reconfig-check", Truth, "true", Fate::NotYet),
-    flag("auto-compaction-retention", Text, "0", Fate::NotYet),
-    flag("auto-compaction-mode", OneOf(&["periodic", "revision"]), "periodic", Fate::NotYet),
     flag("enable-v2", Truth, "true", Fate::NotYet),
     flag("enable-grpc-gateway", Truth, "true", Fate::NotYet),
     followed("watch-progress-notify-interval", Duration, "10m"),

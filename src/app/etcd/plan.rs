@@ -56,6 +56,7 @@ pub fn plan(input: &Input, default_ip: &str) -> Result<Plan, Vec<String>> {
     planner.set("data_dir", "data-dir", &data_dir);
     planner.peers(&name, default_ip);
     planner.clients(default_ip);
+    planner.history();
     planner.set("cluster_token", "initial-cluster-token", input.get("initial-cluster-token").unwrap_or("etcd-cluster"));
     let state = input.get("initial-cluster-state").unwrap_or("new");
     planner.set("initial_cluster_state", "initial-cluster-state", state);
@@ -206,6 +207,28 @@ impl Planner<'_> {
         self.set("client.listen", "listen-client-urls", &joined(&listen));
         self.set("client.socket", "listen-client-urls", &sockets.join(","));
         self.set("client.advertise", "advertise-client-urls", &advertise.join(","));
+    }
+
+    /// etcd's compactor where it is asked for, else what a node does by itself. etcd's has no bound on the size.
+    fn history(&mut self) {
+        const FLAG: &str = "auto-compaction-retention";
+        let Some(retention) = self.input.get(FLAG).map(str::to_owned) else { return };
+        let number = retention.parse::<u64>().ok();
+        let (mut keep, mut revisions) = ("off".to_owned(), "off".to_owned());
+        match (self.input.get("auto-compaction-mode"), number) {
+            (_, Some(0)) => {}
+            (Some("revision"), Some(count)) => revisions = count.to_string(),
+            (Some("revision"), None) => self.wrong(FLAG, &format!("`{retention}` is no number of revisions")),
+            (_, Some(hours)) => keep = format!("{hours}h"),
+            (_, None) => match super::flags::duration_ms(&retention) {
+                Some(ms) if ms > 0 => keep = format!("{ms}ms"),
+                Some(0) => {}
+                _ => self.wrong(FLAG, &format!("error parsing CompactionRetention: `{retention}` is no duration")),
+            },
+        }
+        for (path, value) in [("history_keep", keep), ("history_revisions", revisions), ("history_max", "off".into())] {
+            self.set(path, FLAG, &value);
+        }
     }
 
     fn log(&mut self) -> LogPlan {

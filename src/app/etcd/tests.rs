@@ -185,7 +185,7 @@ fn what_steers_nothing_is_said_once() {
         "ETCD_SNAPSHOT_COUNT is not used: --snapshot-count is given",
         "without meaning here, taken and not used: --snapshot-count, ETCD_QUOTA_BACKEND_BYTES, --unsafe-no-fsync, \
          --experimental-compaction-batch-limit",
-        "not served yet, taken and not used: --auto-compaction-retention, --enable-v2",
+        "not served yet, taken and not used: --enable-v2",
     ] {
         assert!(all.contains(expected), "missing: {expected}\nin: {all}");
     }

@@ -7,6 +7,9 @@ use super::fragment::Fragment;
 use super::{AuthSettings, ExecutorChoice, FleetSettings, Mistakes, PeerSetting, Settings, TemplateSettings};
 use crate::base::limits::WATCH_PROGRESS_MS_MIN;
 use crate::base::{ClusterId, MachineId, MemberId};
+use crate::disk::RoomRules;
+use crate::kv::HistoryRule;
+use crate::unit::value::{TimeSpan, time_span};
 
 struct Checker<'a> {
     input: &'a Fragment,
@@ -51,6 +54,19 @@ impl Checker<'_> {
                 false
             }
         }
+    }
+
+    /// What `read` makes of a value; `None` where it is `off`.
+    fn unless_off<T>(&mut self, path: &str, form: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let text = self.text(path);
+        if text == "off" {
+            return None;
+        }
+        let value = read(&text);
+        if value.is_none() {
+            self.wrong(path, &format!("write {form}"));
+        }
+        value
     }
 
     /// `address:port` or `http://address:port`; `localhost` is 127.0.0.1.
@@ -141,6 +157,8 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
             prefix: checker.text("template.prefix"),
         },
         log_level: log_level(&mut checker),
+        history: history(&mut checker),
+        disk: disk(&mut checker),
         name,
     };
     if checker.mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(checker.mistakes)) }
@@ -245,6 +263,47 @@ fn fleet(checker: &mut Checker<'_>) -> FleetSettings {
         units_dir: PathBuf::from(checker.text("fleet.units_dir")),
         socket: checker.optional_path("fleet.socket"),
     }
+}
+
+fn history(checker: &mut Checker<'_>) -> HistoryRule {
+    HistoryRule {
+        keep_ms: checker.unless_off("history_keep", "a time such as 24h or 7d, or off", |text| match time_span(text) {
+            Ok(TimeSpan::Finite(time)) if !time.is_zero() => i64::try_from(time.as_millis()).ok(),
+            _ => None,
+        }),
+        bytes_max: checker.unless_off("history_max", "a size such as 512MiB or 2GiB, or off", bytes),
+        revisions: checker.unless_off("history_revisions", "a whole number above 0, or off", |text| {
+            text.parse().ok().filter(|count| *count > 0)
+        }),
+    }
+}
+
+fn disk(checker: &mut Checker<'_>) -> RoomRules {
+    let warn_percent = checker.number("disk_warn_percent", 1, 100);
+    let full_percent = checker.number("disk_full_percent", warn_percent, 100);
+    let free_bytes_min = match bytes(&checker.text("disk_free_min")) {
+        Some(bytes) => bytes,
+        None => {
+            checker.wrong("disk_free_min", "write a size such as 128MiB");
+            0
+        }
+    };
+    RoomRules { warn_percent, full_percent, free_bytes_min }
+}
+
+/// A number of bytes, with `K`, `M`, `G`, `T` or `KiB` and so on for powers of 1024.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = text[digits.len()..].trim().to_ascii_lowercase();
+    let shift = match unit.trim_end_matches("ib").trim_end_matches('b') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 fn log_level(checker: &mut Checker<'_>) -> String {

@@ -29,6 +29,28 @@ pub const KEYS: &[Key] = &[
     },
     Key { path: "heartbeat_ms", default: "100", help: "milliseconds between the leader's heartbeats" },
     Key { path: "election_ms", default: "1000", help: "milliseconds without a heartbeat before an election" },
+    Key {
+        path: "history_keep",
+        default: "24h",
+        help: "so far back keys can be read and watched, for example 90min or 7d; off: age is no reason to forget",
+    },
+    Key {
+        path: "history_max",
+        default: "2GiB",
+        help: "bytes of superseded and deleted values, the oldest go first; off: size is no reason to forget",
+    },
+    Key {
+        path: "history_revisions",
+        default: "off",
+        help: "so many revisions are kept, fewer where age or size say so; off: number is no reason to forget",
+    },
+    Key { path: "disk_warn_percent", default: "80", help: "a disk that is so full is worth a warning" },
+    Key { path: "disk_full_percent", default: "95", help: "writes that grow are refused on a disk that is so full" },
+    Key {
+        path: "disk_free_min",
+        default: "128MiB",
+        help: "and where less than this is free, on a small disk less than an eighth of it",
+    },
     Key { path: "peer.listen", default: "127.0.0.1:2380", help: "address:port[,…] for the other members" },
     Key { path: "peer.advertise", default: "", help: "peer URLs told to the others; empty: as in initial_cluster" },
     Key {

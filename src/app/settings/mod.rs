@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use fragment::Fragment;
 
 use crate::base::{ClusterId, MachineId, MemberId};
+use crate::disk::RoomRules;
+use crate::kv::HistoryRule;
 
 /// The file that is read where `--config` names none; it may be absent.
 pub const DEFAULT_FILE: &str = "/etc/node/node.toml";
@@ -52,6 +54,10 @@ pub struct Settings {
     pub fleet: FleetSettings,
     pub template: TemplateSettings,
     pub log_level: String,
+    /// How much history of clients' keys is kept.
+    pub history: HistoryRule,
+    /// How full the disk may become.
+    pub disk: RoomRules,
 }
 
 /// How users of the etcd APIs are let in.
