@@ -74,11 +74,11 @@ async fn unreadable(shared: &Shared, consistency: Consistency) -> Option<String>
 /// An alarm that is raised and not `excluded`, in etcd's words.
 fn alarm(shared: &Shared, excluded: impl Fn(&str) -> bool) -> Option<String> {
     let alarms = shared.store.status().alarms;
-    let names = alarms.iter().map(|alarm| match alarm.kind {
+    let mut names = alarms.iter().map(|alarm| match alarm.kind {
         AlarmKind::NoSpace => "NOSPACE",
         AlarmKind::Corrupt => "CORRUPT",
     });
-    names.into_iter().find(|name| !excluded(name)).map(|name| format!("ALARM {name}"))
+    names.find(|name| !excluded(name)).map(|name| format!("ALARM {name}"))
 }
 
 async fn health(shared: &Shared, query: &str) -> Response {

@@ -11,6 +11,8 @@ mod disk_tests;
 mod error;
 mod flush;
 mod memtable;
+#[cfg(test)]
+mod power_tests;
 mod reader;
 mod room;
 mod transfer;

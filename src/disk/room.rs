@@ -80,7 +80,7 @@ impl RoomRules {
 
 impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let used = 100 - (u128::from(self.free) * 100 / u128::from(self.total.max(1))).min(100);
+        let used = u128::from(self.total.saturating_sub(self.free)) * 100 / u128::from(self.total.max(1));
         let mib = |bytes: u64| bytes >> 20;
         write!(f, "{used} % full, {} of {} MiB are free", mib(self.free), mib(self.total))
     }

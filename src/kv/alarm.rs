@@ -133,9 +133,9 @@ fn is_clients(op: &Op) -> bool {
 }
 
 fn txn_is_clients(txn: &TxnRequest) -> bool {
-    let ops = txn.success.iter().chain(&txn.failure);
+    let mut ops = txn.success.iter().chain(&txn.failure);
     txn.compare.iter().all(|compare| compare.space == Space::User)
-        && ops.into_iter().all(|op| match op {
+        && ops.all(|op| match op {
             TxnOp::Put(put) => put.space == Space::User,
             TxnOp::DeleteRange(delete) => delete.space == Space::User,
             TxnOp::Range(range) => range.space == Space::User,

@@ -370,8 +370,9 @@ impl Core {
     /// Whether there is more to do, and for how long others could not write.
     fn compact_step(&self, changes: usize) -> Result<(bool, Duration), String> {
         let _inner = self.whole()?;
-        let began = Instant::now();
         let mut txn = self.database()?.begin().map_err(|error| error.to_string())?;
+        // What was waited for here is a flush's time.
+        let began = Instant::now();
         let mut more = false;
         let mut removed = 0;
         for space in [Space::User, Space::System] {

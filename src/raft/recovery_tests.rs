@@ -159,6 +159,32 @@ async fn a_state_older_or_newer_than_the_log_is_brought_in_line() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_is_damaged_is_refused_and_fetched_anew() {
+    let mut cluster = TestCluster::start(22, 3).await;
+    for n in 0..30 {
+        put(cluster.store(n % 3), &format!("k{n}"), "v").await;
+    }
+    let hurt = (cluster.leader().await + 1) % 3;
+    cluster.kill(hurt).await;
+    let dir = cluster.data_dir(hurt);
+    let state = std::fs::read(dir.join("state.redb")).unwrap();
+    // The power took the end of the file.
+    std::fs::write(dir.join("state.redb"), &state[..state.len() / 3]).unwrap();
+    let mut peers = cluster.peers.clone();
+    peers.swap(0, hurt);
+    let error = cluster.try_start(peers, dir.clone()).await.err().unwrap().to_string();
+    assert!(error.contains("state.redb: damaged"), "{error}");
+    assert!(error.contains("move the data directory away"), "{error}");
+    std::fs::rename(&dir, cluster.dir.path().join("away")).unwrap();
+    cluster.start_node(hurt).await;
+    for n in 0..30 {
+        let found = get(cluster.store(hurt), &format!("k{n}"), Consistency::Linearizable).await;
+        assert_eq!(found.unwrap().as_deref(), Some("v"), "k{n}");
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_cannot_write_its_state_says_so() {
     let mut cluster = TestCluster::start(21, 1).await;
     put(cluster.store(0), "a", "1").await;

@@ -174,6 +174,27 @@ fn mistakes_are_refused_and_named() {
 }
 
 #[test]
+fn compaction_is_etcds_where_it_is_asked_for() {
+    let hour = 3_600_000;
+    let cases = [
+        ("", (Some(24 * hour), None, Some(2 << 30))),
+        ("--auto-compaction-retention 0", (None, None, None)),
+        ("--auto-compaction-retention 3", (Some(3 * hour), None, None)),
+        ("--auto-compaction-retention 1h30m", (Some(hour + hour / 2), None, None)),
+        ("--auto-compaction-mode revision --auto-compaction-retention 1000", (None, Some(1000), None)),
+        ("--auto-compaction-mode periodic --auto-compaction-retention 90s", (Some(90_000), None, None)),
+        ("--auto-compaction-mode revision", (Some(24 * hour), None, Some(2 << 30))),
+    ];
+    for (line, expected) in cases {
+        let history = settled(&planned(line, &[]).unwrap()).history;
+        assert_eq!((history.keep_ms, history.revisions, history.bytes_max), expected, "{line}");
+    }
+    for line in ["--auto-compaction-retention soon", "--auto-compaction-mode revision --auto-compaction-retention 1h"] {
+        assert!(planned(line, &[]).unwrap_err().contains("--auto-compaction-retention: "), "{line}");
+    }
+}
+
+#[test]
 fn what_steers_nothing_is_said_once() {
     let line = "--snapshot-count 5 --experimental-compaction-batch-limit=3 --unsafe-no-fsync --enable-v2=false \
                 --auto-compaction-retention=1h --max-txn-ops 128 --client-cert-auth=false --discovery ''";

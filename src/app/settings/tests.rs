@@ -68,6 +68,29 @@ fn peers_that_ask_for_tls_are_refused_and_clients_behind_it_are_not() {
 }
 
 #[test]
+fn history_and_disk_take_times_sizes_and_off() {
+    let settings = |arguments: &str| settle(&input("", &[], arguments), "h");
+    let default = settings("").unwrap();
+    assert_eq!(default.history.keep_ms, Some(86_400_000));
+    assert_eq!((default.history.bytes_max, default.history.revisions), (Some(2 << 30), None));
+    assert_eq!(
+        (default.disk.warn_percent, default.disk.full_percent, default.disk.free_bytes_min),
+        (80, 95, 128 << 20)
+    );
+    let own = settings("--history-keep 7d --history-max 512M --history-revisions 10 --disk-free-min 0").unwrap();
+    assert_eq!(own.history.keep_ms, Some(7 * 86_400_000));
+    assert_eq!((own.history.bytes_max, own.history.revisions), (Some(512 << 20), Some(10)));
+    assert_eq!(own.disk.free_bytes_min, 0);
+    let off = settings("--history-keep off --history-max off").unwrap();
+    assert_eq!((off.history.keep_ms, off.history.bytes_max), (None, None));
+    let wrong =
+        "--history-keep soon --history-max 2Gallons --history-revisions 0 --disk-full-percent 70 --disk-free-min x";
+    let Mistakes(mistakes) = settings(wrong).unwrap_err();
+    assert_eq!(mistakes.len(), 5, "{mistakes:?}");
+    assert!(mistakes[0].contains("write a time such as 24h"), "{mistakes:?}");
+}
+
+#[test]
 fn a_broken_file_names_its_lines() {
     let Mistakes(mistakes) = settle(&input("name = \n[peer\n", &[], ""), "h").unwrap_err();
     assert!(mistakes[0].starts_with("node.toml:1: "), "{mistakes:?}");
