@@ -31,8 +31,11 @@ use crate::kv::{
 const META_RAFT: &[u8] = b"raft";
 /// First byte of the raft record.
 const RECORD_VERSION: u8 = 1;
-/// After a step of compaction so many times its own time is left to others.
+/// After a step of compaction so many times its own time is left to others: at first, and when it has gone on for long
+/// without coming to an end, since what is written meanwhile must not outrun it.
 const COMPACT_REST: u32 = 3;
+const COMPACT_REST_BEHIND: u32 = 1;
+const COMPACT_BEHIND: Duration = Duration::from_secs(10);
 
 /// What raft wants kept with the state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -341,6 +344,7 @@ impl Core {
         // What an earlier run left undone.
         self.compact.notify_one();
         let mut changes = COMPACT_STEP_CHANGES;
+        let mut busy = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -356,13 +360,16 @@ impl Core {
                 Err(_) => continue,
             };
             if !more {
+                busy = None;
                 continue;
             }
+            let since = *busy.get_or_insert_with(Instant::now);
+            let rest = if since.elapsed() < COMPACT_BEHIND { COMPACT_REST } else { COMPACT_REST_BEHIND };
             self.compact.notify_one();
             changes = next_step(changes, took);
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(took * COMPACT_REST) => {}
+                () = tokio::time::sleep(took * rest) => {}
             }
         }
     }
