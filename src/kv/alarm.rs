@@ -1,6 +1,7 @@
 //! Alarms: what a member has found, or an operator has said, that forbids some requests to all members.
 //!
-//! Source of what each alarm blocks: etcd's appliers `applierV3Capped` (NOSPACE) and `applierV3Corrupt` (CORRUPT). The
+//! Source of what each alarm blocks: etcd's appliers `applierV3Capped` (NOSPACE) and `applierV3Corrupt` (CORRUPT), and what
+//! 3.4.23 answers: reads do not pass through its appliers. The
 //! cluster's own writes, to the system space, are not blocked.
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ const META_ALARMS: &[u8] = b"alarms";
 pub enum AlarmKind {
     /// No room: nothing that grows is taken.
     NoSpace,
-    /// The members' data differ: nothing is taken, and keys are not read.
+    /// The members' data differ: nothing is changed any more. Reads are answered.
     Corrupt,
 }
 
@@ -91,7 +92,7 @@ pub(super) fn change(
 /// Whether the alarms let an operation be carried out.
 pub fn allowed(alarms: &[Alarm], op: &Op) -> Result<(), KvError> {
     let raised = |kind| alarms.iter().any(|alarm| alarm.kind == kind);
-    if raised(AlarmKind::Corrupt) && is_clients(op) {
+    if raised(AlarmKind::Corrupt) && changes(op) {
         return Err(KvError::Corrupt);
     }
     if raised(AlarmKind::NoSpace) && grows(op) {
@@ -119,12 +120,12 @@ fn txn_puts(txn: &TxnRequest) -> bool {
     })
 }
 
-/// Whether an operation is one of a client's on its keys and leases.
-fn is_clients(op: &Op) -> bool {
+/// Whether an operation changes clients' keys, their history or their leases.
+fn changes(op: &Op) -> bool {
     match op {
         Op::Put(put) => put.space == Space::User,
         Op::DeleteRange(delete) => delete.space == Space::User,
-        Op::Txn(txn) => txn_is_clients(txn),
+        Op::Txn(txn) => txn_changes(txn),
         Op::V2(_) => true,
         Op::Compact { space, .. } => *space == Space::User,
         Op::LeaseGrant { id, .. } | Op::LeaseRevoke { id } => !is_system_lease(*id),
@@ -132,15 +133,13 @@ fn is_clients(op: &Op) -> bool {
     }
 }
 
-fn txn_is_clients(txn: &TxnRequest) -> bool {
-    let mut ops = txn.success.iter().chain(&txn.failure);
-    txn.compare.iter().all(|compare| compare.space == Space::User)
-        && ops.all(|op| match op {
-            TxnOp::Put(put) => put.space == Space::User,
-            TxnOp::DeleteRange(delete) => delete.space == Space::User,
-            TxnOp::Range(range) => range.space == Space::User,
-            TxnOp::Txn(txn) => txn_is_clients(txn),
-        })
+fn txn_changes(txn: &TxnRequest) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        TxnOp::Put(put) => put.space == Space::User,
+        TxnOp::DeleteRange(delete) => delete.space == Space::User,
+        TxnOp::Txn(txn) => txn_changes(txn),
+        TxnOp::Range(_) => false,
+    })
 }
 
 #[cfg(test)]
@@ -151,7 +150,7 @@ mod tests {
     use crate::base::LeaseId;
     use crate::kv::apply_tests::Bench;
     use crate::kv::v2::WriteRequest;
-    use crate::kv::{DeleteRangeRequest, PutRequest, Reply, system_lease};
+    use crate::kv::{DeleteRangeRequest, PutRequest, RangeRequest, Reply, system_lease};
 
     const ONE: MemberId = MemberId(1);
 
@@ -188,6 +187,7 @@ mod tests {
             (txn(vec![TxnOp::Put(put_in(Space::User))]), true, true),
             (txn(vec![TxnOp::DeleteRange(delete)]), false, true),
             (txn(vec![TxnOp::Put(put_in(Space::System))]), false, false),
+            (txn(vec![TxnOp::Range(RangeRequest::default())]), false, false),
             (v2(Write::Set { value: "v".to_owned(), dir: false }), true, true),
             (v2(Write::Delete { recursive: false, dir: false }), false, true),
             (Op::LeaseGrant { id: LeaseId(7), ttl_ms: 1000 }, true, true),

@@ -22,7 +22,7 @@ use crate::disk::Snapshot;
 use crate::kv::auth::Auth;
 use crate::kv::{
     self, Applied, Consistency, Hash, HashOf, KvError, Lease, Member, MemberChange, MemberChanged, Op, Past, PastRefusal,
-    PastRequest, Position, RangeReply, RangeRequest, Reply, SnapshotStream, Space, Status, Store, StoreError, TablesError,
+    PastRequest, Position, RangeReply, RangeRequest, Reply, SnapshotStream, Status, Store, StoreError, TablesError,
     TxnRequest, WatchRequest, WatchStream, v2,
 };
 
@@ -95,15 +95,6 @@ impl RaftStore {
         }
     }
 
-    /// Whether clients' keys may be read: not while members are known to differ.
-    fn readable(&self) -> Result<(), KvError> {
-        let corrupt = |alarm: &kv::Alarm| alarm.kind == kv::AlarmKind::Corrupt;
-        match self.node.core.is_alarmed() && self.node.core.alarms().iter().any(corrupt) {
-            true => Err(KvError::Corrupt),
-            false => Ok(()),
-        }
-    }
-
     async fn write_op(&self, op: &Op) -> Result<Applied, StoreError> {
         let encoded = EncodedOp::new(op).map_err(|error| StoreError::Broken(error.to_string()))?;
         if encoded.len() > OP_BYTES_MAX {
@@ -149,9 +140,6 @@ impl Store for RaftStore {
     ) -> BoxFuture<'_, Result<(Position, RangeReply), StoreError>> {
         Box::pin(async move {
             self.consistent(consistency).await?;
-            if request.space == Space::User {
-                self.readable()?;
-            }
             let quick = request.range_end.is_empty();
             let read = self.read(quick, move |snapshot| kv::range(snapshot, &request)).await?;
             Ok(read?)
@@ -165,7 +153,6 @@ impl Store for RaftStore {
     ) -> BoxFuture<'_, Result<(Position, v2::Outcome), StoreError>> {
         Box::pin(async move {
             self.consistent(consistency).await?;
-            self.readable()?;
             self.read(false, move |snapshot| v2::get(snapshot, &request)).await
         })
     }

@@ -12,7 +12,6 @@ use crate::api::{Shared, status, version};
 use crate::base::MemberId;
 use crate::kv::{
     Alarm, AlarmChange, AlarmKind, Consistency, Hash, HashOf, Op, Position, RangeRequest, Reply, SnapshotStream,
-    StoreError,
 };
 use crate::wire::etcdserverpb as pb;
 use crate::wire::seal::{Sealer, seal_bytes};
@@ -156,10 +155,7 @@ impl Maintenance {
     async fn alarms(&self, wanted: Option<AlarmKind>) -> Result<Vec<Alarm>, Status> {
         // Whatever this reads, this node's state is as new as the cluster's then.
         let probe = RangeRequest { key: Bytes::from_static(b"alarm"), count_only: true, ..RangeRequest::default() };
-        match self.0.store.range(probe, Consistency::Linearizable).await {
-            Ok(_) | Err(StoreError::Refused(_)) => {}
-            Err(error) => return Err(status::failed(&error)),
-        }
+        self.0.store.range(probe, Consistency::Linearizable).await.map_err(|error| status::failed(&error))?;
         let alarms = self.0.store.status().alarms.into_iter();
         Ok(alarms.filter(|alarm| wanted.is_none_or(|wanted| wanted == alarm.kind)).collect())
     }
