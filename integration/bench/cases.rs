@@ -161,7 +161,10 @@ async fn large(kinds: &[Kind; 2], plan: &Plan, dir: &std::path::Path) -> anyhow:
             cluster.stop();
             restart.push(cluster.run().await?.as_secs_f64());
         }
-        eprintln!("{}: idle {idle:.0?} MiB, filled in {filling:.1?} s to {filled:.0?} MiB, restarts {restart:.2?} s", kind.name);
+        eprintln!(
+            "{}: idle {idle:.0?} MiB, filled in {filling:.1?} s to {filled:.0?} MiB, restarts {restart:.2?} s",
+            kind.name
+        );
     }
     let [etcd, ours] = figures;
     let names = [

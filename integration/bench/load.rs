@@ -30,7 +30,9 @@ const FILL_BATCH: usize = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     Put,
-    Range { serializable: bool },
+    Range {
+        serializable: bool,
+    },
     /// Nine linearizable reads, one write.
     Mixed,
     /// A comparison, a put and a range.

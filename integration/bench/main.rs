@@ -38,7 +38,11 @@ async fn main() -> anyhow::Result<()> {
     println!("ours: {}, {} bytes", ours.display(), std::fs::metadata(&ours)?.len());
     let version = std::process::Command::new(&etcd).arg("--version").output();
     let version = version.with_context(|| format!("{}: install Debian's etcd-server", etcd.display()))?;
-    println!("etcd: {}, {}", etcd.display(), String::from_utf8_lossy(&version.stdout).lines().next().unwrap_or_default());
+    println!(
+        "etcd: {}, {}",
+        etcd.display(),
+        String::from_utf8_lossy(&version.stdout).lines().next().unwrap_or_default()
+    );
     let kinds = [Kind { name: "etcd", binary: etcd }, Kind { name: "ours", binary: ours.clone() }];
     let rows = cases::measure(&kinds, &plan).await?;
     print!("{}", table::print(&rows));

@@ -108,11 +108,17 @@ impl Cluster {
             let answers = tokio::time::timeout(Duration::from_secs(10), answers(self.clients[at])).await;
             match answers {
                 Ok(Ok(())) => return Ok(()),
-                _ if began.elapsed() > SERVES_WITHIN => bail!("{} m{at} does not serve within {SERVES_WITHIN:?}", self.kind.name),
+                _ if began.elapsed() > SERVES_WITHIN => {
+                    bail!("{} m{at} does not serve within {SERVES_WITHIN:?}", self.kind.name)
+                }
                 _ => tokio::time::sleep(Duration::from_millis(10)).await,
             }
             if let Some(status) = self.children[at].try_wait()? {
-                bail!("{} m{at} ended: {status}; see {}", self.kind.name, self.dir.join(format!("m{at}.log")).display());
+                bail!(
+                    "{} m{at} ended: {status}; see {}",
+                    self.kind.name,
+                    self.dir.join(format!("m{at}.log")).display()
+                );
             }
         }
     }
@@ -175,7 +181,8 @@ async fn answers(address: SocketAddr) -> anyhow::Result<()> {
 /// The number behind `name` in a file of `/proc`.
 fn field(path: &str, name: &str) -> anyhow::Result<f64> {
     let text = fs::read_to_string(path).with_context(|| path.to_owned())?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("{path} has no {name}"))?;
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("{path} has no {name}"))?;
     let number = line.split_whitespace().next().with_context(|| format!("{path}: {name} is empty"))?;
     Ok(number.parse()?)
 }

@@ -45,7 +45,8 @@ fn median(values: &[f64]) -> f64 {
 
 /// A table in Markdown.
 pub fn print(rows: &[Row]) -> String {
-    let mut text = String::from("| | unit | etcd | ours | ours / etcd | asked for |\n| --- | --- | --- | --- | --- | --- |\n");
+    let mut text =
+        String::from("| | unit | etcd | ours | ours / etcd | asked for |\n| --- | --- | --- | --- | --- | --- |\n");
     for row in rows {
         let (etcd, ours) = (median(&row.etcd), median(&row.ours));
         let ratio = ours / etcd;

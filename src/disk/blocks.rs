@@ -92,7 +92,8 @@ pub(super) fn write(
     let mut grown = 0;
     while let Some((first, _)) = changes.peek() {
         let block = open.range::<&[u8]>((Bound::Unbounded, Bound::Included(&first[..])))?.next_back().transpose()?;
-        let block = block.map(|(key, value)| (Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())));
+        let block =
+            block.map(|(key, value)| (Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())));
         let next = open.range::<&[u8]>((Bound::Excluded(&first[..]), Bound::Unbounded))?.next().transpose()?;
         let next = next.map(|(key, _)| Bytes::copy_from_slice(key.value()));
         let mut old = Vec::new();

@@ -60,7 +60,10 @@ impl Base {
             let open = self.open(database, table)?;
             let found = match blocks::in_blocks(table) {
                 true => blocks::get(open, key),
-                false => open.get(key).map(|found| found.map(|guard| Bytes::copy_from_slice(guard.value()))).map_err(redb::Error::from),
+                false => open
+                    .get(key)
+                    .map(|found| found.map(|guard| Bytes::copy_from_slice(guard.value())))
+                    .map_err(redb::Error::from),
             };
             found.map_err(|error| database.explain("read a table", error))
         })
@@ -92,7 +95,8 @@ impl Base {
         };
         let blocks = (Bound::Included(&from[..]), bounds.1);
         self.visit_records(database, table, blocks, reverse, &mut |_, block| {
-            let entries = blocks::entries(block).filter(|entry| entry.as_ref().map_or(true, |(key, _)| within(key, bounds)));
+            let entries =
+                blocks::entries(block).filter(|entry| entry.as_ref().map_or(true, |(key, _)| within(key, bounds)));
             let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(failed)?;
             if reverse {
                 entries.reverse();

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn free_pages_of_the_state_are_room_but_not_for_the_log() {
-        let emptied = Usage { on_disk: 50 * GIB, in_use: GIB };
+        let emptied = Usage { on_disk: 50 * GIB, in_use: GIB, ..Usage::default() };
         let room = Room { total: 100 * GIB, free: 4 * GIB };
         assert_eq!(RULES.judge(room, emptied, Level::Full), Level::Roomy);
         let room = Room { total: 100 * GIB, free: 60 << 20 };

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::tables::{Table, Tables, TablesError};
+use super::timeline::change_bytes;
 use super::types::{Event, EventKind, KeyValue, Lease, Made, Space, V2Action, V2Note};
 use crate::base::{LeaseId, UnixMillis};
 
@@ -53,6 +54,8 @@ pub(super) struct Head {
     pub lease: LeaseId,
     pub v2_created: u64,
     pub v2_modified: u64,
+    /// Bytes of the key and its value, as the sizes of history count them; 0: the key is deleted.
+    pub bytes: u64,
 }
 
 /// One change of one key. `B` is [`Bytes`] to write and `&[u8]` to read without copies.
@@ -108,6 +111,7 @@ impl Head {
             lease: kv.lease,
             v2_created: kv.v2_created,
             v2_modified: kv.v2_modified,
+            bytes: if kv.version > 0 { change_bytes(&kv.key, &kv.value) } else { 0 },
         }
     }
 

@@ -13,7 +13,7 @@ use super::state::{LogPosition, State, slot};
 use super::tables::{Tables, TablesError, TablesMut};
 use super::types::{KeyValue, Lease, Space, V2Action, V2Note};
 use super::v2::directories;
-use super::writer::{Origin, Writer};
+use super::writer::{Before, Origin, Writer};
 use crate::base::limits::LEASE_TTL_SECONDS_MAX;
 use crate::base::{LeaseId, UnixMillis};
 
@@ -253,7 +253,8 @@ impl Loader {
         };
         let key = kv.key.clone();
         let (before, after) = (live.map_or(LeaseId::NONE, |head| head.lease), kv.lease);
-        writer.record(Space::User, at, old.map(|head| head.at), kv, None, note)?;
+        let before_it = Before { at: old.map(|head| head.at), bytes: old.map_or(0, |head| head.bytes), prev: None };
+        writer.record(Space::User, at, before_it, kv, note)?;
         if before != after {
             lease::detach(&mut self.state, tables, before, Space::User, &key)?;
             if known {

@@ -32,6 +32,16 @@ pub(super) struct NewValue {
     pub keep_created: bool,
 }
 
+/// What a change finds.
+pub(super) struct Before {
+    /// Where the change before stands, if the chain of changes goes on to it.
+    pub at: Option<At>,
+    /// [`Head::bytes`] of then.
+    pub bytes: u64,
+    /// Key and value, if somebody wants to know.
+    pub prev: Option<KeyValue>,
+}
+
 /// Collects the changes of one command.
 pub(super) struct Writer<'a> {
     pub state: &'a mut State,
@@ -124,7 +134,9 @@ impl<'a> Writer<'a> {
         // A deletion below the mark may be gone or not; members must not differ by it.
         let compacted = self.state.marks.compacted(space);
         let before = old.filter(|head| head.live() || head.at.main >= compacted);
-        self.record(space, at, before.map(|head| head.at), kv, prev.clone(), note)?;
+        let before =
+            Before { at: before.map(|head| head.at), bytes: old.map_or(0, |head| head.bytes), prev: prev.clone() };
+        self.record(space, at, before, kv, note)?;
         Ok(prev)
     }
 
@@ -151,7 +163,7 @@ impl<'a> Writer<'a> {
         if space == Space::User {
             directories::removed(self.tables, key)?;
         }
-        self.record(space, at, Some(old.at), kv, prev.clone(), note)?;
+        self.record(space, at, Before { at: Some(old.at), bytes: old.bytes, prev: prev.clone() }, kv, note)?;
         Ok(prev)
     }
 
@@ -229,9 +241,8 @@ impl<'a> Writer<'a> {
         &mut self,
         space: Space,
         at: At,
-        before: Option<At>,
+        before: Before,
         kv: KeyValue,
-        prev: Option<KeyValue>,
         note: Option<V2Note>,
     ) -> Result<(), TablesError> {
         let made = self.made();
@@ -244,7 +255,7 @@ impl<'a> Writer<'a> {
             lease: kv.lease,
             v2_created: kv.v2_created,
             v2_modified: kv.v2_modified,
-            prev: before,
+            prev: before.at,
             note: note.as_ref().map(|note| StoredNote {
                 action: note.action,
                 path: (note.path != kv.key).then(|| note.path.clone()),
@@ -262,9 +273,7 @@ impl<'a> Writer<'a> {
         self.state.marks.add_to_checksum(&change_key, &bytes);
         self.tables.put(Table::Revisions, &change_key, &bytes)?;
         let size = change_bytes(&kv.key, &kv.value);
-        let now = if kv.version > 0 { size } else { 0 };
-        let old = prev.as_ref().map_or(0, |prev| change_bytes(&prev.key, &prev.value));
-        self.state.marks.sums[slot(space)].add(size, now, old);
+        self.state.marks.sums[slot(space)].add(size, head.bytes, before.bytes);
         let head_key = layout::head_key(space, &kv.key);
         self.tables.put(Table::Keys, &head_key, &layout::encode(&head)?)?;
         if let Some(note) = &note {
@@ -275,7 +284,7 @@ impl<'a> Writer<'a> {
             space,
             kind: if kv.version > 0 { EventKind::Put } else { EventKind::Delete },
             kv,
-            prev,
+            prev: before.prev,
             v2: note,
             made: Some(made),
         });

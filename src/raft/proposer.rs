@@ -17,7 +17,8 @@ use super::peer::session::PeerError;
 use super::types::{Batch, EncodedOp};
 use crate::base::MemberId;
 use crate::base::limits::{
-    BATCH_AHEAD_COMMANDS, BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, BATCHES_IN_FLIGHT_MAX, PROPOSALS_PENDING_MAX, QUORUM_WAIT_MS_MAX,
+    BATCH_AHEAD_COMMANDS, BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, BATCHES_IN_FLIGHT_MAX, PROPOSALS_PENDING_MAX,
+    QUORUM_WAIT_MS_MAX,
 };
 use crate::kv::{Applied, StoreError};
 

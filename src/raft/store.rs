@@ -21,9 +21,9 @@ use crate::base::{BoxFuture, LeaseId, MemberId};
 use crate::disk::Snapshot;
 use crate::kv::auth::Auth;
 use crate::kv::{
-    self, Applied, Consistency, Hash, HashOf, KvError, Lease, Member, MemberChange, MemberChanged, Op, Past, PastRefusal,
-    PastRequest, Position, RangeReply, RangeRequest, Reply, SnapshotStream, Status, Store, StoreError, TablesError,
-    TxnRequest, WatchRequest, WatchStream, v2,
+    self, Applied, Consistency, Hash, HashOf, KvError, Lease, Member, MemberChange, MemberChanged, Op, Past,
+    PastRefusal, PastRequest, Position, RangeReply, RangeRequest, Reply, SnapshotStream, Status, Store, StoreError,
+    TablesError, TxnRequest, WatchRequest, WatchStream, v2,
 };
 
 /// A member of the cluster with its own copy of the state.

@@ -162,8 +162,9 @@ impl Maintenance {
 
     async fn change_alarm(&self, change: AlarmChange) -> Result<Vec<Alarm>, Status> {
         tracing::warn!(?change, "an alarm is changed by request");
-        match super::kv::write(&self.0, Op::Alarm(change)).await? {
-            (_, Reply::Alarm(changed)) => Ok(changed.into_iter().collect()),
+        let applied = self.0.store.write(Op::Alarm(change)).await.map_err(|error| status::failed(&error))?;
+        match applied.result.map_err(|refusal| status::refused(&refusal))? {
+            Reply::Alarm(changed) => Ok(changed.into_iter().collect()),
             _ => Err(status::wrong_reply()),
         }
     }

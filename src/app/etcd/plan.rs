@@ -220,7 +220,7 @@ impl Planner<'_> {
             (Some("revision"), Some(count)) => revisions = count.to_string(),
             (Some("revision"), None) => self.wrong(FLAG, &format!("`{retention}` is no number of revisions")),
             (_, Some(hours)) => keep = format!("{hours}h"),
-            (_, None) => match super::flags::duration_ms(&retention) {
+            (_, None) => match super::flags::milliseconds(&retention).map(|ms| ms as i64) {
                 Some(ms) if ms > 0 => keep = format!("{ms}ms"),
                 Some(0) => {}
                 _ => self.wrong(FLAG, &format!("error parsing CompactionRetention: `{retention}` is no duration")),

@@ -87,7 +87,11 @@ const V3_FLAGS: &[Flag] = &[
     flag(&["once"], false, "keep alive once"),
     flag(&["progress-notify"], false, "tell of progress"),
     flag(&["hex"], false, "print as hex"),
-    flag(&["interactive", "i"], false, "txn: with prompts; watch: watches are read from standard input; user: false reads passwords as they come"),
+    flag(
+        &["interactive", "i"],
+        false,
+        "txn: with prompts; watch: watches are read from standard input; user: false reads passwords as they come",
+    ),
     flag(&["physical"], false, "compaction: wait until the space is free"),
     flag(&["cluster"], false, "at every member, as the list of members has them"),
     flag(&["listen", "l"], false, "elect: only listen"),

@@ -36,6 +36,7 @@ pub(in crate::kv) fn needs_user(op: &Op) -> bool {
         | Op::LeaseCheckpoint { .. }
         | Op::Compact { .. }
         | Op::MemberUpdate(_)
+        | Op::Alarm(_)
         | Op::As { .. } => false,
     }
 }
@@ -77,6 +78,7 @@ pub(in crate::kv) fn permit(writer: &Writer<'_>, user: &str, revision: u64, op: 
         | Op::LeaseExpire { .. }
         | Op::LeaseCheckpoint { .. }
         | Op::MemberUpdate(_)
+        | Op::Alarm(_)
         | Op::As { .. } => Err(AuthError::Denied.into()),
     }
 }

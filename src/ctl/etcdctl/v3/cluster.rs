@@ -193,7 +193,6 @@ pub async fn move_leader(context: &Context) -> Result<u8, Failed> {
     Err(arguments(format!("no leader endpoint given at [{}]", context.written.join(" "))))
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,10 +3,10 @@
 use std::process::Command;
 use std::time::Duration;
 
+use crate::remote::Line;
 use bytes::Bytes;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use crate::remote::Line;
 
 use super::{Context, Failed, arguments, connected, print_kv, refused, within};
 use crate::wire::etcdserverpb::kv_client::KvClient;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use crate::remote::Line;
+use bytes::Bytes;
 
 use super::{Context, Failed, arguments, connected, refused, within};
 use crate::kv::prefix_end;
