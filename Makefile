@@ -33,10 +33,11 @@ integration:
 static:
 	integration/static.sh $(STATIC_TARGET)
 
-# Figures for people, never a test: the binary's size, a node's idle memory, how long a start takes across nodes.
+# Figures for people, never a test: three members of etcd and three of ours under the same load in turns, and the ratios.
+# `make bench ETCD=path` names another etcd than Debian's. About twenty minutes, half of them the build.
 bench:
-	$(CARGO) build --release --locked --bin node
-	$(CARGO) run --release --locked --example bench -- target/release/node
+	$(CARGO) build --release --locked --bin node --example bench
+	target/release/examples/bench target/release/node $(if $(ETCD),--etcd $(ETCD))
 
 # The wire types' code anew from the .proto files, after a change of those.
 generate:

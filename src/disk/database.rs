@@ -1,7 +1,7 @@
 //! Opening the state, beginning reads and writes.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,8 @@ pub(super) struct Inner {
     settled: Condvar,
     /// One flush at a time.
     pub(super) flushing: Mutex<()>,
+    /// How many wait for a flush.
+    pub(super) hurried: AtomicUsize,
     /// What the first write that failed met. redb refuses all that follow without saying why.
     failed: OnceLock<String>,
 }
@@ -98,6 +100,7 @@ impl Database {
                 writing: Mutex::new(false),
                 settled: Condvar::new(),
                 flushing: Mutex::new(()),
+                hurried: AtomicUsize::new(0),
                 failed: OnceLock::new(),
             }),
         })

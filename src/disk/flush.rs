@@ -3,19 +3,33 @@
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use redb::{ReadableDatabase as _, WriteTransaction};
 
 use super::blocks;
 use super::database::{Database, IN_USE_KEY, OWN, definition};
 use super::error::{DiskError, guarded};
-use super::memtable::{Changes, Memtable};
+use super::memtable::{Change, Changes, Memtable};
 use super::reader::Base;
+use crate::base::limits::STATE_FLUSH_BYTES;
 use crate::kv::Table;
+
+/// A gentle flush works for so long and then rests.
+const WORK: Duration = Duration::from_millis(1);
+const REST: Duration = Duration::from_millis(3);
 
 impl Database {
     /// Makes every commit so far durable, in such a way that the next start needs no repair. Commits go on meanwhile.
     pub fn flush(&self) -> Result<(), DiskError> {
+        self.inner.hurried.fetch_add(1, Ordering::Relaxed);
+        let flushed = self.flush_gently();
+        self.inner.hurried.fetch_sub(1, Ordering::Relaxed);
+        flushed
+    }
+
+    /// As [`Database::flush`], with rests that leave the processor to requests, unless somebody waits or changes pile up.
+    pub fn flush_gently(&self) -> Result<(), DiskError> {
         let _alone = self.inner.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         // What a flush that failed left behind goes first.
         let left = self.view().frozen.clone();
@@ -49,6 +63,9 @@ impl Database {
         let mut grown = 0;
         for table in Table::ALL {
             let changes = frozen.changes(u64::MAX, table, (Bound::Unbounded, Bound::Unbounded), false);
+            let mut worked = Instant::now();
+            let paced: Box<dyn Iterator<Item = Change>> = Box::new(changes.inspect(|_| self.rest(&mut worked)));
+            let changes = paced.peekable();
             grown += guarded(self.path(), || {
                 write(&txn, table, changes).map_err(|error| self.explain("write a table", error))
             })?;
@@ -63,6 +80,18 @@ impl Database {
             view.base = base;
         });
         Ok(())
+    }
+
+    /// Rests where a share of work is done since the last time.
+    fn rest(&self, worked: &mut Instant) {
+        if worked.elapsed() < WORK {
+            return;
+        }
+        let urgent = self.inner.hurried.load(Ordering::Relaxed) > 0 || self.memory_bytes() >= STATE_FLUSH_BYTES;
+        if !urgent {
+            std::thread::sleep(REST);
+        }
+        *worked = Instant::now();
     }
 
     /// The file as it is now.

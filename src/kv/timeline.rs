@@ -50,6 +50,12 @@ pub struct HistoryRule {
     pub revisions: Option<i64>,
 }
 
+/// Whether an entry of the tables is a sample.
+#[cfg(test)]
+pub(super) fn is_sample(table: Table, key: &[u8]) -> bool {
+    table == Table::Meta && key.starts_with(PREFIX)
+}
+
 /// Bytes of a key with its value.
 pub(super) fn change_bytes(key: &[u8], value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64 + CHANGE_OVERHEAD_BYTES

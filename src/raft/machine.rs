@@ -247,12 +247,14 @@ impl Core {
 
     /// Makes the state durable. Blocks. What was applied before the call is durable after it.
     pub fn flush(&self) -> Result<SnapshotMeta, String> {
-        let flushed = {
-            let inner = self.whole()?;
-            meta(&inner.record).unwrap_or_default()
-        };
+        let flushed = meta(&self.whole()?.record).unwrap_or_default();
         self.database()?.flush().map_err(|error| error.to_string())?;
         Ok(flushed)
+    }
+
+    fn flush_gently(&self) -> Result<(), String> {
+        drop(self.whole()?);
+        self.database()?.flush_gently().map_err(|error| error.to_string())
     }
 
     /// What was applied last, and the membership by then.
@@ -326,7 +328,7 @@ impl Core {
                 () = tokio::time::sleep(Duration::from_millis(STATE_FLUSH_MS)) => {}
             }
             let core = self.clone();
-            let flushed = tokio::task::spawn_blocking(move || core.flush()).await;
+            let flushed = tokio::task::spawn_blocking(move || core.flush_gently()).await;
             if let Ok(Err(error)) = flushed {
                 // Nothing is lost yet: the log has it all, and a snapshot flushes again and fails loudly.
                 tracing::error!("the state could not be made durable: {error}");

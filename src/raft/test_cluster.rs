@@ -199,6 +199,7 @@ impl TestCluster {
         let n = self.nodes.len();
         self.peers.push(Peer { id, name: format!("n{}", n + 1), urls });
         self.listeners.push(Some(listener));
+        self.rooms.push(Arc::default());
         self.nodes.push(None);
         n
     }
