@@ -27,7 +27,7 @@ check:
 integration:
 	integration/hosts/provision.sh
 	$(CARGO) build --locked --bin node
-	$(CARGO) test --locked --no-fail-fast --test cluster --test members --test restore --test import --test full_disk --test etcdctl3 --test clients --test hosts -- --test-threads=1
+	$(CARGO) test --locked --no-fail-fast --test cluster --test watch --test members --test restore --test import --test full_disk --test etcdctl3 --test clients --test hosts -- --test-threads=1
 
 # One file without a dynamic linker. Fails if the result is not static.
 static:

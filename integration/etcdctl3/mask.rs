@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 /// Patterns and what stands in their place. Version numbers go too: ours speaks as a later etcd.
 static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
@@ -67,6 +67,23 @@ impl Mask {
         for (pattern, place) in PATTERNS.iter() {
             text = pattern.replace_all(&text, *place).into_owned();
         }
-        text
+        LISTS.iter().fold(text, |text, (list, separator)| sorted(&text, list, separator))
     }
+}
+
+/// Lists that etcd gives in the order of a Go map, which is none: a lease's keys, plain and in JSON.
+static LISTS: LazyLock<[(Regex, &str); 2]> = LazyLock::new(|| {
+    [
+        (Regex::new(r"(attached keys\(\[)([^\]]*)(\])").unwrap(), " "),
+        (Regex::new(r#"("keys":\[)([^\]]*)(\])"#).unwrap(), ","),
+    ]
+});
+
+fn sorted(text: &str, list: &Regex, separator: &str) -> String {
+    let in_order = |found: &Captures<'_>| {
+        let mut items: Vec<&str> = found[2].split(separator).collect();
+        items.sort_unstable();
+        format!("{}{}{}", &found[1], items.join(separator), &found[3])
+    };
+    list.replace_all(text, in_order).into_owned()
 }

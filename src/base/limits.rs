@@ -146,11 +146,13 @@ pub const STATE_EXPORT_CHUNK_BYTES_MAX: usize = 64 << 20;
 pub const PLAN_REASONS_PER_UNIT_MAX: usize = 100;
 /// How long a v2 watch of the past may look for its history before its headers go out.
 pub const V2_HISTORY_WAIT_MS_MAX: u64 = 1_000;
-/// Waiting events that a watcher is handed at once; a larger transaction is not taken apart.
+/// Waiting events, and their bytes, that a watcher is handed at once; a larger transaction is not taken apart. Many clients
+/// refuse messages above 4 MiB.
 pub const WATCH_BATCH_EVENTS: usize = 256;
+pub const WATCH_BATCH_BYTES: usize = 1 << 20;
 /// Events, their bytes, and changes looked at, that a watch of the past reads of history in one piece.
 pub const WATCH_HISTORY_EVENTS: usize = 1_000;
-pub const WATCH_HISTORY_BYTES: usize = 8 << 20;
+pub const WATCH_HISTORY_BYTES: usize = 1 << 20;
 pub const WATCH_HISTORY_CHANGES: usize = 10_000;
 /// The state is made durable so long after a change, or when changes take so many bytes of memory.
 pub const STATE_FLUSH_MS: u64 = 5_000;

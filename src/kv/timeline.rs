@@ -153,7 +153,13 @@ impl State {
         let samples = || timeline.iter().chain(std::iter::once(&newest));
         let by_age = rule.keep_ms.and_then(|keep_ms| {
             let then = now.plus_ms(keep_ms.saturating_neg());
-            samples().take_while(|sample| sample.sums.changed <= then).last().map(|sample| sample.revision)
+            // What was taken over from elsewhere without times is not old for that.
+            let dated = |sample: &&Sample| sample.sums.changed > UnixMillis(0);
+            samples()
+                .take_while(|sample| sample.sums.changed <= then)
+                .filter(dated)
+                .last()
+                .map(|sample| sample.revision)
         });
         let by_size = rule.bytes_max.filter(|max| self.history_bytes(space) > *max).map(|max| {
             // Some more than needed, so that it is not needed again at once.
@@ -211,6 +217,21 @@ mod tests {
         bench.now += 100 * HOUR_MS;
         assert_eq!(cut(&bench, rule), None);
         assert_eq!(bench.state.timelines[0].len(), 1);
+    }
+
+    #[test]
+    fn history_without_times_is_kept() {
+        let mut bench = Bench::new();
+        bench.now = 0;
+        let rule = HistoryRule { keep_ms: Some(HOUR_MS), ..HistoryRule::default() };
+        bench.put("k", "1");
+        bench.put("k", "2");
+        bench.now = 1_000 * HOUR_MS;
+        assert_eq!(cut(&bench, rule), None);
+        bench.put("k", "3");
+        assert_eq!(cut(&bench, rule), None);
+        bench.now += HOUR_MS;
+        assert_eq!(cut(&bench, rule), Some(4));
     }
 
     #[test]

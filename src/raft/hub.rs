@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use super::machine::Core;
 use crate::base::BoxFuture;
 use crate::base::limits::{
-    WATCH_BACKLOG_BYTES_MAX, WATCH_BACKLOG_EVENTS_MAX, WATCH_BATCH_EVENTS, WATCH_HISTORY_BYTES, WATCH_HISTORY_CHANGES,
-    WATCH_HISTORY_EVENTS,
+    WATCH_BACKLOG_BYTES_MAX, WATCH_BACKLOG_EVENTS_MAX, WATCH_BATCH_BYTES, WATCH_BATCH_EVENTS, WATCH_HISTORY_BYTES,
+    WATCH_HISTORY_CHANGES, WATCH_HISTORY_EVENTS,
 };
 use crate::kv::store::{WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};
 use crate::kv::{
@@ -175,9 +175,11 @@ impl Contents {
     /// All that waits, as one batch, unless it is much: who is slow gets more at a time.
     fn take(&mut self) -> Option<WatchBatch> {
         let mut all = self.batches.pop_front()?;
-        while let Some(next) =
-            self.batches.pop_front_if(|next| all.events.len() + next.events.len() <= WATCH_BATCH_EVENTS)
-        {
+        let mut bytes = bytes_of(&all.events);
+        while let Some(next) = self.batches.pop_front_if(|next| {
+            bytes += bytes_of(&next.events);
+            bytes <= WATCH_BATCH_BYTES && all.events.len() + next.events.len() <= WATCH_BATCH_EVENTS
+        }) {
             all.revision = next.revision;
             all.events.extend(next.events);
         }

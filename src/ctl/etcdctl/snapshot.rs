@@ -42,7 +42,9 @@ fn file<'a>(parsed: &'a Parsed, verb: &str) -> Result<&'a Path, Failed> {
     match &parsed.words[2..] {
         [file] => Ok(Path::new(file)),
         _ => {
-            let message = format!("snapshot {verb} requires exactly one argument");
+            // The original says it in two ways.
+            let needs = if verb == "save" { "expects" } else { "requires exactly" };
+            let message = format!("snapshot {verb} {needs} one argument");
             Err(Failed { code: EXIT_BAD_ARGUMENTS, message })
         }
     }
