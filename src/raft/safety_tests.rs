@@ -25,6 +25,10 @@ async fn announced(id: u64, size: usize) -> TestCluster {
     for n in 0..size {
         cluster.announce(n).await;
     }
+    // Each has applied what all have said of themselves: it is what they remember one another by.
+    for n in 0..size {
+        get(cluster.store(n), "a", Consistency::Linearizable).await.unwrap();
+    }
     cluster
 }
 
