@@ -72,7 +72,7 @@ pub async fn move_leader(node: &Node, to: MemberId) -> Result<(), StoreError> {
     if !node.peers.health.reachable(to) {
         return Err(StoreError::CannotLead { member: to, why: "it does not answer" });
     }
-    if node.raft.trigger().transfer_leader(to.0).await.is_err() {
+    if node.hand_over(to.0).await.is_err() {
         return Err(node.let_go().await);
     }
     let wait = Duration::from_millis(QUORUM_WAIT_MS_MAX);

@@ -21,6 +21,7 @@ mod options;
 mod peer;
 mod probation;
 mod proposer;
+mod read_lease;
 mod reads;
 mod seed;
 mod service;
@@ -48,6 +49,8 @@ mod members_tests;
 mod peer_tests;
 #[cfg(test)]
 mod power_tests;
+#[cfg(test)]
+mod read_lease_tests;
 #[cfg(test)]
 mod recovery_tests;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::peer::guests::Guests;
 use super::peer::handshake::Identity;
 use super::probation::Probation;
 use super::proposer::Proposer;
+use super::read_lease::ReadLease;
 use super::reads::Reads;
 use super::snapshot::Transfers;
 use super::types::{Raft, StoredMembership, TypeConfig};
@@ -38,6 +39,8 @@ pub struct Node {
     pub transfers: Arc<Transfers>,
     pub proposer: Proposer,
     pub reads: Reads,
+    /// `None` where reads always ask a quorum.
+    pub read_lease: Option<ReadLease>,
     pub disk: DiskView,
     pub lead: watch::Sender<Lead>,
     pub guests: Arc<Guests>,
@@ -95,6 +98,14 @@ impl Node {
         let voters = metrics.membership_config.membership().voter_ids();
         let others = voters.filter(|id| *id != self.me.member.0 && self.peers.health.answers(MemberId(*id)));
         others.max_by_key(|id| (matched(id).map(|id| id.index), *id))
+    }
+
+    /// Has the voter `to` stand for election in the place of this leader.
+    pub async fn hand_over(&self, to: u64) -> Result<(), Fatal<TypeConfig>> {
+        if let Some(lease) = &self.read_lease {
+            lease.hand_over(self.raft.with_raft_state(|state| state.vote_ref().leader_id.term).await?);
+        }
+        self.raft.trigger().transfer_leader(to).await
     }
 
     /// Why a request got no answer in time.

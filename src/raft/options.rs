@@ -60,6 +60,9 @@ pub struct Options {
     pub listeners: Vec<tokio::net::TcpListener>,
     pub heartbeat_ms: u64,
     pub election_ms: u64,
+    /// The leader answers reads on its lease, without asking a quorum. The same on every member; only where no member's clock
+    /// ever stands still.
+    pub lease_reads: bool,
     /// How often the remaining time of a lease that has longer than this is noted in the log.
     pub lease_checkpoint: Duration,
     pub clock: Arc<dyn Clock>,

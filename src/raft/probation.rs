@@ -180,6 +180,9 @@ pub async fn end(node: &Arc<Node>, election: Duration) {
             probation.standing.send_replace(standing);
         }
     }
+    if let Some(lease) = &node.read_lease {
+        lease.wait_for_votes().await;
+    }
     node.raft.runtime_config().elect(true);
 }
 

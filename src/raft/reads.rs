@@ -1,4 +1,4 @@
-//! Linearizable reads: one round of read index serves all readers that wait when it begins.
+//! Linearizable reads: one round of read index, or a look at the lease, serves all readers that wait when it begins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,6 +124,11 @@ async fn attempt(node: &Node) -> Option<u64> {
 
 /// One round on the leader.
 async fn here(node: &Node) -> Option<u64> {
+    if let Some(lease) = &node.read_lease
+        && let Some(index) = lease.index(&node.raft).await
+    {
+        return Some(index);
+    }
     let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(ATTEMPT);
     let round = node.raft.get_read_linearizer(option);
     match tokio::time::timeout(ATTEMPT, round).await {

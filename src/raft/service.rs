@@ -43,6 +43,11 @@ impl PeerService for Service {
 
 /// Whether this member may take part in what is asked, as far as it remembers.
 async fn standing(node: &Node, request: &Request) -> Result<(), String> {
+    if let (Some(lease), Request::Vote(rpc) | Request::PreVote(rpc)) = (&node.read_lease, request)
+        && !rpc.leadership_transfer
+    {
+        lease.may_vote()?;
+    }
     // This is asked of every entry, and there is nothing to wait for in all but a member's first moments.
     if node.probation.standing() == Standing::Trusted {
         return Ok(());

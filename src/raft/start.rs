@@ -32,6 +32,7 @@ use super::peer::roll::Roll;
 use super::peer::server::Server;
 use super::probation::{self, Probation, Standing};
 use super::proposer::{self, Proposer};
+use super::read_lease::ReadLease;
 use super::reads::{self, Reads};
 use super::service::Service;
 use super::snapshot::Transfers;
@@ -95,6 +96,7 @@ impl RaftStore {
             transfers: files.transfers,
             proposer,
             reads,
+            read_lease: options.lease_reads.then(|| ReadLease::new(options.election_ms)),
             disk: DiskView::default(),
             lead: watch::Sender::new(Lead::default()),
             guests: guests.clone(),
@@ -259,8 +261,8 @@ async fn build_raft(options: &Options, files: &Files, peers: &Arc<Peers>) -> Res
         replication_lag_threshold: options.snapshot.entries + options.snapshot.keep,
         snapshot_max_chunk_size: PEER_APPEND_BYTES_MAX as u64,
         enable_pre_vote: Some(true),
-        // One that may have forgotten its vote asks for none either.
-        enable_elect: files.probation.standing() == Standing::Trusted,
+        // One that may have forgotten its vote, or whom it follows, asks for none either.
+        enable_elect: files.probation.standing() == Standing::Trusted && !options.lease_reads,
         // The state is not durable with every entry, so a leader that comes back must be elected.
         enable_leader_restore: Some(false),
         // A member whose disk was emptied must not bring the leader down.

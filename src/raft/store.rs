@@ -311,7 +311,7 @@ impl RaftStore {
         }
         let Some(heir) = node.heir() else { return };
         let deadline = Instant::now() + node.lease;
-        if node.raft.trigger().transfer_leader(heir).await.is_err() {
+        if node.hand_over(heir).await.is_err() {
             return;
         }
         let handed = lead.wait_for(|lead| lead.known.is_some_and(|known| known != node.me.member));

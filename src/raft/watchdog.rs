@@ -39,7 +39,7 @@ async fn give_up(node: &Node, log: &LogStore, held_up: Duration) {
         return tokio::time::sleep(patience).await;
     };
     tracing::warn!(heir = %MemberId(heir), "the log's disk has not answered for {held_up:?}: giving leadership up");
-    if node.raft.trigger().transfer_leader(heir).await.is_err() {
+    if node.hand_over(heir).await.is_err() {
         return;
     }
     let mut leads = node.lead.subscribe();

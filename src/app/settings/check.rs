@@ -141,6 +141,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
         existing: existing(&mut checker),
         heartbeat_ms,
         election_ms: checker.number("election_ms", heartbeat_ms.saturating_mul(5), 60_000),
+        lease_reads: checker.truth("lease_reads"),
         peer_listen,
         client_listen,
         client_advertise,

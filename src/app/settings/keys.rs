@@ -30,6 +30,12 @@ pub const KEYS: &[Key] = &[
     Key { path: "heartbeat_ms", default: "100", help: "milliseconds between the leader's heartbeats" },
     Key { path: "election_ms", default: "1000", help: "milliseconds without a heartbeat before an election" },
     Key {
+        path: "lease_reads",
+        default: "false",
+        help: "the leader answers reads without asking the others, for half of election_ms after their last word; the same \
+               on every member, and only where no member's clock ever stands still",
+    },
+    Key {
         path: "history_keep",
         default: "24h",
         help: "so far back keys can be read and watched, for example 90min or 7d; off: age is no reason to forget",

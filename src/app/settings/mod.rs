@@ -45,6 +45,8 @@ pub struct Settings {
     pub existing: bool,
     pub heartbeat_ms: u64,
     pub election_ms: u64,
+    /// The leader answers reads on its lease.
+    pub lease_reads: bool,
     pub peer_listen: Vec<SocketAddr>,
     pub client_listen: Vec<SocketAddr>,
     pub client_advertise: Vec<String>,
