@@ -123,7 +123,7 @@ fn without_a_quorum_requests_fail_in_time_and_units_go_on() {
         let output = face("etcdctl", &endpoint, &arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{arguments:?} succeeded");
-        assert!(started.elapsed() < Duration::from_secs(5), "{arguments:?} took {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(10), "{arguments:?} took {:?}", started.elapsed());
         assert!(
             stderr.contains("no quorum") && stderr.contains("n2") && stderr.contains("n3"),
             "{arguments:?}: {stderr}"

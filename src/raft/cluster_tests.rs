@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::test_cluster::{TestCluster, TestNode, checksum, events, get, grant, put, put_leased, watch, within};
 use crate::base::LeaseId;
+use crate::base::limits::QUORUM_WAIT_MS_MAX;
 use crate::kv::{
     Consistency, Event, KvError, Op, RangeRequest, Reply, Store, StoreError, TxnOp, TxnOpReply, TxnRequest, WatchStart,
 };
@@ -104,7 +105,7 @@ async fn wait_until_closed(cluster: &TestCluster, n: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_minority_refuses_within_five_seconds_and_says_who_is_missing() {
+async fn a_minority_refuses_in_time_and_says_who_is_missing() {
     let mut cluster = TestCluster::start(4, 3).await;
     put(cluster.store(0), "a", "1").await;
     cluster.kill(1).await;
@@ -112,7 +113,8 @@ async fn a_minority_refuses_within_five_seconds_and_says_who_is_missing() {
     let began = Instant::now();
     let store = cluster.store(0);
     let (write, read) = tokio::join!(store.write(Op::put("a", "2")), get(store, "a", Consistency::Linearizable));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // The wait for a quorum, and as long again for a loaded machine.
+    assert!(began.elapsed() < Duration::from_millis(2 * QUORUM_WAIT_MS_MAX), "{:?}", began.elapsed());
     for error in [write.unwrap_err(), read.unwrap_err()] {
         let StoreError::NoQuorum { reachable, voters, needed, missing } = error else { panic!("{error}") };
         assert_eq!((reachable, voters, needed), (1, 3, 2));

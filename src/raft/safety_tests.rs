@@ -125,11 +125,8 @@ async fn a_leader_without_a_quorum_steps_down() {
     let leader = cluster.leader().await;
     grant(cluster.store(leader), 7, 60_000).await;
     cluster.cut(leader, true);
-    let began = Instant::now();
     let node = cluster.store(leader).node.clone();
     within("stepping down", node.lead.subscribe().wait_for(|lead| !lead.here)).await.unwrap();
-    // An election timeout of 500 ms, and what a loaded machine takes.
-    assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
     assert_eq!(cluster.store(leader).status().leader, None);
     within("laying the leases down", async {
         while node.core.leases.term().is_some() {
