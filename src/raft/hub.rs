@@ -176,15 +176,18 @@ impl Contents {
     fn take(&mut self) -> Option<WatchBatch> {
         let mut all = self.batches.pop_front()?;
         let mut bytes = bytes_of(&all.events);
-        while let Some(next) = self.batches.pop_front_if(|next| {
-            bytes += bytes_of(&next.events);
-            bytes <= WATCH_BATCH_BYTES && all.events.len() + next.events.len() <= WATCH_BATCH_EVENTS
-        }) {
+        while let Some(next) = self.batches.front() {
+            let more = bytes_of(&next.events);
+            if bytes + more > WATCH_BATCH_BYTES || all.events.len() + next.events.len() > WATCH_BATCH_EVENTS {
+                break;
+            }
+            bytes += more;
+            let next = self.batches.pop_front()?;
             all.revision = next.revision;
             all.events.extend(next.events);
         }
         self.events -= all.events.len();
-        self.bytes -= bytes_of(&all.events);
+        self.bytes -= bytes;
         Some(all)
     }
 }
