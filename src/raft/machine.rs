@@ -175,7 +175,8 @@ impl Core {
     /// Applies entries in one transaction. Blocks.
     pub fn apply(&self, entries: &[Entry]) -> Result<Vec<Vec<Applied>>, String> {
         let mut inner = self.whole()?;
-        let mut txn = self.database()?.begin().map_err(|error| error.to_string())?;
+        let database = self.database()?;
+        let mut txn = database.begin().map_err(|error| error.to_string())?;
         inner.torn = true;
         for space in [Space::User, Space::System] {
             inner.state.set_heard(space, self.hub.heard(space));
@@ -189,7 +190,7 @@ impl Core {
         self.publish_auth(&inner.state);
         txn.commit(false).map_err(|error| error.to_string())?;
         inner.torn = false;
-        if self.database()?.memory_bytes() >= STATE_FLUSH_BYTES {
+        if database.memory_bytes() >= STATE_FLUSH_BYTES {
             self.flush.urgent.notify_one();
         }
         self.tell(&mut inner, changes);
