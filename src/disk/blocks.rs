@@ -7,7 +7,7 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
-use redb::{ReadableTable, Table as Open};
+use redb::{AccessGuard, ReadableTable, Table as Open};
 
 use super::memtable::{Change, Changes};
 use crate::kv::Table;
@@ -24,7 +24,7 @@ pub(super) fn in_blocks(table: Table) -> bool {
 }
 
 /// A block that does not read as one.
-pub(super) fn malformed() -> redb::Error {
+fn malformed() -> redb::Error {
     redb::Error::Corrupted("a block of entries is malformed".to_owned())
 }
 
@@ -57,13 +57,23 @@ fn size(key: &[u8], value: &[u8]) -> usize {
     HEAD_BYTES + key.len() + value.len()
 }
 
-/// The key of the block that holds `key`, if it is in the table.
+/// A record of the file: a block's first key, and the block.
+type Record<'a> = (AccessGuard<'a, &'static [u8]>, AccessGuard<'a, &'static [u8]>);
+
+/// The block that holds `key` if it is in the table.
+fn find<'a>(
+    table: &'a impl ReadableTable<&'static [u8], &'static [u8]>,
+    key: &[u8],
+) -> Result<Option<Record<'a>>, redb::Error> {
+    Ok(table.range::<&[u8]>((Bound::Unbounded, Bound::Included(key)))?.next_back().transpose()?)
+}
+
+/// The key of the block that holds `key` if it is in the table.
 pub(super) fn block_of(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     key: &[u8],
 ) -> Result<Option<Bytes>, redb::Error> {
-    let found = table.range::<&[u8]>((Bound::Unbounded, Bound::Included(key)))?.next_back().transpose()?;
-    Ok(found.map(|(first, _)| Bytes::copy_from_slice(first.value())))
+    Ok(find(table, key)?.map(|(first, _)| Bytes::copy_from_slice(first.value())))
 }
 
 /// The value at `key`.
@@ -71,8 +81,7 @@ pub(super) fn get(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     key: &[u8],
 ) -> Result<Option<Bytes>, redb::Error> {
-    let Some((_, block)) = table.range::<&[u8]>((Bound::Unbounded, Bound::Included(key)))?.next_back().transpose()?
-    else {
+    let Some((_, block)) = find(table, key)? else {
         return Ok(None);
     };
     for entry in entries(block.value()) {
@@ -91,9 +100,9 @@ pub(super) fn write(
 ) -> Result<i64, redb::Error> {
     let mut grown = 0;
     while let Some((first, _)) = changes.peek() {
-        let block = open.range::<&[u8]>((Bound::Unbounded, Bound::Included(&first[..])))?.next_back().transpose()?;
-        let block =
-            block.map(|(key, value)| (Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())));
+        let copied =
+            |(key, value): Record<'_>| (Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value()));
+        let block = find(open, first)?.map(copied);
         let next = open.range::<&[u8]>((Bound::Excluded(&first[..]), Bound::Unbounded))?.next().transpose()?;
         let next = next.map(|(key, _)| Bytes::copy_from_slice(key.value()));
         let mut old = Vec::new();
