@@ -12,6 +12,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 use serde::Serialize;
 use tower::ServiceExt;
 
+use super::discovery::{Asked, Discovery};
 use super::{Shared, history, info, status, v2, v3};
 use crate::wire::json as go_json;
 
@@ -63,11 +64,15 @@ impl Entry {
         if clean != path {
             return moved(request.method(), request.uri(), &clean);
         }
+        if Asked::of(request.uri().path()).is_some() {
+            let discovery = Discovery { keys: &self.http, random: &*self.shared.random };
+            return discovery.answer(request).await;
+        }
         run(&self.http, request).await
     }
 }
 
-async fn run(router: &Router, request: Request<Body>) -> Response {
+pub(super) async fn run(router: &Router, request: Request<Body>) -> Response {
     match router.clone().oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},

@@ -6,6 +6,7 @@
 mod authority;
 mod body;
 mod connection;
+mod discovery;
 #[cfg(feature = "scheduler")]
 pub mod fleet;
 mod history;

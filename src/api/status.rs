@@ -186,6 +186,8 @@ pub fn gateway(code: Code) -> StatusCode {
     }
 }
 
+/// v2: there are as many members as the cluster is to have.
+pub const V2_CLUSTER_FULL: u16 = 103;
 /// v2: the form is malformed or too large.
 pub const V2_INVALID_FORM: u16 = 210;
 /// v2: nobody who may do it asks.
@@ -202,7 +204,7 @@ pub fn v2(code: u16) -> (&'static str, StatusCode) {
         100 => ("Key not found", StatusCode::NOT_FOUND),
         101 => ("Compare failed", StatusCode::PRECONDITION_FAILED),
         102 => ("Not a file", StatusCode::FORBIDDEN),
-        103 => ("Reached the max number of peers in the cluster", StatusCode::FORBIDDEN),
+        V2_CLUSTER_FULL => ("Reached the max number of peers in the cluster", StatusCode::FORBIDDEN),
         104 => ("Not a directory", BAD),
         105 => ("Key already exists", StatusCode::PRECONDITION_FAILED),
         106 => ("The prefix of given key is a keyword in etcd", BAD),

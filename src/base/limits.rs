@@ -144,6 +144,10 @@ pub const STATE_EXPORT_CHUNK_BYTES: usize = 256 << 10;
 pub const STATE_EXPORT_CHUNK_BYTES_MAX: usize = 64 << 20;
 /// Machines for which a plan says why they cannot take a waiting unit; `explain` says it of all.
 pub const PLAN_REASONS_PER_UNIT_MAX: usize = 100;
+/// A request for a discovery token: its form, which is a number.
+pub const DISCOVERY_FORM_BYTES_MAX: usize = 4096;
+/// What is registered with a discovery token, as one answer.
+pub const DISCOVERY_ANSWER_BYTES_MAX: usize = 4 << 20;
 /// How long a v2 watch of the past may look for its history before its headers go out.
 pub const V2_HISTORY_WAIT_MS_MAX: u64 = 1_000;
 /// Waiting events, and their bytes, that a watcher is handed at once; a larger transaction is not taken apart. Many clients

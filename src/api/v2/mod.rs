@@ -1,6 +1,6 @@
 //! etcd's v2 API: `/v2/keys`, members, machines and statistics, byte for byte as etcd answers.
 
-mod form;
+pub(super) mod form;
 mod keys;
 mod members;
 mod render;
