@@ -29,6 +29,20 @@ pub fn hostname() -> String {
         .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
 }
 
+/// All memory of the host; 0 where the kernel does not tell.
+#[cfg(feature = "scheduler")]
+pub fn memory_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB"));
+    total.and_then(|kib| kib.trim().parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+}
+
+/// Cores that this process may use; 0 where the kernel does not tell.
+#[cfg(feature = "scheduler")]
+pub fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(0, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+}
+
 /// The address that the default route would send from; empty without one. Nothing is sent.
 #[cfg(any(feature = "scheduler", feature = "api"))]
 pub fn default_route_ip() -> String {

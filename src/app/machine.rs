@@ -132,6 +132,9 @@ impl Ready {
             owner: self.owner.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             executor: self.executor.name().to_owned(),
+            memory_bytes: host::memory_bytes(),
+            cores: host::cores(),
+            cordon: None,
         }
     }
 }

@@ -3,10 +3,12 @@
 //! Conflicts are looked up, not searched: patterns that are spelled alike are one, each knows the units that carry it and
 //! the units that it matches, and the board counts both per machine.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use super::cluster::Cluster;
 use super::eviction::{Evictions, matching};
+use super::ledger::Ledger;
 use super::reason::Reason;
 use super::types::{Machine, Unit};
 use crate::base::MachineId;
@@ -30,8 +32,9 @@ pub(super) struct Board<'a> {
     pub place: Vec<Option<u32>>,
     /// All units on each machine, globals too.
     pub on: Vec<BTreeSet<u32>>,
-    /// Machines by number of units, then by id.
-    by_load: BTreeSet<(usize, u32)>,
+    pub ledger: Ledger<'a>,
+    /// Machines by the weight of their units, then by id.
+    by_load: BTreeSet<(u64, u32)>,
     by_name: HashMap<&'a str, u32>,
     by_id: HashMap<&'a str, u32>,
     /// The patterns that a unit carries.
@@ -70,13 +73,16 @@ impl<'a> Board<'a> {
             }
         }
         let is_global = |at: &u32| units[*at as usize].requirements.global;
+        let mut globals: Vec<u32> = (0..units.len() as u32).filter(is_global).collect();
+        globals.sort_by_key(|at| Reverse(units[*at as usize].requirements.placement.priority));
         Self {
             evictions: Evictions::of(&units, &by_name),
             place: vec![None; units.len()],
             on: vec![BTreeSet::new(); machines.len()],
             by_load: (0..machines.len() as u32).map(|m| (0, m)).collect(),
             by_id: machines.iter().map(|m| m.id.0.as_str()).zip(0..).collect(),
-            globals: (0..units.len() as u32).filter(is_global).collect(),
+            globals,
+            ledger: Ledger::new(&machines, &units),
             machines,
             units,
             by_name,
@@ -107,8 +113,9 @@ impl<'a> Board<'a> {
         self.by_load.iter().map(|(_, machine)| *machine)
     }
 
-    pub fn load(&self, machine: u32) -> usize {
-        self.on[machine as usize].len()
+    /// What the units on a machine weigh together; without `Weight=` their number.
+    pub fn load(&self, machine: u32) -> u64 {
+        self.ledger.weight(machine)
     }
 
     /// Puts a unit on a machine.
@@ -127,15 +134,14 @@ impl<'a> Board<'a> {
 
     fn count(&mut self, unit: u32, machine: u32, arrives: bool) {
         let on = &mut self.on[machine as usize];
-        let before = on.len();
         if arrives {
             on.insert(unit)
         } else {
             on.remove(&unit)
         };
-        let after = on.len();
-        self.by_load.remove(&(before, machine));
-        self.by_load.insert((after, machine));
+        self.by_load.remove(&(self.ledger.weight(machine), machine));
+        self.ledger.count(unit, machine, arrives);
+        self.by_load.insert((self.ledger.weight(machine), machine));
         let step = |count: &mut u32| if arrives { *count += 1 } else { *count -= 1 };
         for pattern in &self.carries[unit as usize] {
             step(&mut self.counts.entry((*pattern, machine)).or_default().holders);
@@ -145,7 +151,8 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Whether neighbours on a machine, where the unit itself is not, let it come: no conflict either way, none that replaces it.
+    /// Whether a machine, where the unit itself is not, can take it beside those that are there: no conflict either way, none
+    /// that replaces it, and room.
     pub fn admits(&self, unit: u32, machine: u32) -> bool {
         let count = |pattern: &u32| self.counts.get(&(*pattern, machine)).copied().unwrap_or_default();
         let conflict = self.carries[unit as usize].iter().any(|p| count(p).matched > 0)
@@ -154,10 +161,10 @@ impl<'a> Board<'a> {
             let replacers = &self.evictions.replacers[unit as usize];
             replacers.iter().any(|r| self.place[*r as usize] == Some(machine))
         };
-        !conflict && !replaced()
+        !conflict && !replaced() && self.ledger.has_room(unit, machine, self.machines[machine as usize])
     }
 
-    /// Why neighbours keep a unit off a machine; the slow way that names them.
+    /// Why a machine cannot take a unit beside those that are there; the slow way that names them.
     pub fn objection(&self, unit: u32, machine: u32) -> Option<Reason> {
         if self.admits(unit, machine) {
             return None;
@@ -178,7 +185,7 @@ impl<'a> Board<'a> {
                 return Some(Reason::ConflictOf { other: other_name(), pattern });
             }
         }
-        None
+        self.ledger.objection(unit, machine, self.machines[machine as usize])
     }
 
     /// The first peer that is not on the machine.
@@ -192,19 +199,32 @@ impl<'a> Board<'a> {
     }
 
     /// Which units stand for the same question "where does it fit?", as long as units only come.
-    pub fn likeness(&self, unit: u32) -> Vec<u32> {
+    pub fn likeness(&self, unit: u32) -> Vec<u64> {
         let at = unit as usize;
         let parts = [&self.carries[at], &self.matched_by[at], &self.evictions.replacers[at]];
-        let mut key = Vec::new();
+        let mut key = self.ledger.likeness(unit).to_vec();
         for part in parts {
-            key.push(part.len() as u32);
-            key.extend(part);
+            key.push(part.len() as u64);
+            key.extend(part.iter().map(|index| u64::from(*index)));
         }
         key
     }
 
-    /// Puts global units on a machine: in the order of their names those that fit it and its neighbours. Units that are
-    /// scheduled there go before.
+    /// The units on a machine that a unit conflicts with, either way.
+    pub fn conflicting(&self, unit: u32, machine: u32) -> impl Iterator<Item = u32> + '_ {
+        let mine = &self.carries[unit as usize];
+        let matching_me = &self.matched_by[unit as usize];
+        let conflicts = move |other: &u32| {
+            let carried = &self.carries[*other as usize];
+            *other != unit
+                && (mine.iter().any(|p| self.matched_by[*other as usize].contains(p))
+                    || matching_me.iter().any(|p| carried.contains(p)))
+        };
+        self.on[machine as usize].iter().copied().filter(conflicts)
+    }
+
+    /// Puts global units on a machine: in the order of their priorities and names those that fit it and its neighbours. Units
+    /// that are scheduled there go before.
     pub fn place_globals(&mut self, machine: u32) {
         for at in 0..self.globals.len() {
             let unit = self.globals[at];
@@ -243,6 +263,12 @@ pub(super) fn mismatch(unit: &Unit, machine: &Machine) -> Option<Reason> {
                 wanted: wanted.iter().cloned().collect(),
                 found: found.cloned(),
             });
+        }
+    }
+    for condition in &requirements.placement.conditions {
+        if !condition.is_met(&machine.metadata) {
+            let found = machine.metadata.get(&condition.key).cloned();
+            return Some(Reason::Condition { condition: condition.clone(), found });
         }
     }
     None

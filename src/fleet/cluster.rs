@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::layout::{Key, PREFIX, Value};
-use super::types::{DesiredState, Machine, PlanHead, Scheduled, Unit, UnitState};
+use super::types::{Cordon, DesiredState, Machine, PlanHead, Scheduled, Unit, UnitState};
 use crate::base::MachineId;
 use crate::kv::{Consistency, Event, EventKind, RangeRequest, Space, Store, StoreError, prefix_end};
 
@@ -13,7 +13,7 @@ use crate::kv::{Consistency, Event, EventKind, RangeRequest, Space, Store, Store
 pub struct Cluster {
     /// The revision that this is the state of.
     pub revision: i64,
-    /// Machines that are present, changed metadata already applied.
+    /// Machines that are present, with what was changed of them at run time.
     pub machines: BTreeMap<MachineId, Machine>,
     pub units: BTreeMap<String, Arc<Unit>>,
     pub schedule: BTreeMap<String, Scheduled>,
@@ -24,6 +24,8 @@ pub struct Cluster {
     pub problems: BTreeMap<String, String>,
     /// Metadata changed at run time, by machine, present or not; an empty value takes the key away.
     pub overrides: BTreeMap<MachineId, BTreeMap<String, String>>,
+    /// Machines that take no more units, present or not.
+    pub cordons: BTreeMap<MachineId, Cordon>,
     /// Machines as they announced themselves.
     announced: BTreeMap<MachineId, Machine>,
     revisions: BTreeMap<Key, i64>,
@@ -106,12 +108,16 @@ impl Cluster {
         match (key, value) {
             (Key::Machine(id), Value::Machine(machine)) => {
                 self.announced.insert(id.clone(), machine);
-                self.merge_metadata(&id);
+                self.merge(&id);
             }
             (Key::Metadata(id, name), Value::Metadata(value)) => {
                 let of_machine = self.overrides.entry(id.clone()).or_default();
                 of_machine.insert(name, value);
-                self.merge_metadata(&id);
+                self.merge(&id);
+            }
+            (Key::Cordon(id), Value::Cordon(cordon)) => {
+                self.cordons.insert(id.clone(), cordon);
+                self.merge(&id);
             }
             (Key::Unit(name), Value::Unit(unit)) => {
                 self.units.insert(name, Arc::new(*unit));
@@ -145,7 +151,11 @@ impl Cluster {
                         self.overrides.remove(id);
                     }
                 }
-                self.merge_metadata(id);
+                self.merge(id);
+            }
+            Key::Cordon(id) => {
+                self.cordons.remove(id);
+                self.merge(id);
             }
             Key::Unit(name) => {
                 self.units.remove(name);
@@ -165,9 +175,10 @@ impl Cluster {
         }
     }
 
-    /// A machine's own metadata with what was changed at run time.
+    /// A machine as it announces itself, with what was changed at run time: its metadata, and whether it takes units.
     pub fn with_overrides(&self, machine: &Machine) -> Machine {
         let mut merged = machine.clone();
+        merged.cordon = self.cordons.get(&machine.id).copied();
         for (name, value) in self.overrides.get(&machine.id).into_iter().flatten() {
             if value.is_empty() {
                 merged.metadata.remove(name);
@@ -178,7 +189,7 @@ impl Cluster {
         merged
     }
 
-    fn merge_metadata(&mut self, id: &MachineId) {
+    fn merge(&mut self, id: &MachineId) {
         if let Some(machine) = self.announced.get(id) {
             self.machines.insert(id.clone(), self.with_overrides(machine));
         }

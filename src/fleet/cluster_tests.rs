@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::super::layout::{UnitRecord, encode};
 use super::*;
+use crate::fleet::Drain;
 use crate::kv::KeyValue;
 
 fn record(desired: DesiredState, launch: u64) -> Bytes {
@@ -50,7 +51,7 @@ fn current_state_is_what_the_machine_has_acted_on() {
         let name = "a.service".to_owned();
         let mut kvs = vec![(Key::Unit(name.clone()), record(desired, launch))];
         if scheduled {
-            let to = Scheduled { machine: id(), generation: 1 };
+            let to = Scheduled { machine: id(), generation: 1, moved_from: None };
             kvs.push((Key::Schedule(name.clone()), encode(&to)));
         }
         if let Some(launched) = acted {
@@ -101,6 +102,7 @@ fn keys() -> impl Strategy<Value = Key> {
     prop_oneof![
         machine.clone().prop_map(Key::Machine),
         machine.clone().prop_map(|m| Key::Metadata(m, "k".into())),
+        machine.clone().prop_map(Key::Cordon),
         name.clone().prop_map(Key::Unit),
         name.clone().prop_map(Key::Schedule),
         (name, machine).prop_map(|(n, m)| Key::State(n, m)),
@@ -112,8 +114,9 @@ fn value_of(key: &Key, number: u64) -> Bytes {
     match key {
         Key::Machine(id) => encode(&Machine { id: id.clone(), version: number.to_string(), ..Machine::default() }),
         Key::Metadata(..) => encode(&if number.is_multiple_of(2) { String::new() } else { number.to_string() }),
+        Key::Cordon(_) => encode(&Cordon { drain: Some(Drain { max_parallel: number as u32 }) }),
         Key::Unit(_) => record(DesiredState::Loaded, number),
-        Key::Schedule(_) => encode(&Scheduled { machine: id(), generation: number }),
+        Key::Schedule(_) => encode(&Scheduled { machine: id(), generation: number, moved_from: None }),
         Key::State(..) => encode(&UnitState { launched: number, ..UnitState::default() }),
         Key::Plan => encode(&PlanHead { generation: number, mod_revision: 0 }),
     }

@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `/fleet/machines/ID` | [`Machine`] | the machine | with the machine's lease |
 //! | `/fleet/metadata/ID/KEY` | a string, empty: taken away | users | until changed |
+//! | `/fleet/cordons/ID` | [`Cordon`] | users | until taken back |
 //! | `/fleet/units/NAME` | [`UnitRecord`] | users | until destroyed |
 //! | `/fleet/schedule/NAME` | [`Scheduled`] | the engine only | until unscheduled |
 //! | `/fleet/states/NAME/ID` | [`UnitState`] | the machine | with the machine's lease |
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::types::{DesiredState, Machine, PlanHead, Scheduled, Unit, UnitState};
+use super::types::{Cordon, DesiredState, Machine, PlanHead, Scheduled, Unit, UnitState};
 use crate::base::{LeaseId, MachineId};
 use crate::kv::{Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, Space, TxnOp};
 use crate::unit::{ParseError, Requirements, UnitText};
@@ -26,6 +27,7 @@ pub const PREFIX: &str = "/fleet/";
 pub enum Key {
     Machine(MachineId),
     Metadata(MachineId, String),
+    Cordon(MachineId),
     Unit(String),
     Schedule(String),
     State(String, MachineId),
@@ -38,6 +40,7 @@ impl Key {
         Bytes::from(match self {
             Self::Machine(id) => format!("{PREFIX}machines/{id}"),
             Self::Metadata(id, key) => format!("{PREFIX}metadata/{id}/{key}"),
+            Self::Cordon(id) => format!("{PREFIX}cordons/{id}"),
             Self::Unit(name) => format!("{PREFIX}units/{name}"),
             Self::Schedule(name) => format!("{PREFIX}schedule/{name}"),
             Self::State(name, id) => format!("{PREFIX}states/{name}/{id}"),
@@ -57,6 +60,7 @@ impl Key {
             ["plan"] => Some(Self::Plan),
             ["machines", id] => Some(Self::Machine(machine(id))),
             ["metadata", id, key] => Some(Self::Metadata(machine(id), (*key).to_owned())),
+            ["cordons", id] => Some(Self::Cordon(machine(id))),
             ["units", name] => Some(Self::Unit((*name).to_owned())),
             ["schedule", name] => Some(Self::Schedule((*name).to_owned())),
             ["states", name, id] => Some(Self::State((*name).to_owned(), machine(id))),
@@ -162,6 +166,7 @@ pub fn bad(key: &Key, reason: &str) -> BadValue {
 pub enum Value {
     Machine(Machine),
     Metadata(String),
+    Cordon(Cordon),
     Unit(Box<Unit>),
     Schedule(Scheduled),
     State(UnitState),
@@ -181,6 +186,7 @@ impl Value {
                 Self::Machine(machine)
             }
             Key::Metadata(..) => Self::Metadata(decode(key, value)?),
+            Key::Cordon(_) => Self::Cordon(decode(key, value)?),
             Key::Unit(name) => {
                 let record: UnitRecord = decode(key, value)?;
                 let unit = record.unit(name, mod_revision);
@@ -203,6 +209,7 @@ mod tests {
         let cases = [
             (Key::Machine(id()), "/fleet/machines/00ff"),
             (Key::Metadata(id(), "region".into()), "/fleet/metadata/00ff/region"),
+            (Key::Cordon(id()), "/fleet/cordons/00ff"),
             (Key::Unit("a@1.service".into()), "/fleet/units/a@1.service"),
             (Key::Schedule("a.service".into()), "/fleet/schedule/a.service"),
             (Key::State("a.service".into(), id()), "/fleet/states/a.service/00ff"),

@@ -9,8 +9,9 @@ use super::types::{DesiredState, Unit, UnknownState};
 use crate::base::LeaseId;
 use crate::kv::TxnRequest;
 use crate::unit::name::{self, NameError, UnitName};
+use crate::unit::placement::PlacementError;
 use crate::unit::requirements::RequirementsError;
-use crate::unit::{ParseError, Requirements, UnitOption, UnitText};
+use crate::unit::{ParseError, Placement, Requirements, UnitOption, UnitText};
 
 /// A unit as a user hands it in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub enum Refusal {
     Text(#[from] ParseError),
     #[error(transparent)]
     Requirements(#[from] RequirementsError),
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
     #[error(transparent)]
     State(#[from] UnknownState),
     #[error("cannot activate template {0:?}")]
@@ -98,7 +101,7 @@ pub fn put_unit(cluster: &Cluster, put: &PutUnit) -> Result<Operation, Refusal> 
         (None, []) => return Err(Refusal::NoOptions),
         (Some(_), []) => None,
         (_, options) => {
-            let text = checked(options)?;
+            let text = checked(&put.name, options)?;
             let differs = existing.is_none_or(|unit| unit.hash != text.hash());
             differs.then_some(text)
         }
@@ -161,9 +164,10 @@ pub fn destroy_unit(cluster: &Cluster, name: &str) -> Result<Operation, Refusal>
 ///
 /// # Errors
 /// The first mistake.
-pub fn checked(options: &[UnitOption]) -> Result<UnitText, Refusal> {
+pub fn checked(name: &str, options: &[UnitOption]) -> Result<UnitText, Refusal> {
     let text = UnitText::from_options(options.to_vec())?;
     Requirements::as_written(&text).validate()?;
+    Placement::check(&text, name)?;
     Ok(text)
 }
 

@@ -1,22 +1,33 @@
 //! The planner: a cluster in, decisions out. Pure, deterministic, and done in one go: planning the cluster that a plan
-//! leads to decides nothing.
+//! leads to decides nothing, unless units leave a drained machine, which goes step by step.
 //!
-//! Units stay where they are while they may. In order: scheduled units are kept (by name; where two exclude each other
-//! the first stays), globals come where they fit, followers (`MachineOf`) of what has left leave, and what is on no
-//! machine goes to the one with the fewest units among those that fit, globals counted, then to the smallest id.
+//! Units stay where they are while they may. In order: scheduled units are kept (by priority and name; where two exclude
+//! each other the first stays), globals come where they fit, followers (`MachineOf`) of what has left leave, and what is on
+//! no machine goes to one that fits: where its template's instances are fewest (`Spread=`), then the one that it prefers
+//! (`Prefer=`), then the least loaded, globals counted, then the smallest id. Where none fits, it may displace units of
+//! lower priority. Last, units leave machines that are drained.
 //! Rules as fleet's, but: globals nobody wants loaded hold nothing, a replaced unit goes only where it may run, and
 //! `Replaces` in circles of any length are ignored.
 
+mod displace;
+mod drain;
+mod explain;
+
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use explain::{Fit, Verdict, explain};
+
 use super::board::{Board, mismatch};
 use super::cluster::Cluster;
+use super::ledger::{Crowd, liking};
 use super::reason::{Decision, Reason};
 use super::types::{PlanHead, Unit};
 use crate::base::MachineId;
 use crate::base::limits::PLAN_REASONS_PER_UNIT_MAX;
+use crate::unit::Condition;
 
 /// Machines that cannot take a unit, with the rule that keeps it off each.
 pub type PassedOver = Vec<(MachineId, Reason)>;
@@ -48,34 +59,8 @@ pub fn plan(cluster: &Cluster) -> Plan {
     planner.globals();
     planner.followers();
     planner.place_all();
+    planner.drain(cluster);
     planner.into_plan(cluster)
-}
-
-/// For every machine whether a unit could run there as things stand, and if not, why: what `explain` and `why-not` say.
-/// A unit that is on a machine is judged as if it came there anew. `None`: there is no such unit.
-pub fn explain(cluster: &Cluster, name: &str) -> Option<Vec<(MachineId, Result<usize, Reason>)>> {
-    let unit = cluster.units.get(name)?;
-    let mut wanted = unit.as_ref().clone();
-    wanted.desired = wanted.desired.max(super::DesiredState::Loaded);
-    let mut cluster = cluster.clone();
-    cluster.units.insert(name.to_owned(), Arc::new(wanted));
-    let mut planner = Planner::new(&cluster);
-    planner.keep(&cluster);
-    planner.globals();
-    let board = &mut planner.board;
-    let me = board.find(name)?;
-    for machine in 0..board.machines.len() as u32 {
-        if board.on[machine as usize].contains(&me) {
-            board.remove(me, machine);
-        }
-    }
-    let verdict = |machine: u32| match planner.obstacle(me, machine) {
-        Some(reason) => Err(reason),
-        None => Ok(planner.board.load(machine)),
-    };
-    let machines = 0..planner.board.machines.len() as u32;
-    let of = |machine| (planner.board.id(machine).clone(), verdict(machine));
-    Some(machines.map(of).collect())
 }
 
 /// Machines that meet what a unit asks of the machine itself.
@@ -85,21 +70,43 @@ struct Candidates {
 }
 
 /// What a unit asks of the machine itself: `MachineID` and `MachineMetadata`.
-type Asked<'a> = (Option<&'a str>, &'a BTreeMap<String, BTreeSet<String>>);
+type Asked<'a> = (Option<&'a str>, &'a BTreeMap<String, BTreeSet<String>>, &'a [Condition]);
+
+/// How much a unit likes each machine, and the most that it likes any candidate.
+struct Likings {
+    of: Vec<i64>,
+    most: i64,
+}
+
+/// What makes one fitting machine better than another for a unit, besides its load.
+struct Taste {
+    /// Of each key of `Spread=` the values that candidates have.
+    values: Vec<Rc<[u32]>>,
+    likings: Rc<Likings>,
+}
+
+/// The order in which units are kept and placed: by effect on others, priority, name.
+type Turn = (u32, Reverse<i32>, u32);
 
 struct Planner<'a> {
     board: Board<'a>,
     /// Why a unit had to leave its machine; the first reason counts.
     lost: BTreeMap<u32, Reason>,
-    /// Units to be placed, by depth and name.
-    queue: BTreeSet<(u32, u32)>,
+    queue: BTreeSet<Turn>,
     waiting: BTreeMap<u32, Arc<PassedOver>>,
     /// How often a unit was put somewhere; more than its due means a circle that no rule foresaw, and it waits.
     placed: Vec<u8>,
     candidates: HashMap<Asked<'a>, (u32, Rc<Candidates>)>,
     /// Kinds of units that fit nowhere, until a unit leaves.
-    hopeless: HashMap<Vec<u32>, Arc<PassedOver>>,
+    hopeless: HashMap<Vec<u64>, Arc<PassedOver>>,
+    likings: HashMap<(u32, &'a [(Condition, i32)]), Rc<Likings>>,
+    /// Values of keys of `Spread=` by class of candidates and key.
+    values: HashMap<(u32, u32), Rc<[u32]>>,
     with_peers: Vec<u32>,
+    /// Of each unit, or of the highest unit that follows it.
+    priority: Vec<i32>,
+    /// Room was made by displacing: those that wait are to be looked at again.
+    room_made: bool,
 }
 
 /// Times that one plan may put a unit somewhere.
@@ -117,7 +124,11 @@ impl<'a> Planner<'a> {
             placed: vec![0; board.units.len()],
             candidates: HashMap::new(),
             hopeless: HashMap::new(),
+            likings: HashMap::new(),
+            values: HashMap::new(),
             with_peers: (0..count).filter(has_peers).collect(),
+            priority: displace::priorities(&board),
+            room_made: false,
             board,
         }
     }
@@ -130,7 +141,7 @@ impl<'a> Planner<'a> {
             if this.requirements.global {
                 continue;
             }
-            let order = (self.board.evictions.depth[unit as usize], unit);
+            let order = self.turn(unit);
             match cluster.schedule.get(&this.name) {
                 Some(at) => scheduled.push((order, &at.machine)),
                 None => {
@@ -140,7 +151,7 @@ impl<'a> Planner<'a> {
         }
         scheduled.sort_unstable();
         for (order, id) in scheduled {
-            let unit = order.1;
+            let unit = order.2;
             let reason = match self.board.find_machine(id) {
                 None => Some(Reason::MachineGone),
                 Some(machine) => {
@@ -196,18 +207,27 @@ impl<'a> Planner<'a> {
         }
     }
 
+    fn turn(&self, unit: u32) -> Turn {
+        (self.board.evictions.depth[unit as usize], Reverse(self.priority[unit as usize]), unit)
+    }
+
     fn enqueue(&mut self, unit: u32) {
-        self.queue.insert((self.board.evictions.depth[unit as usize], unit));
+        self.queue.insert(self.turn(unit));
     }
 
     fn place_all(&mut self) {
         loop {
             let mut progress = false;
-            while let Some((_, unit)) = self.queue.pop_first() {
+            while let Some((.., unit)) = self.queue.pop_first() {
                 progress |= self.place(unit);
             }
             // A follower may have come before the unit that it follows.
-            let again: Vec<u32> = self.with_peers.iter().copied().filter(|u| self.waiting.contains_key(u)).collect();
+            let mut again: Vec<u32> =
+                self.with_peers.iter().copied().filter(|u| self.waiting.contains_key(u)).collect();
+            if std::mem::take(&mut self.room_made) {
+                self.hopeless.clear();
+                again = self.waiting.keys().copied().collect();
+            }
             if !progress || again.is_empty() {
                 return;
             }
@@ -222,14 +242,20 @@ impl<'a> Planner<'a> {
     fn place(&mut self, unit: u32) -> bool {
         let (class, candidates) = self.candidates_of(unit);
         let free = self.board.unit(unit).requirements.peers.is_empty();
-        let mut kind = vec![class];
-        kind.extend(self.board.likeness(unit));
+        let mut kind = self.board.likeness(unit);
+        kind.extend([u64::from(class), u64::from(self.priority[unit as usize].cast_unsigned())]);
         if free && let Some(reasons) = self.hopeless.get(&kind) {
             self.waiting.insert(unit, reasons.clone());
             return false;
         }
         let due = self.placed[unit as usize] < PLACINGS_MAX;
-        let Some(machine) = self.choose(unit, &candidates).filter(|_| due) else {
+        let chosen = if due {
+            let taste = self.taste_of(unit, class, &candidates);
+            self.choose(unit, &candidates, taste.as_ref()).or_else(|| self.make_room(unit, &candidates))
+        } else {
+            None
+        };
+        let Some(machine) = chosen else {
             let reasons = Arc::new(self.reasons(unit));
             if free && due {
                 self.hopeless.insert(kind, reasons.clone());
@@ -252,9 +278,16 @@ impl<'a> Planner<'a> {
         true
     }
 
-    /// The machine with the fewest units, then the smallest id, that can take the unit.
-    fn choose(&self, unit: u32, candidates: &Candidates) -> Option<u32> {
-        let fits = |m: &u32| self.board.admits(unit, *m) && self.board.missing_peer(unit, *m).is_none();
+    /// Whether a machine can take a unit that is not on it.
+    fn fits(&self, unit: u32, machine: u32) -> bool {
+        self.board.machines[machine as usize].cordon.is_none()
+            && self.board.admits(unit, machine)
+            && self.board.missing_peer(unit, machine).is_none()
+    }
+
+    /// The best machine that can take the unit: by its taste, then the least loaded, then the smallest id.
+    fn choose(&self, unit: u32, candidates: &Candidates, taste: Option<&Taste>) -> Option<u32> {
+        let fits = |m: &u32| self.fits(unit, *m);
         // A peer that is on one machine, or on none, leaves no choice.
         for peer in &self.board.unit(unit).requirements.peers {
             let peer = self.board.find(peer)?;
@@ -263,18 +296,62 @@ impl<'a> Planner<'a> {
                 return Some(machine).filter(|m| candidates.is_one[*m as usize] && fits(m));
             }
         }
-        if candidates.list.len() * 8 < self.board.machines.len() {
-            let fitting = candidates.list.iter().copied().filter(fits);
-            return fitting.min_by_key(|m| (self.board.load(*m), *m));
+        let mut few;
+        let mut many;
+        let by_load: &mut dyn Iterator<Item = u32> = if candidates.list.len() * 8 < self.board.machines.len() {
+            let mut list = candidates.list.clone();
+            list.sort_unstable_by_key(|m| (self.board.load(*m), *m));
+            few = list.into_iter();
+            &mut few
+        } else {
+            many = self.board.lightest().filter(|m| candidates.is_one[*m as usize]);
+            &mut many
+        };
+        let mut by_load = by_load;
+        let Some(taste) = taste else { return (&mut by_load).find(fits) };
+        // Nothing can be better than this; else all are looked at.
+        let ideal = (self.board.ledger.least_crowd(unit, &taste.values), Reverse(taste.likings.most));
+        let mut best: Option<((Crowd, Reverse<i64>), u32)> = None;
+        for machine in by_load {
+            let rank = (self.board.ledger.crowd(unit, machine), Reverse(taste.likings.of[machine as usize]));
+            if best.as_ref().is_none_or(|(known, _)| rank < *known) && fits(&machine) {
+                if rank == ideal {
+                    return Some(machine);
+                }
+                best = Some((rank, machine));
+            }
         }
-        let mut lightest = self.board.lightest();
-        lightest.find(|m| candidates.is_one[*m as usize] && fits(m))
+        best.map(|(_, machine)| machine)
+    }
+
+    /// What a unit has to choose by; `None` where only load counts.
+    fn taste_of(&mut self, unit: u32, class: u32, candidates: &Candidates) -> Option<Taste> {
+        let ledger = &self.board.ledger;
+        if !ledger.is_choosy(unit) {
+            return None;
+        }
+        let known = &mut self.values;
+        let values = ledger
+            .keys(unit)
+            .map(|key| known.entry((class, key)).or_insert_with(|| ledger.values(key, &candidates.list)).clone());
+        let values = values.collect();
+        let this: &'a Unit = self.board.unit(unit);
+        let machines = &self.board.machines;
+        let prefer = this.requirements.placement.prefer.as_slice();
+        let likings = self.likings.entry((class, prefer)).or_insert_with(|| {
+            let of: Vec<i64> = machines.iter().map(|machine| liking(this, machine)).collect();
+            let most = candidates.list.iter().map(|m| of[*m as usize]).max().unwrap_or(0);
+            Rc::new(Likings { of, most })
+        });
+        Some(Taste { values, likings: likings.clone() })
     }
 
     /// Machines that meet the unit's own demands, found once for all units that demand the same.
     fn candidates_of(&mut self, unit: u32) -> (u32, Rc<Candidates>) {
         let this: &'a Unit = self.board.unit(unit);
-        let asked = (this.requirements.machine_id.as_deref(), &this.requirements.metadata);
+        let requirements = &this.requirements;
+        let conditions = requirements.placement.conditions.as_slice();
+        let asked = (requirements.machine_id.as_deref(), &requirements.metadata, conditions);
         let class = self.candidates.len() as u32;
         let machines = &self.board.machines;
         let found = self.candidates.entry(asked).or_insert_with(|| {
@@ -286,14 +363,17 @@ impl<'a> Planner<'a> {
         found.clone()
     }
 
-    /// What keeps a unit off a machine.
+    /// What keeps a unit off a machine that it is not on.
     fn obstacle(&self, unit: u32, machine: u32) -> Option<Reason> {
+        let this = self.board.machines[machine as usize];
         let peer = || {
             let peer = self.board.missing_peer(unit, machine)?.to_owned();
             Some(Reason::PeerElsewhere { peer })
         };
-        mismatch(self.board.unit(unit), self.board.machines[machine as usize])
+        let cordon = || this.cordon.map(|cordon| Reason::Cordoned { drain: cordon.drain.is_some() });
+        mismatch(self.board.unit(unit), this)
             .or_else(peer)
+            .or_else(cordon)
             .or_else(|| self.board.objection(unit, machine))
     }
 
@@ -327,9 +407,10 @@ impl<'a> Planner<'a> {
             if let Some(machine) = place
                 && !cluster.schedule.contains_key(name)
             {
-                let units = self.board.load(*machine).saturating_sub(1);
+                let weight = u64::from(self.board.unit(unit as u32).requirements.placement.weight);
+                let load = self.board.load(*machine).saturating_sub(weight);
                 let to = Some(self.board.id(*machine).clone());
-                decisions.push(decision(cluster, name, None, to, Reason::LeastLoaded { units }));
+                decisions.push(decision(cluster, name, None, to, Reason::LeastLoaded { load }));
             }
         }
         decisions.sort_by(|a, b| (a.to.is_some(), &a.unit).cmp(&(b.to.is_some(), &b.unit)));
@@ -351,6 +432,10 @@ fn decision(cluster: &Cluster, unit: &str, from: Option<MachineId>, to: Option<M
     }
 }
 
+#[cfg(test)]
+mod drain_tests;
+#[cfg(test)]
+mod placement_tests;
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;

@@ -11,7 +11,7 @@ use crate::unit::requirements::glob_matches;
 fn store(machines: &[&str]) -> Store {
     let mut store = Store::default();
     for machine in machines {
-        store.machine(machine, &[("hostname", machine), ("region", "r1")]);
+        store.sized_machine(machine, &[("hostname", machine), ("region", "r1")], 4 << 30, 4);
     }
     store
 }
@@ -260,16 +260,16 @@ fn every_machine_passed_over_has_its_reason() {
     store.settle();
     let texts = |unit: &str| -> Vec<String> {
         let told = explain(&store.cluster(), unit).unwrap();
-        let text = |r: &Result<usize, Reason>| match r {
-            Ok(load) => format!("fits, {load}"),
+        let text = |verdict: &Verdict| match &verdict.outcome {
+            Ok(fit) => fit.to_string(),
             Err(reason) => reason.to_string(),
         };
-        told.iter().map(|(m, r)| format!("{m}: {}", text(r))).collect()
+        told.iter().map(|verdict| format!("{}: {}", verdict.machine, text(verdict))).collect()
     };
     assert_eq!(
         texts("a.service"),
         [
-            "m1: fits, 0",
+            "m1: fits: load 0",
             "m2: Conflicts=other* matches other.service, which is there",
             "m3: MachineMetadata asks for hostname=m1 or m2; the machine has hostname=m3",
         ]
@@ -294,6 +294,15 @@ fn any_unit() -> impl Strategy<Value = (String, String, DesiredState)> {
         Just("Replaces=c@*.service".to_owned()),
         Just("Replaces=a@%i.service".to_owned()),
         Just("Replaces=*@1.service".to_owned()),
+        Just("Priority=%i".to_owned()),
+        Just("Priority=-1".to_owned()),
+        Just("MaxPerMachine=1".to_owned()),
+        Just("MemoryReservation=1536M".to_owned()),
+        Just("MemoryReservation=3G\nPriority=2".to_owned()),
+        Just("CPUReservation=%i".to_owned()),
+        Just("Spread=hostname\nWeight=2".to_owned()),
+        Just("Prefer=hostname=m1 3".to_owned()),
+        Just("MachineMetadata=hostname!=m%i".to_owned()),
     ];
     let desired = prop_oneof![1 => Just(DesiredState::Inactive), 2 => Just(DesiredState::Loaded), 4 => Just(DesiredState::Launched)];
     (name, prop::collection::vec(line, 0..3), desired).prop_map(|(n, l, d)| (n, l.join("\n"), d))
@@ -316,9 +325,16 @@ fn check_sound(store: &Store, plan: &Plan) -> Result<(), TestCaseError> {
             prop_assert!(global || cluster.schedule[peer].machine == scheduled.machine);
         }
     }
+    for (id, machine) in &cluster.machines {
+        let here = crate::fleet::wanted(&cluster, machine);
+        let here: Vec<&Unit> = here.iter().map(|w| cluster.units[&w.file.name].as_ref()).collect();
+        let sum = |of: fn(&Unit) -> u64| here.iter().map(|unit| of(unit)).sum::<u64>();
+        prop_assert!(sum(|u| u.requirements.placement.memory_bytes) <= machine.memory_bytes, "{id}");
+        prop_assert!(sum(|u| u.requirements.placement.cpu_millis) <= u64::from(machine.cores) * 1_000, "{id}");
+    }
     for waiting in &plan.waiting {
         let told = explain(&cluster, &waiting.unit).unwrap();
-        prop_assert!(told.iter().all(|(_, verdict)| verdict.is_err()), "{} fits: {:?}", waiting.unit, told);
+        prop_assert!(told.iter().all(|verdict| verdict.outcome.is_err()), "{} fits: {:?}", waiting.unit, told);
     }
     Ok(())
 }
@@ -376,7 +392,7 @@ fn a_thousand_machines_and_ten_thousand_units() {
     assert_eq!((first.decisions.len(), first.waiting.len()), (9_000, 1_000));
     for decision in first.decisions {
         let machine = decision.to.unwrap();
-        cluster.schedule.insert(decision.unit, super::super::Scheduled { machine, generation: 1 });
+        cluster.schedule.insert(decision.unit, super::super::Scheduled { machine, generation: 1, moved_from: None });
     }
     assert_eq!(plan(&cluster).decisions.len(), 0);
     for m in (0..1_000).step_by(10) {

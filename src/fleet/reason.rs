@@ -3,12 +3,14 @@
 use std::fmt;
 
 use crate::base::MachineId;
+use crate::unit::Condition;
 
 /// A rule, and what it found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Of the machines that fit it has the fewest units: that many.
-    LeastLoaded { units: usize },
+    /// Of the machines that fit, and of those among them that the unit likes best, it has the lightest load: the number of
+    /// its units, each counted by its `Weight=`.
+    LeastLoaded { load: u64 },
     /// Nobody wants the unit loaded any more.
     Inactive,
     /// The unit is gone.
@@ -29,13 +31,27 @@ pub enum Reason {
     ConflictOf { other: String, pattern: String },
     /// One that is there `Replaces=` the unit.
     Replaced { by: String },
+    /// `MachineMetadata=` with a negation or comparison that the machine's value does not meet.
+    Condition { condition: Condition, found: Option<String> },
+    /// `MaxPerMachine=` instances of the template are there.
+    TooMany { most: u32 },
+    /// `MemoryReservation=` is more than is left; bytes.
+    Memory { needed: u64, free: u64, total: u64 },
+    /// `CPUReservation=` is more than is left; thousandths of a core.
+    Cpu { needed: u64, free: u64, total: u64 },
+    /// The machine takes no more units.
+    Cordoned { drain: bool },
+    /// A unit of a higher `Priority=` needs the place.
+    Displaced { by: String, priority: i32 },
+    /// The machine that it was on is being drained.
+    Drained,
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LeastLoaded { units } => {
-                write!(f, "fewest units of the machines that fit ({units})")
+            Self::LeastLoaded { load } => {
+                write!(f, "least loaded of the machines that fit best ({load})")
             }
             Self::Inactive => f.write_str("its desired state is inactive"),
             Self::Destroyed => f.write_str("it was destroyed"),
@@ -45,11 +61,8 @@ impl fmt::Display for Reason {
                 write!(f, "MachineID={required} asks for another machine")
             }
             Self::Metadata { key, wanted, found } => {
-                write!(f, "MachineMetadata asks for {key}={}", wanted.join(" or "))?;
-                match found {
-                    Some(value) => write!(f, "; the machine has {key}={value}"),
-                    None => write!(f, "; the machine has no {key}"),
-                }
+                write!(f, "MachineMetadata asks for {key}={}; ", wanted.join(" or "))?;
+                has(f, key, found.as_deref())
             }
             Self::PeerElsewhere { peer } => {
                 write!(f, "MachineOf={peer} is not scheduled there")
@@ -61,8 +74,50 @@ impl fmt::Display for Reason {
                 write!(f, "{other}, which is there, has Conflicts={pattern}")
             }
             Self::Replaced { by } => write!(f, "{by}, which is there, replaces it"),
+            Self::Condition { condition, found } => {
+                write!(f, "MachineMetadata asks for {condition}; ")?;
+                has(f, &condition.key, found.as_deref())
+            }
+            Self::TooMany { most } => write!(f, "MaxPerMachine={most}: so many of its kind are there"),
+            Self::Memory { total: 0, .. } => {
+                f.write_str("MemoryReservation: the machine does not tell how much memory it has")
+            }
+            Self::Memory { needed, free, total } => {
+                let [needed, free, total] = [needed, free, total].map(|bytes| mebibytes(*bytes));
+                write!(f, "MemoryReservation={needed}: {free} of {total} are not reserved")
+            }
+            Self::Cpu { total: 0, .. } => {
+                f.write_str("CPUReservation: the machine does not tell how many cores it has")
+            }
+            Self::Cpu { needed, free, total } => {
+                let [needed, free, total] = [needed, free, total].map(|millis| cores(*millis));
+                write!(f, "CPUReservation={needed}: {free} of {total} cores are not reserved")
+            }
+            Self::Cordoned { drain: false } => f.write_str("the machine is cordoned"),
+            Self::Cordoned { drain: true } => f.write_str("the machine is being drained"),
+            Self::Drained => f.write_str("the machine is being drained"),
+            Self::Displaced { by, priority } => write!(f, "{by} of Priority={priority} needs the place"),
         }
     }
+}
+
+/// What a machine has of a key.
+fn has(f: &mut fmt::Formatter<'_>, key: &str, found: Option<&str>) -> fmt::Result {
+    match found {
+        Some(value) => write!(f, "the machine has {key}={value}"),
+        None => write!(f, "the machine has no {key}"),
+    }
+}
+
+/// Bytes for people, as `MemoryReservation=` takes them.
+pub fn mebibytes(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 20) || bytes >= 10 << 20 { format!("{}M", bytes >> 20) } else { bytes.to_string() }
+}
+
+/// Thousandths of a core as cores.
+pub fn cores(millis: u64) -> String {
+    let text = format!("{}.{:03}", millis / 1_000, millis % 1_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A unit put on a machine, taken off one, or moved.
@@ -75,6 +130,14 @@ pub struct Decision {
     pub reason: Reason,
     /// The store's revision of the unit that this was decided for; 0: there is no such unit.
     pub unit_revision: i64,
+}
+
+impl Decision {
+    /// The machine that the unit leaves although it could go on there: it may wait for others that do.
+    pub fn moved_from(&self) -> Option<MachineId> {
+        let at_will = matches!(self.reason, Reason::Drained);
+        self.from.clone().filter(|_| at_will && self.to.is_some())
+    }
 }
 
 impl fmt::Display for Decision {

@@ -9,7 +9,7 @@ use super::cluster::Cluster;
 use super::layout::{Key, UnitRecord, encode};
 use super::plan::{Plan, plan};
 use super::transactions::transactions;
-use super::types::{DesiredState, Machine, UnitState};
+use super::types::{Cordon, DesiredState, Drain, Machine, UnitState};
 use crate::base::{LeaseId, MachineId};
 use crate::kv::{Compare, CompareResult, CompareTarget, TxnOp, TxnRequest};
 
@@ -40,9 +40,46 @@ impl Store {
     }
 
     pub fn machine(&mut self, name: &str, metadata: &[(&str, &str)]) {
+        self.sized_machine(name, metadata, 0, 0);
+    }
+
+    pub fn sized_machine(&mut self, name: &str, metadata: &[(&str, &str)], memory_bytes: u64, cores: u32) {
         let pairs = metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        let machine = Machine { id: id(name), metadata: pairs.collect(), ..Machine::default() };
+        let machine = Machine { id: id(name), metadata: pairs.collect(), memory_bytes, cores, ..Machine::default() };
         self.put(&Key::Machine(id(name)), encode(&machine));
+    }
+
+    /// Takes no more units; with a number, those that are there leave, so many at once.
+    pub fn cordon(&mut self, name: &str, drain: Option<u32>) {
+        let cordon = Cordon { drain: drain.map(|max_parallel| Drain { max_parallel }) };
+        self.put(&Key::Cordon(id(name)), encode(&cordon));
+    }
+
+    pub fn uncordon(&mut self, name: &str) {
+        self.delete(&Key::Cordon(id(name)));
+    }
+
+    /// As if every machine had done what it is to do: launched what is scheduled there, and forgotten the rest.
+    pub fn carry_out(&mut self) {
+        let cluster = self.cluster();
+        for (name, machines) in &cluster.states {
+            for machine in machines.keys() {
+                if cluster.schedule.get(name).is_none_or(|at| at.machine != *machine) {
+                    self.delete(&Key::State(name.clone(), machine.clone()));
+                }
+            }
+        }
+        for (name, at) in &cluster.schedule {
+            self.report(name, &at.machine.0, "active");
+        }
+    }
+
+    /// A machine says how a unit is doing that it has started.
+    pub fn report(&mut self, name: &str, machine: &str, active: &str) {
+        let unit = &self.cluster().units[name];
+        let mut state = UnitState { hash: unit.hash.clone(), launched: unit.launch, ..UnitState::default() };
+        state.state.active = active.to_owned();
+        self.state(name, machine, &state);
     }
 
     pub fn lose(&mut self, name: &str) {

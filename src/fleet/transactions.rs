@@ -32,7 +32,11 @@ pub fn transactions(plan: &Plan, ops_max: usize) -> Vec<TxnRequest> {
             request.success.push(match &decision.to {
                 None => schedule.delete(),
                 Some(machine) => {
-                    let scheduled = Scheduled { machine: machine.clone(), generation: head.generation };
+                    let scheduled = Scheduled {
+                        machine: machine.clone(),
+                        generation: head.generation,
+                        moved_from: decision.moved_from(),
+                    };
                     schedule.put(encode(&scheduled), LeaseId::NONE)
                 }
             });

@@ -69,6 +69,29 @@ pub struct Machine {
     pub version: String,
     /// The executor's name: `systemd` or `process`.
     pub executor: String,
+    /// All of the machine's memory; 0: not known.
+    pub memory_bytes: u64,
+    /// Its cores; 0: not known.
+    pub cores: u32,
+    /// Whether it takes units; not part of what it announces.
+    #[serde(skip)]
+    pub cordon: Option<Cordon>,
+}
+
+/// A machine that takes no more units. Units that are on it stay; with `drain` they move away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Cordon {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+}
+
+/// How units leave a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drain {
+    /// So many units may be on their way at once.
+    pub max_parallel: u32,
 }
 
 /// A unit as submitted, with all that follows from its text.
@@ -102,6 +125,9 @@ pub struct Scheduled {
     pub machine: MachineId,
     /// The plan that decided it.
     pub generation: u64,
+    /// The machine that it left while that was there: it was moved, not rescued. Told until it is put elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub moved_from: Option<MachineId>,
 }
 
 /// What a machine says of a unit that it holds. The key lives as long as the machine's lease.

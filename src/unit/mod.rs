@@ -4,8 +4,10 @@
 //! follows systemd (systemd.syntax, systemd.service, systemd.exec, systemd.unit, systemd.time).
 
 pub mod command;
+pub mod condition;
 pub mod environment;
 pub mod name;
+pub mod placement;
 pub mod requirements;
 pub mod specifier;
 pub mod text;
@@ -13,7 +15,9 @@ pub mod value;
 mod words;
 
 pub use command::Command;
+pub use condition::Condition;
 pub use name::UnitName;
+pub use placement::Placement;
 pub use requirements::Requirements;
 pub use specifier::Specifiers;
 pub use text::{ParseError, UnitOption, UnitText};

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::condition::Condition;
+use super::placement::{self, Placement};
 use super::specifier;
 use super::text::{UnitText, joined};
 use crate::base::glob;
@@ -39,6 +41,8 @@ pub struct Requirements {
     pub replaces: Vec<String>,
     /// Run on every machine that meets the rest.
     pub global: bool,
+    /// What fleet did not know.
+    pub placement: Placement,
 }
 
 /// Options that exclude each other; the texts are those of fleet's API.
@@ -55,17 +59,20 @@ pub enum RequirementsError {
 impl Requirements {
     /// The requirements of the unit called `unit`, specifiers replaced.
     pub fn of(text: &UnitText, unit: &str) -> Self {
-        Self::read(text, |value| specifier::fleet(&value, unit))
+        Self { placement: Placement::of(text, unit), ..Self::read(text, |value| specifier::fleet(&value, unit)) }
     }
 
-    /// The requirements as written, specifiers and all: what can be checked while the name is open.
+    /// fleet's requirements as written, specifiers and all: what can be checked while the name is open.
     pub fn as_written(text: &UnitText) -> Self {
         Self::read(text, |value| value)
     }
 
     fn read(text: &UnitText, expand: impl Fn(String) -> String) -> Self {
         let values = |names: &[&str]| -> Vec<String> {
-            let of_name = |name: &&str| -> Vec<String> { multivalues(text, name) };
+            let of_name = |name: &&str| {
+                let named = text.options().iter().filter(move |o| o.section == SECTION && o.name == *name);
+                named.flat_map(|option| multivalues(&option.value)).collect::<Vec<_>>()
+            };
             names.iter().flat_map(of_name).map(&expand).collect()
         };
         let words = |values: Vec<String>| -> Vec<String> {
@@ -80,6 +87,7 @@ impl Requirements {
             conflicts: words(values(&["X-Conflicts", "Conflicts"])),
             replaces: values(&["Replaces"]),
             global: values(&["Global"]).last().is_some_and(|v| is_truthy(v)),
+            placement: Placement::default(),
         }
     }
 
@@ -120,7 +128,7 @@ impl Requirements {
 pub fn unknown(text: &UnitText) -> Vec<String> {
     let in_section = text.options().iter().filter(|o| o.section == SECTION);
     let names: BTreeSet<&str> = in_section.map(|o| o.name.as_str()).collect();
-    let strange = names.into_iter().filter(|n| !KNOWN.contains(n));
+    let strange = names.into_iter().filter(|n| !KNOWN.contains(n) && !placement::KEYS.contains(n));
     strange.map(str::to_owned).collect()
 }
 
@@ -138,26 +146,23 @@ fn is_truthy(value: &str) -> bool {
     matches!(value.to_lowercase().as_str(), "true" | "yes" | "1" | "on" | "t")
 }
 
-/// All values of one option: a value that starts and ends with a quote is several, split at spaces outside quotes.
-fn multivalues(text: &UnitText, name: &str) -> Vec<String> {
-    let mut values = Vec::new();
-    for option in text.options().iter().filter(|o| o.section == SECTION && o.name == name) {
-        let line = joined(&option.value);
-        if !(line.starts_with('"') && line.ends_with('"')) {
-            values.push(line);
-            continue;
-        }
-        let mut quoted = false;
-        let mut value = String::new();
-        for c in line.chars() {
-            match c {
-                '"' => quoted = !quoted,
-                ' ' if !quoted => values.push(std::mem::take(&mut value)),
-                _ => value.push(c),
-            }
-        }
-        values.push(value);
+/// The values of one line: where it starts and ends with a quote they are several, split at spaces outside quotes.
+pub(super) fn multivalues(stored: &str) -> Vec<String> {
+    let line = joined(stored);
+    if !(line.starts_with('"') && line.ends_with('"')) {
+        return vec![line];
     }
+    let mut values = Vec::new();
+    let mut quoted = false;
+    let mut value = String::new();
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => values.push(std::mem::take(&mut value)),
+            _ => value.push(c),
+        }
+    }
+    values.push(value);
     values
 }
 
@@ -165,7 +170,8 @@ fn multivalues(text: &UnitText, name: &str) -> Vec<String> {
 fn metadata(values: Vec<String>) -> BTreeMap<String, BTreeSet<String>> {
     let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for pair in values {
-        if let Some((key, value)) = pair.split_once('=')
+        if !Condition::is_beyond_fleet(&pair)
+            && let Some((key, value)) = pair.split_once('=')
             && !key.is_empty()
             && !value.is_empty()
             && !value.contains('=')
@@ -221,7 +227,7 @@ mod tests {
 
     #[test]
     fn metadata_is_or_within_a_key_and_and_between_keys() {
-        let found = of("MachineMetadata=\"a=1\" \"b=2\"\nX-ConditionMachineMetadata=a=3\nMachineMetadata=bad\nMachineMetadata==x\nMachineMetadata=y=\nMachineMetadata=p=q=r\nMachineMetadata=hostname=%i").metadata;
+        let found = of("MachineMetadata=\"a=1\" \"b=2\"\nX-ConditionMachineMetadata=a=3\nMachineMetadata=bad\nMachineMetadata==x\nMachineMetadata=y=\nMachineMetadata=p=q=r\nMachineMetadata=hostname=%i\nMachineMetadata=c!=1\nMachineMetadata=d>=1").metadata;
         let flat: Vec<(String, Vec<String>)> = found.into_iter().map(|(k, v)| (k, v.into_iter().collect())).collect();
         let expected = [("a", vec!["1", "3"]), ("b", vec!["2"]), ("hostname", vec!["1"])];
         let expected: Vec<(String, Vec<String>)> =

@@ -85,6 +85,33 @@ impl UnitText {
         &self.options
     }
 
+    /// All options in the order in which they are printed, each with its line in the printed text, counted from 1.
+    pub fn numbered(&self) -> impl Iterator<Item = (usize, &UnitOption)> {
+        let mut line = 0;
+        let mut section: Option<&str> = None;
+        self.printed().map(move |option| {
+            if section != Some(&option.section) {
+                // The section's name, and the empty line before it.
+                line += if section.is_some() { 2 } else { 1 };
+                section = Some(&option.section);
+            }
+            let first = line + 1;
+            line += option.value.split('\n').count();
+            (first, option)
+        })
+    }
+
+    /// Sections in the order of their first option, options in their order.
+    fn printed(&self) -> impl Iterator<Item = &UnitOption> {
+        let mut sections: Vec<&str> = Vec::new();
+        for option in &self.options {
+            if !sections.contains(&option.section.as_str()) {
+                sections.push(&option.section);
+            }
+        }
+        sections.into_iter().flat_map(|section| self.options.iter().filter(move |o| o.section == section))
+    }
+
     /// The values of an option as systemd sees them, in order, continuations joined.
     pub fn values(&self, section: &str, name: &str) -> Vec<String> {
         self.raw(section, name).map(joined).collect()
@@ -118,22 +145,16 @@ impl UnitText {
 }
 
 impl fmt::Display for UnitText {
-    /// Sections in the order of their first option, options in their order, one empty line between sections.
+    /// One empty line between sections.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut sections: Vec<&str> = Vec::new();
-        for option in &self.options {
-            if !sections.contains(&option.section.as_str()) {
-                sections.push(&option.section);
+        let mut section: Option<&str> = None;
+        for option in self.printed() {
+            if section != Some(&option.section) {
+                let gap = if section.is_some() { "\n" } else { "" };
+                writeln!(f, "{gap}[{}]", option.section)?;
+                section = Some(&option.section);
             }
-        }
-        for (index, section) in sections.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            writeln!(f, "[{section}]")?;
-            for option in self.options.iter().filter(|o| o.section == *section) {
-                writeln!(f, "{}={}", option.name, option.value)?;
-            }
+            writeln!(f, "{}={}", option.name, option.value)?;
         }
         Ok(())
     }

@@ -30,6 +30,10 @@ pub enum ValueError {
     Signal(String),
     #[error("{0:?} is not a file mode: write octal digits, for example 0755")]
     Mode(String),
+    #[error("{0:?} is not a number of bytes: write for example 1073741824, 512M or 1.5G")]
+    Bytes(String),
+    #[error("{0:?} is not a number of cores: write for example 2, 0.5 or 50%")]
+    Cores(String),
 }
 
 /// A boolean in any of systemd's spellings, case ignored.
@@ -118,13 +122,14 @@ fn scaled(number: &str, micros: u64) -> Option<u64> {
         return None;
     }
     let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let mut total = whole.checked_mul(micros)?;
-    let mut digit_value = micros;
-    for digit in fraction.chars() {
-        digit_value /= 10;
-        total = total.checked_add(u64::from(digit.to_digit(10)?) * digit_value)?;
+    let mut total = u128::from(whole) * u128::from(micros);
+    if !fraction.is_empty() {
+        // Digits that are too small to count are left away.
+        let digits = fraction.get(..fraction.len().min(18))?;
+        let parts: u64 = digits.parse().ok()?;
+        total += u128::from(parts) * u128::from(micros) / 10_u128.pow(digits.len() as u32);
     }
-    Some(total)
+    u64::try_from(total).ok()
 }
 
 /// Linux's signals from 1 to 31.
@@ -188,6 +193,35 @@ pub fn mode(value: &str) -> Result<u32, ValueError> {
     let parsed = u32::from_str_radix(value.trim(), 8).ok();
     let valid = parsed.filter(|m| *m <= 0o7777 && !value.contains('+'));
     valid.ok_or_else(|| ValueError::Mode(value.to_owned()))
+}
+
+/// A number of bytes, at 1024 with `K`, `M`, `G`, `T` behind it, as systemd's memory options take it.
+///
+/// # Errors
+/// Anything else, and what does not fit 64 bits.
+pub fn bytes(value: &str) -> Result<u64, ValueError> {
+    let trimmed = value.trim();
+    let units = [("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("T", 1_u64 << 40)];
+    let with_unit = units.into_iter().find_map(|(unit, bytes)| Some((trimmed.strip_suffix(unit)?, bytes)));
+    let (number, unit) = with_unit.unwrap_or((trimmed, 1));
+    plain_number(number).and_then(|n| scaled(n, unit)).ok_or_else(|| ValueError::Bytes(value.to_owned()))
+}
+
+/// Thousandths of a core of `2`, `0.5` or `50%`.
+///
+/// # Errors
+/// Anything else.
+pub fn cores(value: &str) -> Result<u64, ValueError> {
+    let trimmed = value.trim();
+    let (number, millis) = trimmed.strip_suffix('%').map_or((trimmed, 1_000), |percent| (percent, 10));
+    plain_number(number).and_then(|n| scaled(n, millis)).ok_or_else(|| ValueError::Cores(value.to_owned()))
+}
+
+/// Digits with at most one point, no sign.
+fn plain_number(text: &str) -> Option<&str> {
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    (digits(whole) && digits(fraction)).then_some(text)
 }
 
 #[cfg(test)]
@@ -254,6 +288,21 @@ mod tests {
         }
         for number in 1..=64 {
             assert_eq!(signal(&signal_name(number)), Ok(number));
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, expected) in
+            [("0", 0), ("4096", 4_096), ("1K", 1_024), ("512M", 512 << 20), ("1.5G", 3 << 29), ("2T", 2 << 40)]
+        {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for (text, expected) in [("2", 2_000), ("0.5", 500), (".25", 250), ("50%", 500), ("150%", 1_500)] {
+            assert_eq!(cores(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "-1", "x", "1X", "1..2", "M", "+1", "99999999999T", "1e3"] {
+            assert!(bytes(bad).is_err() && cores(bad).is_err(), "{bad}");
         }
     }
 

@@ -77,9 +77,15 @@ pub struct Verdict {
     pub primary_ip: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// Units that are on the machine already.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub units: Option<usize>,
+    /// What makes it better or worse than others, where the unit fits.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub fit: String,
+    /// Among those that fit none is better but by its id.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub best: bool,
+    /// The unit is scheduled there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub holds: bool,
 }
 
 /// An error's body.

@@ -6,7 +6,7 @@ use super::model::{Explanation, Page, Verdict};
 use super::query::Query;
 use super::{Api, Failure, ok, page};
 use crate::base::MachineId;
-use crate::fleet::{Cluster, explain, wire};
+use crate::fleet::{self, Cluster, Fit, explain, wire};
 
 impl Api {
     /// `GET machines`
@@ -60,13 +60,20 @@ impl Api {
     }
 }
 
-fn told(cluster: &Cluster, name: &str, verdicts: Vec<(MachineId, Result<usize, crate::fleet::Reason>)>) -> Explanation {
-    let verdict = |(id, verdict): (MachineId, Result<usize, crate::fleet::Reason>)| Verdict {
-        fits: verdict.is_ok(),
-        primary_ip: cluster.machines.get(&id).map(|machine| machine.primary_ip.clone()).unwrap_or_default(),
-        machine_id: id.0,
-        units: verdict.as_ref().ok().copied(),
-        reason: verdict.err().map(|reason| reason.to_string()).unwrap_or_default(),
+fn told(cluster: &Cluster, name: &str, verdicts: Vec<fleet::Verdict>) -> Explanation {
+    let at = cluster.schedule.get(name).map(|scheduled| &scheduled.machine);
+    let best = verdicts.iter().filter_map(|verdict| verdict.outcome.as_ref().ok()).map(Fit::rank).min();
+    let verdict = |verdict: &fleet::Verdict| {
+        let (fit, reason) = (verdict.outcome.as_ref().ok(), verdict.outcome.as_ref().err());
+        Verdict {
+            fits: fit.is_some(),
+            primary_ip: cluster.machines.get(&verdict.machine).map(|m| m.primary_ip.clone()).unwrap_or_default(),
+            machine_id: verdict.machine.0.clone(),
+            best: fit.is_some_and(|fit| Some(fit.rank()) == best),
+            holds: at == Some(&verdict.machine),
+            fit: fit.map(ToString::to_string).unwrap_or_default(),
+            reason: reason.map(ToString::to_string).unwrap_or_default(),
+        }
     };
-    Explanation { machines: verdicts.into_iter().map(verdict).collect(), unit: name.to_owned() }
+    Explanation { machines: verdicts.iter().map(verdict).collect(), unit: name.to_owned() }
 }

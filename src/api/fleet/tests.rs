@@ -80,7 +80,7 @@ impl Bench {
     }
 
     fn scheduled(&self, unit: &str, machine: &str) {
-        let scheduled = Scheduled { machine: MachineId(machine.into()), generation: 1 };
+        let scheduled = Scheduled { machine: MachineId(machine.into()), generation: 1, moved_from: None };
         self.put(vec![Key::Schedule(unit.into()).put(encode(&scheduled), LeaseId::NONE)]);
     }
 
