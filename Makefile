@@ -12,7 +12,7 @@ demo:
 	integration/demo.sh target/debug/node
 
 test:
-	$(CARGO) test --locked --no-fail-fast --lib --bins --examples --test tidy --test wire --test licences --test process --test node --test etcd --test auth --test kv_history --test docs
+	$(CARGO) test --locked --no-fail-fast --lib --bins --examples --test tidy --test wire --test licences --test process --test node --test etcd --test auth --test tls --test kv_history --test docs
 
 check:
 	$(CARGO) fmt --check

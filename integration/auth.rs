@@ -2,102 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/member.rs"]
+mod member;
+
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const NODE: &str = env!("CARGO_BIN_EXE_node");
-const ETCD: &str = "/usr/bin/etcd";
-const ETCDCTL: &str = "/usr/bin/etcdctl";
-const WITHIN: Duration = Duration::from_secs(30);
-
-/// One member on ports and in a folder of its own.
-struct Server {
-    child: Child,
-    client: String,
-    folder: tempfile::TempDir,
-}
-
-impl Server {
-    /// Starts `program` with etcd's flags and waits until it answers.
-    fn start(program: &Path, more: &[&str]) -> Self {
-        let folder = tempfile::Builder::new().prefix("corenode-auth-").tempdir().unwrap();
-        let urls: Vec<String> = {
-            let listeners: Vec<_> = (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-            listeners.iter().map(|one| format!("http://{}", one.local_addr().unwrap())).collect()
-        };
-        let log = File::create(folder.path().join("log")).unwrap();
-        let mut command = Command::new(program);
-        command
-            .args(["--name", "one", "--data-dir", "data", "--initial-cluster", &format!("one={}", urls[1])])
-            .args(["--listen-client-urls", &urls[0], "--advertise-client-urls", &urls[0]])
-            .args(["--listen-peer-urls", &urls[1], "--initial-advertise-peer-urls", &urls[1]])
-            .args(more)
-            .current_dir(folder.path())
-            .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ETCD_")) {
-            command.env_remove(name);
-        }
-        let server = Self { child: command.spawn().unwrap(), client: urls[0].clone(), folder };
-        let deadline = Instant::now() + WITHIN;
-        while server.say(Path::new(ETCDCTL), &["get", "anything"], "").1 != Some(0) {
-            assert!(Instant::now() < deadline, "{} does not serve:\n{}", program.display(), server.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        server
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-
-    /// Runs `etcdctl`: what it prints, and its exit code.
-    fn say(&self, etcdctl: &Path, arguments: &[&str], input: &str) -> (String, Option<i32>) {
-        use std::io::Write as _;
-        let mut command = Command::new(etcdctl);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ETCDCTL_")) {
-            command.env_remove(name);
-        }
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.client]).args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // A command that reads nothing may have ended before.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8_lossy(&text);
-        // The client's own log, and what differs from one cluster to the next.
-        let lines = text.lines().filter(|line| !line.starts_with("{\"level\"")).map(|line| {
-            let words = line.replace(&self.client, "ENDPOINT");
-            words.split(' ').map(masked).collect::<Vec<_>>().join(" ")
-        });
-        (lines.collect::<Vec<_>>().join("\n"), output.status.code())
-    }
-}
-
-/// Ids, ports and what is left of a lease are another each time.
-fn masked(word: &str) -> String {
-    let bare = word.trim_end_matches(',');
-    let hex = bare.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match bare {
-        _ if (13..=16).contains(&bare.len()) && hex => word.replace(bare, "ID"),
-        _ if bare.starts_with("http://127.0.0.1:") => word.replace(bare, "PEER"),
-        _ if bare.starts_with("remaining(") => word.replace(bare, "REMAINING"),
-        _ => word.to_owned(),
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use member::{ETCD, ETCDCTL, NODE, Server, WITHIN, compare, original, ours};
 
 /// A line of the script; `U` and `R` stand for `--user` with the password of the user and of root, `|` for input behind it.
 const SCRIPT: &[&str] = &[
@@ -272,34 +186,6 @@ fn run(server: &Server, etcdctl: &Path, script: &[&str]) -> Vec<String> {
         format!("$ {line}\n{text}\n[{code:?}]")
     });
     said.collect()
-}
-
-fn ours() -> (tempfile::TempDir, std::path::PathBuf) {
-    let folder = tempfile::Builder::new().prefix("corenode-link-").tempdir().unwrap();
-    let link = folder.path().join("etcd");
-    std::os::unix::fs::symlink(NODE, &link).unwrap();
-    std::os::unix::fs::symlink(NODE, folder.path().join("etcdctl")).unwrap();
-    (folder, link)
-}
-
-fn compare(expected: &[String], found: &[String]) {
-    let differences: Vec<String> = expected
-        .iter()
-        .zip(found)
-        .filter(|(expected, found)| expected != found)
-        .map(|(expected, found)| format!("etcd:\n{expected}\nours:\n{found}"))
-        .collect();
-    assert!(differences.is_empty(), "{} answers differ:\n{}", differences.len(), differences.join("\n\n"));
-    assert_eq!(expected.len(), found.len());
-}
-
-/// Debian's etcd and etcdctl are not on every machine.
-fn original() -> bool {
-    let there = Path::new(ETCD).exists() && Path::new(ETCDCTL).exists();
-    if !there {
-        eprintln!("skipped: {ETCD} or {ETCDCTL} is not installed");
-    }
-    there
 }
 
 #[test]

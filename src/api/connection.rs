@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -17,9 +19,10 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Listener;
 use super::authority::Cleaner;
 use super::http::Entry;
+use super::users::CertificateName;
+use super::{Door, Listener};
 use crate::base::limits::{
     CLIENT_CONNECTIONS_MAX, CLIENT_SILENT_SECONDS_MAX, DOORS_CLOSE_MS_MAX, HEADER_BYTES_MAX, HEADER_WAIT_MS_MAX,
     STREAMS_PER_CONNECTION_MAX,
@@ -48,12 +51,22 @@ pub(super) async fn accept(listener: Listener, entry: Entry, stop: CancellationT
             () = stop.cancelled() => return,
             next = next => next,
         };
-        let (entry, server, stop) = (entry.clone(), server.clone(), stop.clone());
+        let (entry, server, stop, door) = (entry.clone(), server.clone(), stop.clone(), listener.door());
         match stream {
             Ok(stream) => {
                 tasks.spawn(async move {
                     let _permit = permit;
-                    converse(&server, Opening::new(stream), entry, stop).await;
+                    let (stream, user) = tokio::select! {
+                        () = stop.cancelled() => return,
+                        opened = open(stream, door) => match opened {
+                            Ok(opened) => opened,
+                            Err(error) => {
+                                tracing::info!("a client is not let in: {error}");
+                                return;
+                            }
+                        },
+                    };
+                    converse(&server, Opening::new(stream), user, entry, stop).await;
                 });
             }
             Err(error) => {
@@ -64,9 +77,27 @@ pub(super) async fn accept(listener: Listener, entry: Entry, stop: CancellationT
     }
 }
 
+/// Speaks TLS where the door does: the stream within, and the user whom the client's certificate names.
+async fn open(stream: Stream, door: Option<Door>) -> io::Result<(Stream, Option<CertificateName>)> {
+    let Some(door) = door else { return Ok((stream, None)) };
+    let accepting = tokio::time::timeout(Duration::from_millis(HEADER_WAIT_MS_MAX), door.tls.accept(stream));
+    let accepted = accepting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let name = accepted.name.filter(|_| door.users_by_name);
+    Ok((Box::pin(accepted.stream), name.map(|name| CertificateName(name.into()))))
+}
+
 /// Serves one connection to its end. On `stop` it finishes what is under way, within a bound, and closes.
-async fn converse(server: &auto::Builder<TokioExecutor>, stream: Opening, entry: Entry, stop: CancellationToken) {
-    let service = service_fn(move |request| {
+async fn converse(
+    server: &auto::Builder<TokioExecutor>,
+    stream: Opening,
+    user: Option<CertificateName>,
+    entry: Entry,
+    stop: CancellationToken,
+) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(user) = &user {
+            request.extensions_mut().insert(user.clone());
+        }
         let entry = entry.clone();
         async move { Ok::<_, std::convert::Infallible>(entry.answer(request).await) }
     });
@@ -111,9 +142,17 @@ fn server() -> auto::Builder<TokioExecutor> {
 }
 
 impl Listener {
+    /// How those who come in here speak TLS, if they do.
+    fn door(&self) -> Option<Door> {
+        match self {
+            Listener::Tls(_, door) => Some(door.clone()),
+            Listener::Tcp(_) | Listener::Unix(_) => None,
+        }
+    }
+
     async fn accept(&self) -> io::Result<Stream> {
         match self {
-            Listener::Tcp(listener) => {
+            Listener::Tcp(listener) | Listener::Tls(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 notice_silence(&stream);
                 Ok(Box::pin(stream))

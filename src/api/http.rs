@@ -13,6 +13,7 @@ use serde::Serialize;
 use tower::ServiceExt;
 
 use super::discovery::{Asked, Discovery};
+use super::users::CertificateName;
 use super::{Shared, history, info, status, v2, v3};
 use crate::wire::json as go_json;
 
@@ -54,6 +55,10 @@ impl Entry {
     }
 
     async fn answer_http(&self, request: Request<Body>) -> Response {
+        if self.ignores_certificate(&request) {
+            let why = "CommonName of client sending a request against gateway will be ignored and not used as expected";
+            return text(StatusCode::BAD_REQUEST, why);
+        }
         if request.method() == Method::OPTIONS {
             return StatusCode::OK.into_response();
         }
@@ -69,6 +74,18 @@ impl Entry {
             return discovery.answer(request).await;
         }
         run(&self.http, request).await
+    }
+}
+
+impl Entry {
+    /// Whether a client comes to the gateway with a certificate that names a user, while users are asked for: the gateway takes
+    /// tokens only, and as etcd's it says so rather than taking him for nobody.
+    fn ignores_certificate(&self, request: &Request<Body>) -> bool {
+        let gateway = v3::gateway::PREFIXES
+            .iter()
+            .any(|prefix| request.uri().path().strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')));
+        let named = || request.extensions().get::<CertificateName>().is_some_and(|name| !name.0.is_empty());
+        gateway && named() && self.shared.store.auth().enabled()
     }
 }
 

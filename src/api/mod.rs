@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::base::{Clock, ClusterId, MemberId, Random};
 use crate::kv::Store;
+use crate::net::tls::ServerTls;
 
 pub use users::UsersOptions;
 
@@ -55,7 +56,16 @@ pub struct Services {
 /// Where clients come in.
 pub enum Listener {
     Tcp(TcpListener),
+    Tls(TcpListener, Door),
     Unix(UnixListener),
+}
+
+/// How clients come in by TLS.
+#[derive(Clone)]
+pub struct Door {
+    pub tls: Arc<ServerTls>,
+    /// The common name of a client's certificate is that of a user.
+    pub users_by_name: bool,
 }
 
 /// Open doors. Dropping them closes nothing; [`Doors::stop`] does.

@@ -11,13 +11,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::host;
+use super::settings::tls::Listen;
 use super::settings::{PeerSetting, Settings};
 use crate::base::limits::{LEASE_CHECKPOINT_SECONDS, WAL_SEGMENT_BYTES};
 use crate::disk::FileSystem;
 use crate::jobs::Jobs;
 use crate::jobs::member::Announce;
 use crate::kv::{Member, Store};
-use crate::raft::{self, PeerHandler, RaftStore};
+use crate::net::tls::{ClientTls, Protocol, ServerTls, Terms, TlsError};
+use crate::raft::{self, PeerHandler, PeerListener, RaftStore};
 
 /// How long jobs may take to end.
 const JOBS_END_WITHIN: Duration = Duration::from_secs(5);
@@ -37,6 +39,8 @@ pub enum StartError {
     NotCompiledIn { setting: &'static str, feature: &'static str },
     #[error("the executor cannot start: {0}")]
     Executor(String),
+    #[error("{key}: TLS cannot be spoken: {cause}")]
+    Tls { key: &'static str, cause: TlsError },
 }
 
 fn listen_remedy(cause: &io::Error, key: &str) -> String {
@@ -87,12 +91,12 @@ impl Node {
     /// [`StartError`], naming the setting or the file and the remedy.
     pub async fn start(mut settings: Settings) -> Result<Self, StartError> {
         refuse_what_is_not_compiled_in(&settings)?;
-        let peer_listeners = bind_peers(&settings.peer_listen).await?;
+        let (peer_listeners, dialling) = bind_peers(&settings).await?;
         #[cfg(feature = "api")]
         let (listeners, client_addresses) = bind_clients(&settings).await?;
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|cause| StartError::DataDir { path: settings.data_dir.display().to_string(), cause })?;
-        let joins = find_place(&mut settings).await?;
+        let joins = find_place(&mut settings, &dialling).await?;
         #[cfg(feature = "scheduler")]
         let executor = match settings.fleet.enabled {
             true => Some(super::machine::executor(&settings).await?),
@@ -106,7 +110,7 @@ impl Node {
         };
         #[cfg(not(feature = "scheduler"))]
         let handler: Arc<dyn PeerHandler> = Arc::new(raft::NoCalls);
-        let store = RaftStore::start(store_options(&settings, joins, peer_listeners, handler)).await?;
+        let store = RaftStore::start(store_options(&settings, joins, peer_listeners, dialling, handler)).await?;
         let mut jobs = Jobs::default();
         let (known_tx, published) = watch::channel(false);
         jobs.start(Announce { store: store.clone(), member: own_member(&settings), known: known_tx });
@@ -230,26 +234,50 @@ fn refuse_what_is_not_compiled_in(settings: &Settings) -> Result<(), StartError>
     Ok(())
 }
 
-async fn bind_peers(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+/// The listeners for the other members, and how this one connects to theirs.
+async fn bind_peers(settings: &Settings) -> Result<(Vec<PeerListener>, Arc<ClientTls>), StartError> {
+    let failed = |cause| StartError::Tls { key: "peer.cert_file", cause };
+    let (mut tls, mut dialling) = (None, Arc::default());
+    if let Some(peer_tls) = &settings.peer_tls {
+        let terms = peer_tls.terms(&own_certificate(settings, "peer"), &hosts(&settings.peer_listen), &[]);
+        let terms = terms.map_err(failed)?;
+        dialling = Arc::new(peer_tls.dialling(&terms.identity));
+        tls = Some(server(terms).map_err(failed)?);
+    }
     let mut listeners = Vec::new();
-    for address in addresses {
+    for listen in &settings.peer_listen {
+        let Listen { address, tls: within } = listen;
         let failed = |cause| StartError::Listen { key: "peer.listen", address: address.to_string(), cause };
-        listeners.push(TcpListener::bind(address).await.map_err(failed)?);
-        if !address.ip().is_loopback() {
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        if !within && !address.ip().is_loopback() {
             tracing::warn!(
                 "peer.listen {address} is open to other machines in plain text; keep it on a network that you trust"
             );
         }
+        listeners.push(PeerListener { listener, tls: tls.clone().filter(|_| *within) });
     }
-    Ok(listeners)
+    Ok((listeners, dialling))
 }
 
 #[cfg(feature = "api")]
 async fn bind_clients(settings: &Settings) -> Result<(Vec<crate::api::Listener>, Vec<SocketAddr>), StartError> {
+    use crate::api::{Door, Listener};
+    let door = match &settings.client_tls {
+        None => None,
+        Some(tls) => {
+            let (folder, hosts) = (own_certificate(settings, "client"), hosts(&settings.client_listen));
+            let terms = tls.terms(&folder, &hosts, &[Protocol::Http2, Protocol::Http1]);
+            let opened = terms.and_then(server).map_err(|cause| StartError::Tls { key: "client.cert_file", cause })?;
+            Some(Door { tls: opened, users_by_name: tls.client_cert_auth })
+        }
+    };
     let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
-    for address in &settings.client_listen {
-        let (listener, bound) = super::sockets::tcp("client.listen", *address).await?;
-        listeners.push(crate::api::Listener::Tcp(listener));
+    for listen in &settings.client_listen {
+        let (listener, bound) = super::sockets::tcp("client.listen", *listen).await?;
+        listeners.push(match door.clone().filter(|_| listen.tls) {
+            Some(door) => Listener::Tls(listener, door),
+            None => Listener::Tcp(listener),
+        });
         addresses.push(bound);
     }
     let fleet_socket = settings.fleet.socket.as_ref().filter(|_| settings.fleet.enabled);
@@ -260,19 +288,35 @@ async fn bind_clients(settings: &Settings) -> Result<(Vec<crate::api::Listener>,
     Ok((listeners, addresses))
 }
 
+fn server(terms: Terms) -> Result<Arc<ServerTls>, TlsError> {
+    ServerTls::new(terms).map(Arc::new)
+}
+
+/// Where a certificate is kept that the node makes for itself.
+fn own_certificate(settings: &Settings, of: &str) -> std::path::PathBuf {
+    settings.data_dir.join("certificates").join(of)
+}
+
+/// For whom such a certificate is made.
+fn hosts(listens: &[Listen]) -> Vec<String> {
+    let mut hosts: Vec<String> = listens.iter().map(|listen| listen.address.ip().to_string()).collect();
+    hosts.push("localhost".to_owned());
+    hosts
+}
+
 /// Where a node's log and state lie in its data directory.
 fn store_dir(settings: &Settings) -> std::path::PathBuf {
     settings.data_dir.join("store")
 }
 
 /// Takes the ids and peers of a member that joins, or that once joined; whether it is one is returned.
-async fn find_place(settings: &mut Settings) -> Result<bool, StartError> {
+async fn find_place(settings: &mut Settings, dialling: &Arc<ClientTls>) -> Result<bool, StartError> {
     let dir = store_dir(settings);
     let place = match raft::joined(&dir)? {
         Some(place) => place,
         None if settings.existing && !raft::holds_data(&dir) => {
             let initial: Vec<_> = settings.peers.iter().map(|peer| (peer.name.clone(), peer.urls.clone())).collect();
-            raft::find_place(&settings.name, &initial).await?
+            raft::find_place(&settings.name, &initial, dialling).await?
         }
         None => return Ok(false),
     };
@@ -286,7 +330,8 @@ async fn find_place(settings: &mut Settings) -> Result<bool, StartError> {
 fn store_options(
     settings: &Settings,
     joins: bool,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<PeerListener>,
+    dialling: Arc<ClientTls>,
     handler: Arc<dyn PeerHandler>,
 ) -> raft::Options {
     raft::Options {
@@ -297,6 +342,7 @@ fn store_options(
         joins,
         data_dir: store_dir(settings),
         listeners,
+        dialling,
         heartbeat_ms: settings.heartbeat_ms,
         election_ms: settings.election_ms,
         lease_reads: settings.lease_reads,

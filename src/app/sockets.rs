@@ -7,17 +7,18 @@ use std::path::Path;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::StartError;
+use super::settings::tls::Listen;
 use crate::api::Listener;
 
 /// Whoever may write to a socket is an administrator of the cluster: its owner and group.
 const SOCKET_MODE: u32 = 0o660;
 
 /// A listener on an address; the address says which port it became, where 0 was asked for.
-pub async fn tcp(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |cause| StartError::Listen { key, address: address.to_string(), cause };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+pub async fn tcp(key: &'static str, listen: Listen) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |cause| StartError::Listen { key, address: listen.address.to_string(), cause };
+    let listener = TcpListener::bind(listen.address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    if !bound.ip().is_loopback() {
+    if !listen.tls && !bound.ip().is_loopback() {
         tracing::warn!(
             "{key} {bound} is open to other machines in plain text: whoever reaches it can do everything; \
              keep it on a network that you trust"

@@ -107,11 +107,7 @@ pub async fn open_as(
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await;
     let (mut sender, driver) = handshake.map_err(|error| broken(&name, "opening HTTP", &error))?;
     tokio::spawn(driver);
-    let host = match address {
-        Address::Tcp { host, port } => format!("{host}:{port}"),
-        Address::Unix(_) => "localhost".to_owned(),
-    };
-    let mut request = Request::builder().method(method).uri(path).header(HOST, host);
+    let mut request = Request::builder().method(method).uri(path).header(HOST, address.authority());
     if let Some(value) = authorization {
         request = request.header(AUTHORIZATION, value);
     }

@@ -15,6 +15,7 @@ mod kv;
 mod node_ctl;
 mod restore;
 mod snapshot;
+mod tls;
 
 /// Runs a face; `None`: there is none of that name in this binary. The exit codes are those of the tool that it stands for.
 pub fn run(face: &str, arguments: &[String]) -> Option<u8> {

@@ -10,7 +10,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::args::{self, Flag, Parsed};
-use super::{export, http, import, kv, restore, snapshot};
+use super::{export, http, import, kv, restore, snapshot, tls};
 use crate::net::Address;
 
 const HELP: &str = "\
@@ -27,13 +27,20 @@ node ctl: ask the cluster how it is.
   $ node ctl snapshot export --etcd OUT           writes users' keys as a snapshot of etcd's
   $ node ctl import etcd --snapshot FILE --data-dir DIR
                                                   begins a new cluster with another etcd's data; --help has more
-  --endpoint URL    http://HOST:PORT or unix:///PATH; NODE_CTL_ENDPOINT
+  --endpoint URL    http://HOST:PORT, https://HOST:PORT or unix:///PATH; NODE_CTL_ENDPOINT
                     [/run/node/node.sock if it is there, else http://127.0.0.1:2379]
+  --cacert, --cert, --key FILE
+                    by TLS: who vouches for the nodes, the certificate to show and its key; NODE_CTL_CACERT, …;
+                    --insecure-skip-tls-verify takes any node for the one that is meant
 ";
 
 pub const FLAGS: &[Flag] = &[
     Flag { names: &["help", "h"], value: false, variable: None, help: "this text" },
     Flag { names: &["endpoint", "endpoints"], value: true, variable: Some("NODE_CTL_ENDPOINT"), help: "where to ask" },
+    Flag { names: &["cacert"], value: true, variable: Some("NODE_CTL_CACERT"), help: "who vouches for the nodes" },
+    Flag { names: &["cert"], value: true, variable: Some("NODE_CTL_CERT"), help: "the certificate to show" },
+    Flag { names: &["key"], value: true, variable: Some("NODE_CTL_KEY"), help: "its key" },
+    Flag { names: &["insecure-skip-tls-verify"], value: false, variable: None, help: "take any node for the one" },
 ];
 
 /// For commands with flags of their own.
@@ -110,11 +117,12 @@ pub fn endpoint(parsed: &Parsed) -> anyhow::Result<Address> {
         None if Path::new(SOCKET).exists() => SOCKET,
         None => DEFAULT_ENDPOINT,
     };
-    address(text)
+    address(parsed, text)
 }
 
-fn address(text: &str) -> anyhow::Result<Address> {
-    Address::from_url(text).context("--endpoint")
+fn address(parsed: &Parsed, text: &str) -> anyhow::Result<Address> {
+    let tls = tls::of(parsed).map_err(anyhow::Error::msg)?;
+    tls::address(&tls, text).context("--endpoint")
 }
 
 async fn status(parsed: &Parsed) -> anyhow::Result<u8> {
@@ -123,7 +131,7 @@ async fn status(parsed: &Parsed) -> anyhow::Result<u8> {
     let members = post(&at, "/v3/cluster/member/list", ANSWER_WITHIN).await?;
     let mut rows = Vec::new();
     for member in members["members"].as_array().into_iter().flatten() {
-        rows.push(row(member, &own).await);
+        rows.push(row(parsed, member, &own).await);
     }
     let fleet = fleet_counts(&at).await;
     let (text, well) = render(&own, &rows, fleet.as_ref());
@@ -142,10 +150,10 @@ struct Row {
     troubles: Vec<String>,
 }
 
-async fn row(member: &Value, own: &Value) -> Row {
+async fn row(parsed: &Parsed, member: &Value, own: &Value) -> Row {
     let url = member["clientURLs"][0].as_str().unwrap_or_default();
     let mut troubles = Vec::new();
-    let answer = match address(url) {
+    let answer = match address(parsed, url) {
         Ok(address) => match post(&address, "/v3/maintenance/status", PEER_WITHIN).await {
             Ok(status) => {
                 let errors = status["errors"].as_array().into_iter().flatten();

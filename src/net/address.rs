@@ -3,12 +3,17 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
+
+use super::tls::ClientTls;
 
 /// A place that can be connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// A name or an IP address (without brackets), and a port.
     Tcp { host: String, port: u16 },
+    /// The same within TLS: the certificate there must be for `host`.
+    Tls { host: String, port: u16, tls: Arc<ClientTls> },
     /// The path of a unix socket.
     Unix(PathBuf),
 }
@@ -22,20 +27,42 @@ pub struct AddressError {
 }
 
 impl Address {
-    /// An address as people give it to a client: as [`Address::from_str`] has it, or `http://host:port/`.
+    /// An address as people give it to a client: as [`Address::from_str`] has it, or `http://host:port/`, or
+    /// `https://host:port/`, by whose certificate whoever this machine trusts vouches for.
     ///
     /// # Errors
-    /// [`AddressError`]. `https://` is refused: what asks for TLS is not answered in plain text.
+    /// [`AddressError`].
     pub fn from_url(text: &str) -> Result<Self, AddressError> {
-        if text.starts_with("https://") {
-            return Err(AddressError {
-                text: text.to_owned(),
-                why: "it asks for TLS, and this build speaks plain http only",
-            });
+        if let Some(rest) = text.strip_prefix("https://") {
+            return match rest.trim_end_matches('/').parse()? {
+                Address::Tcp { host, port } => Ok(Address::Tls { host, port, tls: Arc::default() }),
+                _ => Err(AddressError { text: text.to_owned(), why: "TLS is spoken over TCP only" }),
+            };
         }
         let bare = text.strip_prefix("http://").unwrap_or(text);
         if bare.starts_with('/') { bare.parse() } else { bare.trim_end_matches('/').parse() }
     }
+
+    /// The same, with these to trust and to come as, if it is spoken to within TLS.
+    #[must_use]
+    pub fn secured(self, tls: &Arc<ClientTls>) -> Self {
+        match self {
+            Address::Tls { host, port, .. } => Address::Tls { host, port, tls: tls.clone() },
+            other => other,
+        }
+    }
+
+    /// For HTTP's `Host` header.
+    pub fn authority(&self) -> String {
+        match self {
+            Address::Tcp { host, port } | Address::Tls { host, port, .. } => bracketed(host, *port),
+            Address::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+fn bracketed(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 impl FromStr for Address {
@@ -75,8 +102,8 @@ fn split_host_port(text: &str) -> Option<(&str, &str)> {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Address::Tcp { .. } => f.write_str(&self.authority()),
+            Address::Tls { .. } => write!(f, "https://{}", self.authority()),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -112,13 +139,18 @@ mod tests {
     }
 
     #[test]
-    fn reads_urls_without_tls() {
+    fn reads_urls() {
         for text in ["http://10.0.0.1:2379", "http://10.0.0.1:2379/", "10.0.0.1:2379"] {
             assert_eq!(Address::from_url(text).unwrap().to_string(), "10.0.0.1:2379", "{text}");
         }
         assert_eq!(Address::from_url("/run/x.sock").unwrap().to_string(), "unix:/run/x.sock");
-        let error = Address::from_url("https://10.0.0.1:2379").unwrap_err().to_string();
-        assert!(error.contains("https://10.0.0.1:2379") && error.contains("plain http only"), "{error}");
+        let within = Address::from_url("https://[::1]:2379/").unwrap();
+        assert_eq!((within.to_string(), within.authority()), ("https://[::1]:2379".into(), "[::1]:2379".into()));
+        let insecure = Arc::new(ClientTls { insecure: true, ..ClientTls::default() });
+        assert!(matches!(within.secured(&insecure), Address::Tls { tls, .. } if tls.insecure));
+        for text in ["https:///run/x.sock", "https://host"] {
+            Address::from_url(text).unwrap_err();
+        }
     }
 
     #[test]

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 use super::address::Address;
 use super::resolve::{ResolveError, resolve};
+use super::tls::Protocol;
 
 /// No connection came about.
 #[derive(Debug, thiserror::Error)]
@@ -23,37 +25,56 @@ pub enum ConnectError {
     TimedOut { address: String, waited: Duration },
 }
 
-/// An open connection of either kind.
+/// An open connection of any kind.
 #[derive(Debug)]
 pub enum Connection {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
-/// Connects to `address`, trying its IP addresses one after the other, all within `wait`.
+/// Connects to `address`, trying its IP addresses one after the other, all within `wait`. Within TLS, HTTP/1.1 is asked for.
 ///
 /// # Errors
 /// [`ConnectError`] of the last address tried.
 pub async fn connect(address: &Address, wait: Duration) -> Result<Connection, ConnectError> {
-    match tokio::time::timeout(wait, open(address, wait)).await {
+    connect_speaking(Protocol::Http1, address, wait).await
+}
+
+/// The same for what speaks this protocol, which is asked for within TLS.
+///
+/// # Errors
+/// [`ConnectError`] of the last address tried.
+pub async fn connect_speaking(
+    protocol: Protocol,
+    address: &Address,
+    wait: Duration,
+) -> Result<Connection, ConnectError> {
+    match tokio::time::timeout(wait, open(protocol, address, wait)).await {
         Ok(result) => result,
         Err(_) => Err(ConnectError::TimedOut { address: address.to_string(), waited: wait }),
     }
 }
 
-async fn open(address: &Address, wait: Duration) -> Result<Connection, ConnectError> {
+async fn open(protocol: Protocol, address: &Address, wait: Duration) -> Result<Connection, ConnectError> {
     let refused = |source| ConnectError::Refused { address: address.to_string(), source };
     match address {
         Address::Unix(path) => UnixStream::connect(path).await.map(Connection::Unix).map_err(refused),
         Address::Tcp { host, port } => {
             let found = resolve(host).await?;
-            open_first(&found, *port, wait).await.map_err(refused)
+            open_first(&found, *port, wait).await.map(Connection::Tcp).map_err(refused)
+        }
+        Address::Tls { host, port, tls } => {
+            let found = resolve(host).await?;
+            let stream = open_first(&found, *port, wait).await.map_err(refused)?;
+            let secured = tls.connect(stream, host, protocol).await.map_err(refused)?;
+            Ok(Connection::Tls(Box::new(secured)))
         }
     }
 }
 
 /// Each address gets an equal share of the time, so that a dead first one does not hide a live second.
-async fn open_first(found: &[IpAddr], port: u16, wait: Duration) -> io::Result<Connection> {
+async fn open_first(found: &[IpAddr], port: u16, wait: Duration) -> io::Result<TcpStream> {
     let share = wait / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for ip in found {
@@ -62,7 +83,7 @@ async fn open_first(found: &[IpAddr], port: u16, wait: Duration) -> io::Result<C
             Ok(Ok(stream)) => {
                 // Small frames must not wait for each other; a failure to set it costs only time.
                 let _ = stream.set_nodelay(true);
-                return Ok(Connection::Tcp(stream));
+                return Ok(stream);
             }
             Ok(Err(error)) => last = error,
             Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {share:?}")),
@@ -75,6 +96,7 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Connection::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Connection::Tls(s) => Pin::new(s).poll_read(cx, buf),
             Connection::Unix(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
@@ -84,6 +106,7 @@ impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Connection::Tcp(s) => Pin::new(s).poll_write(cx, buf),
+            Connection::Tls(s) => Pin::new(s).poll_write(cx, buf),
             Connection::Unix(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
@@ -95,17 +118,22 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Connection::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Connection::Tls(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Connection::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        match self {
+            Connection::Tls(s) => s.is_write_vectored(),
+            Connection::Tcp(_) | Connection::Unix(_) => true,
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Connection::Tcp(s) => Pin::new(s).poll_flush(cx),
+            Connection::Tls(s) => Pin::new(s).poll_flush(cx),
             Connection::Unix(s) => Pin::new(s).poll_flush(cx),
         }
     }
@@ -113,6 +141,7 @@ impl AsyncWrite for Connection {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Connection::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+            Connection::Tls(s) => Pin::new(s).poll_shutdown(cx),
             Connection::Unix(s) => Pin::new(s).poll_shutdown(cx),
         }
     }

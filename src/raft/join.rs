@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use super::peer::handshake::{Roster, inquire};
 use crate::base::limits::{PEER_CONNECT_MS_MAX, PEER_HANDSHAKE_BYTES_MAX};
 use crate::base::{ClusterId, MemberId};
 use crate::kv::Member;
+use crate::net::tls::ClientTls;
 use crate::net::{self, Address, FrameReader, FrameWriter};
 
 /// Beside the identity: under which ids a member joined, which only the cluster could tell.
@@ -58,10 +60,14 @@ pub fn holds_data(dir: &Path) -> bool {
 ///
 /// # Errors
 /// As etcd's: nobody answers, or the list is not that of the cluster.
-pub async fn find_place(name: &str, initial: &[(String, Vec<String>)]) -> Result<Place, StartError> {
+pub async fn find_place(
+    name: &str,
+    initial: &[(String, Vec<String>)],
+    dialling: &Arc<ClientTls>,
+) -> Result<Place, StartError> {
     let own = initial.iter().find(|(peer, _)| peer == name).map_or(&[][..], |(_, urls)| urls);
     let others = initial.iter().filter(|(peer, _)| peer != name).flat_map(|(_, urls)| urls);
-    let asked = others.map(|url| async move { (url, ask(url).await) });
+    let asked = others.map(|url| async move { (url, ask(url, dialling).await) });
     let mut found: Option<Roster> = None;
     for (url, answer) in futures_util::future::join_all(asked).await {
         match answer {
@@ -87,8 +93,8 @@ pub async fn find_place(name: &str, initial: &[(String, Vec<String>)]) -> Result
     }
 }
 
-async fn ask(url: &str) -> Result<Roster, String> {
-    let address = Address::from_url(url).map_err(|error| error.to_string())?;
+async fn ask(url: &str, dialling: &Arc<ClientTls>) -> Result<Roster, String> {
+    let address = Address::from_url(url).map_err(|error| error.to_string())?.secured(dialling);
     let wait = Duration::from_millis(PEER_CONNECT_MS_MAX);
     let connection = net::connect(&address, wait).await.map_err(|error| error.to_string())?;
     let (read, write) = tokio::io::split(connection);

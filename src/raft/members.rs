@@ -261,7 +261,9 @@ fn plan(node: &Node, now: &Members, change: &MemberChange, added: MemberId) -> R
 }
 
 fn check_urls(urls: &[String]) -> Result<(), MemberRefusal> {
-    let usable = |url: &String| url.starts_with("http://") && matches!(Address::from_url(url), Ok(Address::Tcp { .. }));
+    let usable = |url: &String| {
+        url.contains("://") && matches!(Address::from_url(url), Ok(Address::Tcp { .. } | Address::Tls { .. }))
+    };
     match !urls.is_empty() && urls.iter().all(usable) {
         true => Ok(()),
         false => Err(MemberRefusal::BadUrls),

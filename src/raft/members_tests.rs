@@ -197,11 +197,12 @@ async fn who_wants_to_join_must_have_been_added() {
     put(cluster.store(0), "a", "1").await;
     let founder = ("n1".to_owned(), cluster.peers[0].urls.clone());
     let stranger = ("n2".to_owned(), vec!["http://127.0.0.1:1".to_owned()]);
-    let error = find_place("n2", &[founder.clone(), stranger.clone()]).await.unwrap_err().to_string();
+    let error = find_place("n2", &[founder.clone(), stranger.clone()], &Arc::default()).await.unwrap_err().to_string();
     assert!(
         error.starts_with("error validating peerURLs {ClusterID:22 ") && error.ends_with("member count is unequal")
     );
-    let error = find_place("n2", &[("n1".to_owned(), vec!["http://127.0.0.1:1".to_owned()]), stranger]).await;
+    let error =
+        find_place("n2", &[("n1".to_owned(), vec!["http://127.0.0.1:1".to_owned()]), stranger], &Arc::default()).await;
     assert!(error.unwrap_err().to_string().contains("could not retrieve cluster information from the given URLs"));
     cluster.end().await;
 }

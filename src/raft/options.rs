@@ -11,6 +11,7 @@ use crate::base::{Clock, ClusterId, MemberId, Random};
 use crate::disk::{DiskError, RoomProbe, RoomRules};
 use crate::kv::HistoryRule;
 use crate::net::AddressError;
+use crate::net::tls::{ClientTls, ServerTls};
 use crate::wal::WalError;
 
 /// Time between heartbeats, as etcd's default.
@@ -23,7 +24,7 @@ pub const ELECTION_MS_DEFAULT: u64 = 1_000;
 pub struct Peer {
     pub id: MemberId,
     pub name: String,
-    /// Where its peer listener is reached: `http://host:port`.
+    /// Where its peer listener is reached: `http://host:port` or `https://host:port`.
     pub urls: Vec<String>,
 }
 
@@ -44,6 +45,14 @@ impl Default for SnapshotThresholds {
     }
 }
 
+/// Where the other members come in.
+pub struct PeerListener {
+    /// Already bound.
+    pub listener: tokio::net::TcpListener,
+    /// How TLS is spoken there; `None`: it is not.
+    pub tls: Option<Arc<ServerTls>>,
+}
+
 /// What a node is started with.
 pub struct Options {
     pub cluster: ClusterId,
@@ -56,8 +65,9 @@ pub struct Options {
     pub joins: bool,
     /// A folder for the log and the state alone; made if it is missing.
     pub data_dir: PathBuf,
-    /// The peer listeners, already bound.
-    pub listeners: Vec<tokio::net::TcpListener>,
+    pub listeners: Vec<PeerListener>,
+    /// How TLS is spoken to members whose URLs ask for it.
+    pub dialling: Arc<ClientTls>,
     pub heartbeat_ms: u64,
     pub election_ms: u64,
     /// The leader answers reads on its lease, without asking a quorum. The same on every member; only where no member's clock

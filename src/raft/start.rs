@@ -79,7 +79,7 @@ impl RaftStore {
         let names = options.peers.iter().filter(|peer| peer.id != options.member);
         let health = Arc::new(Health::new(names.map(|peer| (peer.id, peer.name.clone()))));
         let roll = Arc::new(Roll::default());
-        let peers = Peers::new(me.clone(), health.clone(), roll.clone(), &stop, &tasks);
+        let peers = Peers::new(me.clone(), options.dialling.clone(), health.clone(), roll.clone(), &stop, &tasks);
         // What the log says of the members follows as soon as it is read.
         peers.settle(&addresses);
         let guests = Arc::<Guests>::default();

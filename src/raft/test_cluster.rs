@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{NoCalls, Options, Peer, PeerHandler, RaftStore, SnapshotThresholds, StartError, find_place, joined};
+use super::{
+    NoCalls, Options, Peer, PeerHandler, PeerListener, RaftStore, SnapshotThresholds, StartError, find_place, joined,
+};
 use crate::base::limits::LEASE_CHECKPOINT_SECONDS;
 use crate::base::{Clock, ClusterId, LeaseId, MemberId, Random, UnixMillis};
 use crate::disk::{Room, RoomProbe, RoomRules};
@@ -159,7 +161,8 @@ impl TestCluster {
             peers: self.peers[..self.founders].to_vec(),
             joins: false,
             data_dir: self.data_dir(n),
-            listeners: vec![listener],
+            listeners: vec![PeerListener { listener, tls: None }],
+            dialling: Arc::default(),
             heartbeat_ms: 50,
             election_ms: self.election_ms,
             lease_reads: self.lease_reads,
@@ -188,7 +191,7 @@ impl TestCluster {
                         false => (member.id.to_string(), member.peer_urls),
                     })
                     .collect();
-                find_place(&self.peers[n].name, &initial).await.unwrap()
+                find_place(&self.peers[n].name, &initial, &Arc::default()).await.unwrap()
             }
         };
         assert_eq!((place.cluster, place.member), (self.cluster, self.peers[n].id));

@@ -17,7 +17,8 @@ use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint, Error};
 
 use crate::base::limits::{REMOTE_PING_SECONDS, REMOTE_SILENT_SECONDS_MAX};
-use crate::net::{Address, connect};
+use crate::net::tls::Protocol;
+use crate::net::{Address, connect_speaking};
 
 /// A gRPC channel to `address`, opened now. One that goes silent while calls are under way is closed, and they fail.
 ///
@@ -32,7 +33,7 @@ pub async fn channel(address: &Address, connect_within: Duration) -> Result<Chan
         .keep_alive_timeout(Duration::from_secs(REMOTE_SILENT_SECONDS_MAX));
     let connector = tower::service_fn(move |_| {
         let target = target.clone();
-        async move { connect(&target, connect_within).await.map(TokioIo::new) }
+        async move { connect_speaking(Protocol::Http2, &target, connect_within).await.map(TokioIo::new) }
     });
     endpoint.connect_with_connector(connector).await
 }

@@ -61,7 +61,7 @@ fn route(shared: &Arc<Shared>, asked: Asked) -> MethodRouter {
             if request.method() != Method::GET {
                 return method_not_allowed("GET");
             }
-            let who = Credentials::of_http(request.headers());
+            let who = Credentials::of_http(&request);
             let query = request.uri().query().unwrap_or_default();
             match answer(&shared, &who, asked, query).await {
                 Ok(response) => response,

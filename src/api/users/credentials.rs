@@ -1,13 +1,20 @@
 //! What comes with a request to say who asks.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{self, HeaderMap};
+use hyper::http::Extensions;
 use tonic::metadata::MetadataMap;
 
-/// Not believed yet. The place where the common name of a client's certificate comes in, once there is TLS.
+/// The common name of the certificate that a client came with, as the name of a user. The connection puts it into the
+/// extensions of each request.
+#[derive(Clone)]
+pub struct CertificateName(pub Arc<str>);
+
+/// Not believed yet.
 #[derive(Clone, Default)]
 pub enum Credentials {
     #[default]
@@ -16,6 +23,8 @@ pub enum Credentials {
     Token(String),
     /// HTTP's basic authentication, which the v2 API uses.
     Basic { user: String, password: String },
+    /// Whom the client's certificate names; it was checked when the connection came about.
+    Certificate(String),
     /// This user, who was believed at the beginning of what goes on. No request brings it along.
     Believed(String),
 }
@@ -26,14 +35,20 @@ impl fmt::Debug for Credentials {
             Self::None => "no credentials",
             Self::Token(_) => "a token",
             Self::Basic { .. } => "a name and a password",
+            Self::Certificate(_) => "a certificate",
             Self::Believed(_) => "a user",
         })
     }
 }
 
 impl Credentials {
-    /// Of a request of the v3 API: the token in `token`, or else in `authorization`, with or without `Bearer` before it.
-    pub fn of_call(metadata: &MetadataMap) -> Self {
+    /// Of a request of the v3 API: a token, or else the client's certificate.
+    pub fn of_call<T>(request: &tonic::Request<T>) -> Self {
+        Self::of_metadata(request.metadata()).or_certificate(request.extensions())
+    }
+
+    /// The token in `token`, or else in `authorization`, with or without `Bearer` before it.
+    pub fn of_metadata(metadata: &MetadataMap) -> Self {
         let found = metadata.get("token").or_else(|| metadata.get("authorization"));
         let Some(text) = found.and_then(|value| value.to_str().ok()) else {
             return Self::None;
@@ -42,14 +57,23 @@ impl Credentials {
         Self::Token(bearer.map_or(text, |(_, token)| token).trim().to_owned())
     }
 
-    /// Of a request over HTTP that is of neither API of etcd's: a name and a password, or a token.
-    pub fn of_http(headers: &HeaderMap) -> Self {
-        Self::basic(headers).unwrap_or_else(|| Self::of_call(&MetadataMap::from_headers(headers.clone())))
+    /// Of a request over HTTP that is of neither API of etcd's: a name and a password, a token, or the certificate.
+    pub fn of_http<B>(request: &hyper::Request<B>) -> Self {
+        let said = Self::basic(request.headers());
+        said.unwrap_or_else(|| Self::of_metadata(&MetadataMap::from_headers(request.headers().clone())))
+            .or_certificate(request.extensions())
     }
 
-    /// Of a request of the v2 API.
-    pub fn of_v2(headers: &HeaderMap) -> Self {
-        Self::basic(headers).unwrap_or_default()
+    /// Of a request of the v2 API: a name and a password, or the certificate.
+    pub fn of_v2<B>(request: &hyper::Request<B>) -> Self {
+        Self::basic(request.headers()).unwrap_or_default().or_certificate(request.extensions())
+    }
+
+    fn or_certificate(self, extensions: &Extensions) -> Self {
+        match (&self, extensions.get::<CertificateName>()) {
+            (Self::None, Some(CertificateName(name))) => Self::Certificate(name.to_string()),
+            _ => self,
+        }
     }
 
     fn basic(headers: &HeaderMap) -> Option<Self> {

@@ -1,4 +1,4 @@
-//! Who asks, and whether that is believed: tokens and passwords, and the one way from a door to the store that checks them.
+//! Who asks, and whether that is believed: tokens, passwords and certificates, and the one way from a door to the store that checks them.
 //!
 //! While users are not asked for, requests pass as they are. Else a write goes into the log under its user's name and is
 //! checked where it is applied; a read is checked against users and roles that are never older than what it read.
@@ -11,7 +11,7 @@ mod token;
 
 use std::sync::Arc;
 
-pub use credentials::Credentials;
+pub use credentials::{CertificateName, Credentials};
 use password::Passwords;
 pub use password::draw;
 use token::Tokens;
@@ -76,7 +76,7 @@ impl Shared {
     async fn user(&self, auth: &Auth, who: &Credentials) -> Result<String, StoreError> {
         match who {
             Credentials::None => Err(refused(AuthError::UserEmpty)),
-            Credentials::Believed(user) => Ok(user.clone()),
+            Credentials::Believed(user) | Credentials::Certificate(user) => Ok(user.clone()),
             Credentials::Token(token) => {
                 self.users.tokens.user(auth, token, self.clock.now()).ok_or_else(|| refused(AuthError::InvalidToken))
             }

@@ -47,7 +47,7 @@ impl Keys {
         if !known {
             return method_not_allowed(METHODS);
         }
-        let who = Credentials::of_v2(request.headers());
+        let who = Credentials::of_v2(&request);
         let response = match self.understand(request).await {
             Ok((path, asked)) => self.obey(&who, path, asked).await,
             Err(failure) => failed(failure),

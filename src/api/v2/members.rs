@@ -42,7 +42,7 @@ async fn answer(shared: &Shared, request: Request) -> Response {
     let path = request.uri().path().trim_end_matches('/');
     let named = path.strip_prefix("/v2/members/");
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let who = Credentials::of_v2(request.headers());
+        let who = Credentials::of_v2(&request);
         if shared.check(&who, &administrator).await.is_err() {
             return message(StatusCode::UNAUTHORIZED, INSUFFICIENT);
         }

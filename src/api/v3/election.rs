@@ -24,7 +24,7 @@ type Answer = Result<pb::LeaderResponse, Status>;
 #[tonic::async_trait]
 impl pb::election_server::Election for Election {
     async fn campaign(&self, request: Request<pb::CampaignRequest>) -> Result<Response<pb::CampaignResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let pb::CampaignRequest { name, lease, value } = request.into_inner();
         let entrant = queue::Entrant { what: "election", name: name.clone(), lease, value: Some(value) };
         let (position, place) = queue::enter(&self.0, &who, entrant).await?;
@@ -33,7 +33,7 @@ impl pb::election_server::Election for Election {
     }
 
     async fn proclaim(&self, request: Request<pb::ProclaimRequest>) -> Result<Response<pb::ProclaimResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let pb::ProclaimRequest { leader, value } = request.into_inner();
         let leader = shown(leader)?;
         let lease = LeaseId(leader.lease);
@@ -45,7 +45,7 @@ impl pb::election_server::Election for Election {
     }
 
     async fn leader(&self, request: Request<pb::LeaderRequest>) -> Result<Response<pb::LeaderResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let (position, leader) = queue::first(&self.0, &who, &request.into_inner().name).await?;
         let leader = leader.ok_or_else(status::nobody_elected)?;
         Ok(Response::new(told(&self.0, position.revision, leader)))
@@ -54,12 +54,12 @@ impl pb::election_server::Election for Election {
     type ObserveStream = Answers<pb::LeaderResponse>;
 
     async fn observe(&self, request: Request<pb::LeaderRequest>) -> Result<Response<Self::ObserveStream>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         Ok(Response::new(self.watched(who, request.into_inner().name)))
     }
 
     async fn resign(&self, request: Request<pb::ResignRequest>) -> Result<Response<pb::ResignResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let leader = shown(request.into_inner().leader)?;
         let position = queue::remove(&self.0, &who, &leader.key, leader.rev).await?;
         Ok(Response::new(pb::ResignResponse { header: Some(self.0.header(&position)) }))

@@ -31,7 +31,7 @@ use pb::lease_server::Lease;
 use pb::maintenance_server::Maintenance;
 
 /// Where the API is found; the older two are what clients of etcd 3.2 and 3.3 use.
-const PREFIXES: [&str; 3] = ["/v3", "/v3beta", "/v3alpha"];
+pub const PREFIXES: [&str; 3] = ["/v3", "/v3beta", "/v3alpha"];
 /// Base64 makes a request a third longer.
 const BODY_BYTES_MAX: usize = crate::base::limits::GRPC_MESSAGE_BYTES_MAX * 3 / 2;
 
@@ -170,7 +170,7 @@ fn watching(shared: &Arc<Shared>) -> MethodRouter {
                 Ok(asked) => asked,
                 Err(refusal) => return refused(&refusal),
             };
-            let who = Credentials::of_call(asked.metadata());
+            let who = Credentials::of_call(&asked);
             let requests = stream::iter([Ok(asked.into_inner())]).chain(stream::pending()).boxed();
             lines(watch::Watch(shared).open(requests, who, leader_required))
         }
@@ -183,7 +183,7 @@ fn copying(care: maintenance::Maintenance) -> MethodRouter {
         let care = care.clone();
         async move {
             let metadata = MetadataMap::from_headers(request.headers().clone());
-            match care.copy(&Credentials::of_call(&metadata)).await {
+            match care.copy(&Credentials::of_metadata(&metadata)).await {
                 Ok(pieces) => {
                     let lines = pieces.map(|piece| Ok::<_, std::convert::Infallible>(line(&piece)));
                     streamed(Body::from_stream(lines))
@@ -202,7 +202,7 @@ fn observing(shared: &Arc<Shared>, election: election::Election) -> MethodRouter
         async move {
             match call::<v3electionpb::LeaderRequest>(&shared, request).await {
                 Ok(asked) => {
-                    let who = Credentials::of_call(asked.metadata());
+                    let who = Credentials::of_call(&asked);
                     lines(election.watched(who, asked.into_inner().name))
                 }
                 Err(refusal) => refused(&refusal),
@@ -216,7 +216,8 @@ fn lines<T: Serialize + 'static>(answers: Answers<T>) -> Response {
     streamed(Body::from_stream(lines))
 }
 
-/// The request as a call of gRPC: the message in the body, and the headers, among which the token is looked for.
+/// The request as a call of gRPC: the message in the body, and the headers, among which the token is looked for. The client's
+/// certificate does not come along.
 async fn call<T: DeserializeOwned + Default>(shared: &Shared, request: Request) -> Result<tonic::Request<T>, Status> {
     if requires_leader(request.headers()) && shared.store.status().leader.is_none() {
         return Err(status::no_leader());

@@ -53,7 +53,7 @@ fn bounded<M: Message>(message: &M) -> Result<(), Status> {
 #[tonic::async_trait]
 impl pb::kv_server::Kv for Kv {
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let request = request.into_inner();
         let consistency = if request.serializable { Consistency::Serializable } else { Consistency::Linearizable };
         let (position, reply) = range(&self.0, &who, convert::range(request)?, consistency).await?;
@@ -61,7 +61,7 @@ impl pb::kv_server::Kv for Kv {
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let request = request.into_inner();
         bounded(&request)?;
         match self.write(&who, Op::Put(convert::put(request)?)).await? {
@@ -74,7 +74,7 @@ impl pb::kv_server::Kv for Kv {
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let request = request.into_inner();
         bounded(&request)?;
         let op = Op::DeleteRange(convert::delete_range(request)?);
@@ -87,7 +87,7 @@ impl pb::kv_server::Kv for Kv {
     }
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let request = request.into_inner();
         bounded(&request)?;
         match self.write(&who, Op::Txn(convert::txn(request)?)).await? {
@@ -100,7 +100,7 @@ impl pb::kv_server::Kv for Kv {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let op = Op::Compact { space: Space::User, revision: request.into_inner().revision };
         let (position, _) = self.write(&who, op).await?;
         Ok(Response::new(pb::CompactionResponse { header: Some(self.0.header(&position)) }))

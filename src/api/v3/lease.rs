@@ -83,7 +83,7 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let request = request.into_inner();
         if request.ttl > LEASE_TTL_SECONDS_MAX {
             return Err(status::refused(&KvError::LeaseTtlTooLarge));
@@ -102,7 +102,7 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let id = users(request.into_inner().id);
         let (position, _) = write(&self.0, &who, Op::LeaseRevoke { id }).await?;
         Ok(Response::new(pb::LeaseRevokeResponse { header: Some(self.0.header(&position)) }))
@@ -133,7 +133,7 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let request = request.into_inner();
         let find = |_| self.0.store.lease_time_to_live(users(request.id), request.keys);
         let found = self.0.read_as(&who, Consistency::Linearizable, &anybody, find).await;
@@ -163,7 +163,7 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseLeasesRequest>,
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let leases = self.0.read_as(&who, Consistency::Linearizable, &anybody, |_| self.0.store.leases()).await;
         let leases = leases.map_err(|error| status::failed(&error))?;
         let leases = leases.into_iter().filter(|id| !is_system_lease(*id)).map(|id| pb::LeaseStatus { id: id.0 });

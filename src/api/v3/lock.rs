@@ -20,7 +20,7 @@ pub struct Lock(pub Arc<Shared>);
 #[tonic::async_trait]
 impl pb::lock_server::Lock for Lock {
     async fn lock(&self, request: Request<pb::LockRequest>) -> Result<Response<pb::LockResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let pb::LockRequest { name, lease } = request.into_inner();
         let entrant = queue::Entrant { what: "mutex", name, lease, value: None };
         let (position, place) = queue::enter(&self.0, &who, entrant).await?;
@@ -28,7 +28,7 @@ impl pb::lock_server::Lock for Lock {
     }
 
     async fn unlock(&self, request: Request<pb::UnlockRequest>) -> Result<Response<pb::UnlockResponse>, Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         let key = request.into_inner().key;
         let delete = etcdserverpb::DeleteRangeRequest { key, ..etcdserverpb::DeleteRangeRequest::default() };
         match write(&self.0, &who, Op::DeleteRange(convert::delete_range(delete)?)).await? {

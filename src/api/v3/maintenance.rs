@@ -97,7 +97,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
     type SnapshotStream = Answers<pb::SnapshotResponse>;
 
     async fn snapshot(&self, request: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
-        self.copy(&Credentials::of_call(request.metadata())).await.map(Response::new)
+        self.copy(&Credentials::of_call(&request)).await.map(Response::new)
     }
 
     async fn move_leader(

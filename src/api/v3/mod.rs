@@ -70,7 +70,7 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
 impl Shared {
     /// Whether whoever asks may, as far as this node knows.
     async fn need<T>(&self, request: &Request<T>, needs: Needs<'_>) -> Result<(), Status> {
-        let who = Credentials::of_call(request.metadata());
+        let who = Credentials::of_call(&request);
         self.check(&who, needs).await.map_err(|error| status::failed(&error))
     }
 

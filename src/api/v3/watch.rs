@@ -40,8 +40,8 @@ impl pb::watch_server::Watch for Watch {
         &self,
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let who = Credentials::of_call(&request);
         let (metadata, _, requests) = request.into_parts();
-        let who = Credentials::of_call(&metadata);
         let leader_required = requires_leader(&metadata.into_headers());
         Ok(Response::new(self.open(requests.boxed(), who, leader_required)))
     }

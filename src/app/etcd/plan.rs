@@ -8,6 +8,7 @@ use super::flags::{self, FLAGS, Fate};
 use super::input::Input;
 use super::log::{Format, Output};
 use crate::app::settings::fragment::{self, Entry, Fragment};
+use crate::app::settings::tls::{CLIENT, Keys, Listen, PEER, scheme};
 
 const LOCAL_PEER: &str = "http://localhost:2380";
 const LOCAL_CLIENT: &str = "http://localhost:2379";
@@ -50,12 +51,14 @@ pub fn plan(input: &Input, default_ip: &str) -> Result<Plan, Vec<String>> {
     planner.timing();
     planner.users();
     planner.watch_progress();
+    let peers_tls = planner.tls(&PEER, "peer-");
+    let clients_tls = planner.tls(&CLIENT, "");
     let name = input.get("name").unwrap_or("default").to_owned();
     let data_dir = input.get("data-dir").map_or_else(|| format!("{name}.etcd"), str::to_owned);
     planner.set("name", "name", &name);
     planner.set("data_dir", "data-dir", &data_dir);
-    planner.peers(&name, default_ip);
-    planner.clients(default_ip);
+    planner.peers(&name, default_ip, peers_tls);
+    planner.clients(default_ip, clients_tls);
     planner.history();
     planner.set("cluster_token", "initial-cluster-token", input.get("initial-cluster-token").unwrap_or("etcd-cluster"));
     let state = input.get("initial-cluster-state").unwrap_or("new");
@@ -141,20 +144,59 @@ impl Planner<'_> {
         }
     }
 
-    fn peers(&mut self, name: &str, default_ip: &str) {
-        let input = self.input;
-        let mut listen = Vec::new();
-        for url in list(input.get("listen-peer-urls").unwrap_or(LOCAL_PEER)) {
+    /// The files of TLS for one kind of listener; whether there is a certificate.
+    fn tls(&mut self, keys: &Keys, before: &str) -> bool {
+        let crl = if before.is_empty() { "client-crl-file" } else { "peer-crl-file" };
+        let mut given = false;
+        for (path, flag) in [
+            (Some(keys.cert_file), format!("{before}cert-file")),
+            (Some(keys.key_file), format!("{before}key-file")),
+            (Some(keys.trusted_ca_file), format!("{before}trusted-ca-file")),
+            (Some(keys.client_cert_auth), format!("{before}client-cert-auth")),
+            (Some(keys.crl_file), crl.to_owned()),
+            (Some(keys.auto_tls), format!("{before}auto-tls")),
+            (keys.allowed_name, format!("{before}cert-allowed-cn")),
+        ] {
+            let (Some(path), Some(value)) = (path, self.input.get(&flag).map(str::to_owned)) else { continue };
+            given |= [keys.cert_file, keys.auto_tls].contains(&path) && value != "false";
+            self.set(path, &flag, &value);
+        }
+        given
+    }
+
+    /// Where to listen; what is wrong is noted.
+    fn listens(&mut self, flag: &str, urls: Vec<String>, certificate: bool) -> (Vec<Listen>, Vec<String>) {
+        let (mut listens, mut sockets) = (Vec::new(), Vec::new());
+        for url in urls {
             match bind_address(&url) {
-                Ok(Bind::Tcp(address)) => listen.push(address),
-                Ok(Bind::Unix(_)) => self.wrong("listen-peer-urls", &format!("`{url}`: members talk over TCP only")),
-                Err(reason) => self.wrong("listen-peer-urls", &reason),
+                Ok(Bind::Tcp(listen)) if listen.tls && !certificate => {
+                    self.wrong(flag, &format!("TLS key/cert must be provided for the url {url} with HTTPS scheme"));
+                }
+                Ok(Bind::Tcp(listen)) => {
+                    if certificate && !listen.tls {
+                        let ignored = "while key/cert files are presented. Ignored key/cert files.";
+                        self.warnings.push(format!("--{flag}: the scheme of {url} is HTTP {ignored}"));
+                    }
+                    listens.push(listen);
+                }
+                Ok(Bind::Unix(path)) => sockets.push(path),
+                Err(reason) => self.wrong(flag, &reason),
             }
+        }
+        (listens, sockets)
+    }
+
+    fn peers(&mut self, name: &str, default_ip: &str, certificate: bool) {
+        let input = self.input;
+        let urls = list(input.get("listen-peer-urls").unwrap_or(LOCAL_PEER));
+        let (listen, sockets) = self.listens("listen-peer-urls", urls, certificate);
+        for path in sockets {
+            self.wrong("listen-peer-urls", &format!("`unix://{path}`: members talk over TCP only"));
         }
         let told = input.get("initial-advertise-peer-urls");
         let own = advertised(told.unwrap_or(LOCAL_PEER), LOCAL_PEER, listen.first(), default_ip);
         for url in &own {
-            if let Err(reason) = plain_url(url) {
+            if let Err(reason) = url_parts(url) {
                 self.wrong("initial-advertise-peer-urls", &reason);
             }
         }
@@ -166,7 +208,7 @@ impl Planner<'_> {
                 self.wrong("initial-cluster", &format!("`{item}` is not name=http://host:port"));
                 continue;
             };
-            if let Err(reason) = plain_url(url) {
+            if let Err(reason) = url_parts(url) {
                 self.wrong("initial-cluster", &reason);
             }
             if member == name {
@@ -185,18 +227,14 @@ impl Planner<'_> {
         self.set("peer.listen", "listen-peer-urls", &joined(&listen));
     }
 
-    fn clients(&mut self, default_ip: &str) {
+    fn clients(&mut self, default_ip: &str, certificate: bool) {
         let input = self.input;
         let (mut listen, mut sockets) = (Vec::new(), Vec::new());
         for flag in ["listen-client-urls", "listen-client-http-urls"] {
             let default = if flag == "listen-client-urls" { LOCAL_CLIENT } else { "" };
-            for url in list(input.get(flag).unwrap_or(default)) {
-                match bind_address(&url) {
-                    Ok(Bind::Tcp(address)) => listen.push(address),
-                    Ok(Bind::Unix(path)) => sockets.push(path),
-                    Err(reason) => self.wrong(flag, &reason),
-                }
-            }
+            let (more, paths) = self.listens(flag, list(input.get(flag).unwrap_or(default)), certificate);
+            listen.extend(more);
+            sockets.extend(paths);
         }
         let told = input.get("advertise-client-urls");
         if told.is_none() && input.get("listen-client-urls").is_some() && !input.from_file {
@@ -254,7 +292,7 @@ impl Planner<'_> {
 }
 
 enum Bind {
-    Tcp(SocketAddr),
+    Tcp(Listen),
     Unix(String),
 }
 
@@ -266,38 +304,42 @@ fn bind_address(url: &str) -> Result<Bind, String> {
             path => Ok(Bind::Unix(path.to_owned())),
         };
     }
-    let authority = plain_url(url)?;
+    let (tls, authority) = url_parts(url)?;
     let address = match authority.strip_prefix("localhost:") {
         Some(port) => port.parse().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).ok(),
         None => authority.parse().ok(),
     };
-    address.map(Bind::Tcp).ok_or_else(|| format!("expected IP in URL for binding ({url})"))
+    address
+        .map(|address| Bind::Tcp(Listen { address, tls }))
+        .ok_or_else(|| format!("expected IP in URL for binding ({url})"))
 }
 
-/// `host:port` of a URL in plain text.
-fn plain_url(url: &str) -> Result<&str, String> {
-    if url.starts_with("https://") || url.starts_with("unixs://") {
-        return Err(format!("`{url}`: TLS is not served yet; write http://"));
-    }
-    let Some(authority) = url.strip_prefix("http://") else {
-        return Err(format!("URL scheme must be http, https, unix, or unixs: {url}"));
+/// Whether a URL asks for TLS, and its `host:port`.
+fn url_parts(url: &str) -> Result<(bool, &str), String> {
+    let (tls, authority) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+        (Some(authority), _) => (false, authority),
+        (_, Some(authority)) => (true, authority),
+        _ if url.starts_with("unixs://") => return Err(format!("`{url}`: TLS is spoken over TCP only; write unix://")),
+        _ => return Err(format!("URL scheme must be http, https, unix, or unixs: {url}")),
     };
     if authority.contains('/') {
         return Err(format!("URL must not contain a path: {url}"));
     }
     match authority.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(authority),
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok((tls, authority)),
         _ => Err(format!("URL address does not have the form \"host:port\": {url}")),
     }
 }
 
 /// The URLs that are told to others; the default becomes the machine's own address where the listener is open to everybody.
-fn advertised(told: &str, default: &str, listen: Option<&SocketAddr>, default_ip: &str) -> Vec<String> {
+fn advertised(told: &str, default: &str, listen: Option<&Listen>, default_ip: &str) -> Vec<String> {
     match listen {
         Some(listen)
-            if told == default && listen.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && !default_ip.is_empty() =>
+            if told == default
+                && listen.address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+                && !default_ip.is_empty() =>
         {
-            vec![format!("http://{default_ip}:{}", listen.port())]
+            vec![format!("{}://{default_ip}:{}", scheme(listen.tls), listen.address.port())]
         }
         _ => list(told),
     }
@@ -312,6 +354,6 @@ fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
-fn joined(addresses: &[SocketAddr]) -> String {
-    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",")
+fn joined(listens: &[Listen]) -> String {
+    listens.iter().map(Listen::to_string).collect::<Vec<_>>().join(",")
 }

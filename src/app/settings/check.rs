@@ -1,9 +1,9 @@
 //! From text to checked values; every mistake is noted and the checking goes on.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::fragment::Fragment;
+use super::tls::{self, Listen};
 use super::{AuthSettings, ExecutorChoice, FleetSettings, Mistakes, PeerSetting, Settings, TemplateSettings};
 use crate::base::limits::WATCH_PROGRESS_MS_MIN;
 use crate::base::{ClusterId, MachineId, MemberId};
@@ -11,25 +11,26 @@ use crate::disk::RoomRules;
 use crate::kv::HistoryRule;
 use crate::unit::value::{TimeSpan, time_span};
 
-struct Checker<'a> {
+/// An input under examination.
+pub struct Checker<'a> {
     input: &'a Fragment,
     mistakes: Vec<String>,
 }
 
 impl Checker<'_> {
-    fn text(&self, path: &str) -> String {
+    pub fn text(&self, path: &str) -> String {
         self.input.entries.get(path).map(|entry| entry.value.trim().to_owned()).unwrap_or_default()
     }
 
-    fn list(&self, path: &str) -> Vec<String> {
+    pub fn list(&self, path: &str) -> Vec<String> {
         self.text(path).split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
-    fn optional_path(&self, path: &str) -> Option<PathBuf> {
+    pub fn optional_path(&self, path: &str) -> Option<PathBuf> {
         Some(self.text(path)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
 
-    fn wrong(&mut self, path: &str, reason: &str) {
+    pub fn wrong(&mut self, path: &str, reason: &str) {
         let (value, origin) =
             self.input.entries.get(path).map_or(("", "default"), |entry| (entry.value.as_str(), entry.origin.as_str()));
         self.mistakes.push(format!("{origin}: `{path}` is `{value}`: {reason}"));
@@ -45,7 +46,7 @@ impl Checker<'_> {
         }
     }
 
-    fn truth(&mut self, path: &str) -> bool {
+    pub fn truth(&mut self, path: &str) -> bool {
         match self.text(path).to_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => true,
             "false" | "no" | "off" | "0" => false,
@@ -69,19 +70,6 @@ impl Checker<'_> {
         value
     }
 
-    /// `address:port` or `http://address:port`; `localhost` is 127.0.0.1.
-    fn addresses(&mut self, path: &str) -> Vec<SocketAddr> {
-        let mut addresses = Vec::new();
-        for item in self.list(path) {
-            let bare = item.strip_prefix("http://").unwrap_or(&item).trim_end_matches('/');
-            match bare.replace("localhost:", "127.0.0.1:").parse() {
-                Ok(address) => addresses.push(address),
-                Err(_) => self.wrong(path, &format!("`{item}` is not address:port, for example 127.0.0.1:2379")),
-            }
-        }
-        addresses
-    }
-
     fn urls(&mut self, path: &str, check: fn(&str) -> Result<(), String>) -> Vec<String> {
         let urls = self.list(path);
         // Clients may come in by a socket; members may not.
@@ -92,14 +80,6 @@ impl Checker<'_> {
             }
         }
         urls
-    }
-}
-
-/// Peers speak in plain text: a URL that promises more is refused, not taken for less.
-fn check_peer_url(url: &str) -> Result<(), String> {
-    match url.strip_prefix("https://") {
-        Some(rest) => Err(format!("`{url}` asks for TLS, which peers do not speak; write http://{rest}")),
-        None => check_url(url),
     }
 }
 
@@ -118,18 +98,20 @@ fn check_url(url: &str) -> Result<(), String> {
 pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
     let mut checker = Checker { input, mistakes: input.mistakes.clone() };
     let name = Some(checker.text("name")).filter(|name| !name.is_empty()).unwrap_or_else(|| hostname.to_owned());
-    let peer_listen = checker.addresses("peer.listen");
+    let peer_tls = tls::settle(&mut checker, &tls::PEER);
+    let peer_listen = tls::listens(&mut checker, "peer.listen", &tls::PEER, peer_tls.is_some());
     if checker.list("peer.listen").is_empty() {
         checker.wrong("peer.listen", "write at least one address:port");
     }
     let (cluster, member, peers) = cluster(&mut checker, &name, &peer_listen);
-    let client_listen = checker.addresses("client.listen");
+    let client_tls = tls::settle(&mut checker, &tls::CLIENT);
+    let client_listen = tls::listens(&mut checker, "client.listen", &tls::CLIENT, client_tls.is_some());
     let client_sockets: Vec<PathBuf> = checker.list("client.socket").into_iter().map(PathBuf::from).collect();
     if checker.list("client.listen").is_empty() && client_sockets.is_empty() {
         checker.wrong("client.listen", "write at least one address:port, or a client.socket");
     }
     let client_advertise = match checker.urls("client.advertise", check_url) {
-        urls if urls.is_empty() => client_listen.iter().map(|address| format!("http://{address}")).collect(),
+        urls if urls.is_empty() => client_listen.iter().map(Listen::to_string).collect(),
         urls => urls,
     };
     let heartbeat_ms = checker.number("heartbeat_ms", 10, 10_000);
@@ -143,7 +125,9 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
         election_ms: checker.number("election_ms", heartbeat_ms.saturating_mul(5), 60_000),
         lease_reads: checker.truth("lease_reads"),
         peer_listen,
+        peer_tls,
         client_listen,
+        client_tls,
         client_advertise,
         client_sockets,
         auth: AuthSettings {
@@ -165,16 +149,16 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
     if checker.mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(checker.mistakes)) }
 }
 
-fn cluster(checker: &mut Checker<'_>, name: &str, listen: &[SocketAddr]) -> (ClusterId, MemberId, Vec<PeerSetting>) {
+fn cluster(checker: &mut Checker<'_>, name: &str, listen: &[Listen]) -> (ClusterId, MemberId, Vec<PeerSetting>) {
     let token = checker.text("cluster_token");
-    let own_urls = checker.urls("peer.advertise", check_peer_url);
+    let own_urls = checker.urls("peer.advertise", check_url);
     let mut named: Vec<(String, Vec<String>)> = Vec::new();
     for item in checker.list("initial_cluster") {
         let Some((peer, url)) = item.split_once('=') else {
             checker.wrong("initial_cluster", &format!("`{item}` is not name=http://host:port"));
             continue;
         };
-        if let Err(reason) = check_peer_url(url) {
+        if let Err(reason) = check_url(url) {
             checker.wrong("initial_cluster", &reason);
         }
         match named.iter_mut().find(|(known, _)| known == peer) {
@@ -183,7 +167,7 @@ fn cluster(checker: &mut Checker<'_>, name: &str, listen: &[SocketAddr]) -> (Clu
         }
     }
     if named.is_empty() {
-        let listened = || listen.iter().map(|address| format!("http://{address}")).collect();
+        let listened = || listen.iter().map(Listen::to_string).collect();
         let urls = if own_urls.is_empty() { listened() } else { own_urls.clone() };
         named.push((name.to_owned(), urls));
     }

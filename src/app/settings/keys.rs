@@ -60,9 +60,28 @@ pub const KEYS: &[Key] = &[
     Key { path: "peer.listen", default: "127.0.0.1:2380", help: "address:port[,…] for the other members" },
     Key { path: "peer.advertise", default: "", help: "peer URLs told to the others; empty: as in initial_cluster" },
     Key {
+        path: "peer.cert_file",
+        default: "",
+        help: "certificate of this node, PEM; with it members are spoken to by TLS",
+    },
+    Key { path: "peer.key_file", default: "", help: "its key, PEM" },
+    Key {
+        path: "peer.trusted_ca_file",
+        default: "",
+        help: "who vouches for members, which need a certificate then, PEM; empty: none is asked for",
+    },
+    Key {
+        path: "peer.client_cert_auth",
+        default: "false",
+        help: "members must come with a certificate; trusted_ca_file says so already",
+    },
+    Key { path: "peer.crl_file", default: "", help: "certificates of members that are taken no more, PEM or DER" },
+    Key { path: "peer.auto_tls", default: "false", help: "without a certificate make one, for which nobody vouches" },
+    Key { path: "peer.cert_allowed_cn", default: "", help: "the only common name that members may have; empty: any" },
+    Key {
         path: "client.listen",
         default: "127.0.0.1:2379",
-        help: "address:port[,…] for clients: etcd v2 and v3, fleet, health",
+        help: "address:port[,…] for clients: etcd v2 and v3, fleet, health; http:// and https:// say which of them speak TLS",
     },
     Key { path: "client.advertise", default: "", help: "client URLs told to clients; empty: from client.listen" },
     Key {
@@ -70,6 +89,24 @@ pub const KEYS: &[Key] = &[
         default: "/run/node/node.sock",
         help: "unix socket[,…] for clients on this machine; empty: none",
     },
+    Key {
+        path: "client.cert_file",
+        default: "",
+        help: "certificate of this node, PEM; with it clients are served by TLS",
+    },
+    Key { path: "client.key_file", default: "", help: "its key, PEM" },
+    Key {
+        path: "client.trusted_ca_file",
+        default: "",
+        help: "who vouches for clients, which need a certificate then, PEM; empty: none is asked for",
+    },
+    Key {
+        path: "client.client_cert_auth",
+        default: "false",
+        help: "a client without a token is the user whom its certificate names (common name)",
+    },
+    Key { path: "client.crl_file", default: "", help: "certificates of clients that are taken no more, PEM or DER" },
+    Key { path: "client.auto_tls", default: "false", help: "without a certificate make one, for which nobody vouches" },
     Key {
         path: "auth.token_ttl_seconds",
         default: "300",

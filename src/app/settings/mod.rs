@@ -3,12 +3,13 @@
 mod check;
 pub mod fragment;
 pub mod keys;
+pub mod tls;
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fragment::Fragment;
+use tls::{Listen, TlsSettings};
 
 use crate::base::{ClusterId, MachineId, MemberId};
 use crate::disk::RoomRules;
@@ -47,8 +48,12 @@ pub struct Settings {
     pub election_ms: u64,
     /// The leader answers reads on its lease.
     pub lease_reads: bool,
-    pub peer_listen: Vec<SocketAddr>,
-    pub client_listen: Vec<SocketAddr>,
+    pub peer_listen: Vec<Listen>,
+    /// How peers speak TLS, if they do.
+    pub peer_tls: Option<TlsSettings>,
+    pub client_listen: Vec<Listen>,
+    /// How clients' listeners speak TLS, if some do.
+    pub client_tls: Option<TlsSettings>,
     pub client_advertise: Vec<String>,
     pub client_sockets: Vec<PathBuf>,
     pub auth: AuthSettings,

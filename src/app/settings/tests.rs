@@ -55,16 +55,25 @@ fn all_mistakes_are_told_at_once_with_place_and_remedy() {
 }
 
 #[test]
-fn peers_that_ask_for_tls_are_refused_and_clients_behind_it_are_not() {
-    let peers = "--name a --initial-cluster a=https://h:2380 --client-advertise https://a:2379";
-    let Mistakes(mistakes) = settle(&input("", &[], peers), "h").unwrap_err();
-    assert_eq!(
-        mistakes,
-        [
-            "--initial-cluster: `initial_cluster` is `a=https://h:2380`: `https://h:2380` asks for TLS, which peers do not \
-             speak; write http://h:2380"
-        ]
-    );
+fn a_certificate_makes_listeners_speak_tls_unless_they_say_otherwise() {
+    let files = "--client-cert-file c.pem --client-key-file k.pem";
+    let settled = |arguments: &str| settle(&input("", &[], &format!("--name a {arguments}")), "h");
+    let settings = settled(&format!("{files} --client-listen 127.0.0.1:1,http://127.0.0.1:2")).unwrap();
+    assert_eq!(settings.client_advertise, ["https://127.0.0.1:1", "http://127.0.0.1:2"]);
+    assert_eq!(settings.peers[0].urls, ["http://127.0.0.1:2380"]);
+    let peers = settled("--peer-auto-tls true").unwrap();
+    assert_eq!(peers.peers[0].urls, ["https://127.0.0.1:2380"]);
+    for (arguments, expected) in [
+        ("--client-listen https://127.0.0.1:1", "needs a certificate: client.cert_file and client.key_file"),
+        ("--client-cert-file c.pem", "`client.key_file` is ``: client.cert_file is given"),
+        ("--peer-key-file k.pem", "`peer.cert_file` is ``: peer.key_file is given"),
+        ("--client-trusted-ca-file ca.pem", "needs client.cert_file and client.key_file to ask for certificates"),
+        (&format!("{files} --client-client-cert-auth true"), "name who vouches for clients: client.trusted_ca_file"),
+        ("--peer-auto-tls true --peer-cert-allowed-cn a", "name who vouches for clients: peer.trusted_ca_file"),
+    ] {
+        let mistakes = settled(arguments).unwrap_err().0.join("\n");
+        assert!(mistakes.contains(expected), "{arguments}: {mistakes}");
+    }
 }
 
 #[test]

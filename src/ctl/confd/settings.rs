@@ -1,6 +1,7 @@
 //! What confd is told: flags, then variables, then the file, then defaults.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -8,7 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::log::LogLevel;
 use crate::ctl::args::{ArgsError, Flag, Parsed, parse};
+use crate::ctl::tls;
 use crate::jobs::templates::Options;
+use crate::net::tls::ClientTls;
 use crate::remote::Login;
 
 /// Where keys come from.
@@ -52,6 +55,9 @@ pub(super) struct Settings {
     /// As given; empty: to be looked up under `srv_record`, or the backend's default.
     pub nodes: Vec<String>,
     pub srv_record: Option<String>,
+    /// How nodes are spoken to that a record names: `http` or `https`.
+    pub scheme: String,
+    pub tls: Arc<ClientTls>,
     pub login: Option<Login>,
     pub confdir: PathBuf,
     pub prefix: String,
@@ -104,17 +110,27 @@ const FLAGS: &[Flag] = &[
     flag(&["log-level"], true, "panic, fatal, error, warn, info or debug [info]"),
     flag(&["srv-domain"], true, "domain whose _etcd._tcp record names the nodes"),
     flag(&["srv-record"], true, "record that names the nodes"),
-    flag(&["scheme"], true, "http [http]"),
+    flag(&["scheme"], true, "http or https, for the nodes of a record [http]"),
+    Flag {
+        names: &["client-cert"],
+        value: true,
+        variable: Some("CONFD_CLIENT_CERT"),
+        help: "certificate to show to nodes with https",
+    },
+    Flag { names: &["client-key"], value: true, variable: Some("CONFD_CLIENT_KEY"), help: "its key" },
+    Flag {
+        names: &["client-ca-keys"],
+        value: true,
+        variable: Some("CONFD_CLIENT_CAKEYS"),
+        help: "who vouches for nodes with https",
+    },
+    flag(&["client-insecure"], false, "take any node with https for the one that is meant"),
     flag(&["version"], false, "print the version"),
     flag(&["help", "h"], false, "print this"),
 ];
 
-/// Known, and accepted where they change nothing: they belong to stores or protections that are not served.
+/// Known, and accepted where they change nothing: they belong to stores that are not served.
 const OTHERS: &[Flag] = &[
-    Flag { names: &["client-cert"], value: true, variable: Some("CONFD_CLIENT_CERT"), help: "" },
-    Flag { names: &["client-key"], value: true, variable: Some("CONFD_CLIENT_KEY"), help: "" },
-    Flag { names: &["client-ca-keys"], value: true, variable: Some("CONFD_CLIENT_CAKEYS"), help: "" },
-    flag(&["client-insecure"], false, ""),
     flag(&["basic-auth"], false, ""),
     flag(&["username"], true, ""),
     flag(&["password"], true, ""),
@@ -181,15 +197,15 @@ fn settle(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<St
             None => file.truth(key),
         }
     };
-    refuse_protections(&text)?;
     // The fork's way: the backend as a word.
     let backend = match parsed.words.first() {
         Some(word) => word.clone(),
         None => text("backend", "backend")?.unwrap_or_default(),
     };
     let backend = Backend::named(&backend)?;
-    if text("scheme", "scheme")?.is_some_and(|scheme| scheme != "http") {
-        return Err(fatal("scheme: only http is spoken to nodes"));
+    let scheme = text("scheme", "scheme")?.unwrap_or_else(|| "http".to_owned());
+    if !["http", "https"].contains(&scheme.as_str()) {
+        return Err(fatal(format!("scheme: {scheme:?} is not http or https")));
     }
     let level = text("log-level", "log-level")?.unwrap_or_default();
     let log_level = match LogLevel::named(&level) {
@@ -220,6 +236,8 @@ fn settle(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<St
     Ok(Settings {
         backend,
         nodes: nodes(parsed, file, variable)?,
+        scheme,
+        tls: tls(&text, &truth)?,
         login: login(&text, &truth)?,
         srv_record: srv_record.filter(|record| !record.is_empty()),
         confdir: text("confdir", "confdir")?.unwrap_or_else(|| "/etc/confd".to_owned()).into(),
@@ -230,18 +248,18 @@ fn settle(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<St
     })
 }
 
-/// What would be a lie to accept: protections that are not there.
-fn refuse_protections(text: &impl Fn(&str, &str) -> Result<Option<String>, Failed>) -> Result<(), Failed> {
-    for (flag, key) in
-        [("client-cert", "client_cert"), ("client-key", "client_key"), ("client-ca-keys", "client_cakeys")]
-    {
-        if text(flag, key)?.is_some_and(|value| !value.is_empty()) {
-            return Err(fatal(format!(
-                "{flag}: TLS to nodes is not supported; reach them on a trusted network and leave it out"
-            )));
-        }
-    }
-    Ok(())
+/// How nodes with `https` are spoken to.
+fn tls(
+    text: &impl Fn(&str, &str) -> Result<Option<String>, Failed>,
+    truth: &impl Fn(&str, &str) -> Result<bool, Failed>,
+) -> Result<Arc<ClientTls>, Failed> {
+    let file = |flag: &str, key: &str| -> Result<Option<PathBuf>, Failed> {
+        Ok(text(flag, key)?.filter(|value| !value.is_empty()).map(PathBuf::from))
+    };
+    let trusted_ca = file("client-ca-keys", "client_cakeys")?;
+    let (certificate, key) = (file("client-cert", "client_cert")?, file("client-key", "client_key")?);
+    let insecure = truth("client-insecure", "client_insecure")?;
+    tls::told(trusted_ca, certificate, key, insecure).map(Arc::new).map_err(fatal)
 }
 
 /// Who asks the nodes. As in confd, a name without `basic-auth` is not used.

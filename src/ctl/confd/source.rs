@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::settings::{Backend, Settings};
+use crate::ctl::tls;
 use crate::gotemplate::Str;
 use crate::jobs::templates::{Snapshot, read};
 use crate::kv::Store;
 use crate::net::Address;
 use crate::net::resolve::resolve_srv;
+use crate::net::tls::ClientTls;
 use crate::remote::RemoteStore;
 
 /// How long one node may take to answer.
@@ -31,12 +33,12 @@ impl Source {
             return Ok(Self::Env);
         }
         let nodes = match &settings.srv_record {
-            Some(record) if settings.nodes.is_empty() => nodes_of(record).await?,
+            Some(record) if settings.nodes.is_empty() => nodes_of(record, &settings.scheme).await?,
             _ if settings.nodes.is_empty() => vec![DEFAULT_NODE.to_owned()],
             _ => settings.nodes.clone(),
         };
         tracing::info!("Backend source(s) set to {}", nodes.join(", "));
-        let addresses = nodes.iter().map(|node| address_of(node)).collect::<Result<Vec<_>, _>>()?;
+        let addresses = nodes.iter().map(|node| address_of(node, &settings.tls)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self::Etcd(Arc::new(RemoteStore::with_login(addresses, ANSWER_WITHIN, settings.login.clone()))))
     }
 
@@ -70,12 +72,12 @@ pub(super) fn environment(variables: impl Iterator<Item = (String, String)>) -> 
     Snapshot { revision: 0, keys }
 }
 
-/// A node as people write it: with or without `http://`, with or without a slash at the end.
-pub(super) fn address_of(node: &str) -> Result<Address, String> {
-    Address::from_url(node).map_err(|error| format!("node {node}: {error}"))
+/// A node as people write it: with or without `http://` or `https://`, with or without a slash at the end.
+pub(super) fn address_of(node: &str, tls: &Arc<ClientTls>) -> Result<Address, String> {
+    tls::address(tls, node).map_err(|error| format!("node {node}: {error}"))
 }
 
-async fn nodes_of(record: &str) -> Result<Vec<String>, String> {
+async fn nodes_of(record: &str, scheme: &str) -> Result<Vec<String>, String> {
     let found = match tokio::time::timeout(ANSWER_WITHIN, resolve_srv(record)).await {
         Ok(found) => found.map_err(|error| error.to_string())?,
         Err(_) => return Err(format!("Cannot get nodes from SRV record {record}: no answer within {ANSWER_WITHIN:?}")),
@@ -83,5 +85,5 @@ async fn nodes_of(record: &str) -> Result<Vec<String>, String> {
     if found.is_empty() {
         return Err(format!("Cannot get nodes from SRV record {record}: it names none"));
     }
-    Ok(found.iter().map(|srv| format!("http://{}:{}", srv.target.trim_end_matches('.'), srv.port)).collect())
+    Ok(found.iter().map(|srv| format!("{scheme}://{}:{}", srv.target.trim_end_matches('.'), srv.port)).collect())
 }

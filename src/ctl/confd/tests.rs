@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use std::path::PathBuf;
 
 use super::log::LogLevel;
@@ -84,7 +86,7 @@ fn what_is_wrong_has_confds_exit_code() {
     for line in usage {
         assert!(matches!(start(line, &[]), Err(Failed::Usage(_))), "{line}");
     }
-    let fatal = ["-backend consul", "-log-level loud", "-client-cert /x", "-basic-auth", "-scheme https", "zookeeper"];
+    let fatal = ["-backend consul", "-log-level loud", "-client-cert /x", "-basic-auth", "-scheme ftp", "zookeeper"];
     for line in fatal {
         assert!(matches!(start(line, &[]), Err(Failed::Fatal(_))), "{line}");
     }
@@ -96,13 +98,18 @@ fn what_is_wrong_has_confds_exit_code() {
 
 #[test]
 fn nodes_are_read_as_people_write_them() {
-    for (node, expected) in
-        [("http://127.0.0.1:2379", "127.0.0.1:2379"), ("a:1", "a:1"), ("http://[::1]:4001/", "[::1]:4001")]
-    {
-        assert_eq!(address_of(node).unwrap().to_string(), expected);
+    let none = Arc::default();
+    for (node, expected) in [
+        ("http://127.0.0.1:2379", "127.0.0.1:2379"),
+        ("a:1", "a:1"),
+        ("http://[::1]:4001/", "[::1]:4001"),
+        ("https://a:1", "https://a:1"),
+    ] {
+        assert_eq!(address_of(node, &none).unwrap().to_string(), expected);
     }
-    assert!(address_of("https://a:1").unwrap_err().contains("TLS"));
-    assert!(address_of("http://a").unwrap_err().contains("node http://a"));
+    let secured = settings("-client-ca-keys ca.pem", &[]).tls;
+    assert_eq!(address_of("a:1", &secured).unwrap().to_string(), "https://a:1");
+    assert!(address_of("http://a", &none).unwrap_err().contains("node http://a"));
 }
 
 #[test]

@@ -5,11 +5,14 @@ mod snapshot;
 mod v2;
 mod v3;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ctl::args::{self, ArgsError, Flag, Parsed};
 use crate::ctl::founding;
+use crate::ctl::tls;
 use crate::net::Address;
+use crate::net::tls::ClientTls;
 use crate::remote::Login;
 
 const HELP: &str = "\
@@ -42,6 +45,8 @@ As in etcd v3 (keys):
 
   --endpoints URL[,URL]   where the cluster is; ETCDCTL_ENDPOINTS; also --endpoint, --peers, -C [127.0.0.1:2379]
   --user NAME[:PASSWORD]  who asks; ETCDCTL_USER; --password, ETCDCTL_PASSWORD give the password by itself
+  --cacert, --cert, --key FILE  by TLS: who vouches for the servers, this client's certificate and key; ETCDCTL_CACERT, …
+                          (also --ca-file, --cert-file, --key-file); --insecure-skip-tls-verify takes any server
   -o simple|extended|json v2's output          --timeout, --total-timeout, --command-timeout 5s
 ";
 
@@ -50,8 +55,22 @@ const FLAGS: &[Flag] = &[
     flag(&["output", "o"], true, "v2: simple, extended, json"),
     flag(&["write-out", "w"], true, "v3: simple"),
     flag(&["command-timeout", "total-timeout", "timeout", "dial-timeout"], true, "how long a request may take"),
-    Flag { names: &["user", "username", "u"], value: true, variable: Some("ETCDCTL_USER"), help: "who asks" },
-    Flag { names: &["password"], value: true, variable: Some("ETCDCTL_PASSWORD"), help: "the password" },
+    with_variable(&["user", "username", "u"], true, "ETCDCTL_USER", "who asks"),
+    with_variable(&["password"], true, "ETCDCTL_PASSWORD", "the password"),
+    with_variable(&["cacert", "ca-file"], true, "ETCDCTL_CACERT", "who vouches for the servers"),
+    with_variable(&["cert", "cert-file"], true, "ETCDCTL_CERT", "this client's certificate"),
+    with_variable(&["key", "key-file"], true, "ETCDCTL_KEY", "its key"),
+    // As etcd 2's tool had them.
+    with_variable(&["cacert"], true, "ETCDCTL_CA_FILE", ""),
+    with_variable(&["cert"], true, "ETCDCTL_CERT_FILE", ""),
+    with_variable(&["key"], true, "ETCDCTL_KEY_FILE", ""),
+    with_variable(
+        &["insecure-skip-tls-verify"],
+        false,
+        "ETCDCTL_INSECURE_SKIP_TLS_VERIFY",
+        "take any server for the one",
+    ),
+    with_variable(&["insecure-transport"], false, "ETCDCTL_INSECURE_TRANSPORT", "accepted; the URL says it"),
     flag(&["no-sync", "debug", "sync"], false, "accepted; there is nothing to sync"),
     flag(&["help", "h"], false, "this text"),
     flag(&["ttl"], true, "seconds until the key goes"),
@@ -108,11 +127,23 @@ const MIRROR_FLAGS: &[Flag] = &[
     flag(&["dest-prefix"], true, "what takes the prefix's place there"),
     flag(&["no-dest-prefix"], false, "nothing takes the prefix's place there"),
     flag(&["dest-insecure-transport"], false, "accepted"),
+    flag(&["dest-cacert"], true, "who vouches for the servers there"),
+    flag(&["dest-cert"], true, "this client's certificate there"),
+    flag(&["dest-key"], true, "its key"),
 ];
 const MIRROR: &str = "make-mirror";
 
 const fn flag(names: &'static [&'static str], value: bool, help: &'static str) -> Flag {
     Flag { names, value, variable: None, help }
+}
+
+const fn with_variable(
+    names: &'static [&'static str],
+    value: bool,
+    variable: &'static str,
+    help: &'static str,
+) -> Flag {
+    Flag { names, value, variable: Some(variable), help }
 }
 
 /// Why a command failed, with the exit code that scripts know.
@@ -150,6 +181,7 @@ pub struct Context {
     /// The endpoints as they were written.
     pub written: Vec<String>,
     pub timeout: Duration,
+    pub tls: Arc<ClientTls>,
     /// Who asks, if somebody is named.
     pub login: Option<Login>,
     pub parsed: Parsed,
@@ -180,8 +212,9 @@ fn dispatch(arguments: &[String]) -> Result<u8, Failed> {
     }
     let version = if verb == "snapshot" { 3 } else { chosen(&verb, &parsed)? };
     let written = endpoints(&parsed);
-    let endpoints = written.iter().map(|item| address(item)).collect::<Result<_, _>>()?;
-    let context = Context { endpoints, written, timeout: timeout(&parsed)?, login: login(&parsed)?, parsed };
+    let tls = tls::of(&parsed).map_err(Failed::usage)?;
+    let endpoints = written.iter().map(|item| address(&tls, item)).collect::<Result<_, _>>()?;
+    let context = Context { endpoints, written, timeout: timeout(&parsed)?, tls, login: login(&parsed)?, parsed };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -239,8 +272,8 @@ fn login(parsed: &Parsed) -> Result<Option<Login>, Failed> {
     Ok(Some(Login { user: user.to_owned(), password }))
 }
 
-fn address(item: &str) -> Result<Address, Failed> {
-    Address::from_url(item).map_err(|error| Failed::usage(format!("--endpoints: {error}")))
+fn address(tls: &Arc<ClientTls>, item: &str) -> Result<Address, Failed> {
+    tls::address(tls, item).map_err(|error| Failed::usage(format!("--endpoints: {error}")))
 }
 
 /// Go's durations as far as people give them here, or bare seconds.

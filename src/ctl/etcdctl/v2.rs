@@ -309,7 +309,7 @@ async fn cluster_health(context: &Context) -> Result<u8, Failed> {
     let mut healthy = 0;
     for member in &members.members {
         let url = member.client_urls.first().cloned().unwrap_or_default();
-        let answer = match super::address(&url) {
+        let answer = match super::address(&context.tls, &url) {
             Ok(address) => http::call(&address, Method::GET, "/health", None, context.timeout).await.ok(),
             Err(_) => None,
         };

@@ -12,6 +12,7 @@ use super::tunnel::Tunnel;
 use crate::api::fleet::model::{ErrorBody, MachineJson, Page, UnitJson, UnitStateJson};
 use crate::ctl::args::Parsed;
 use crate::ctl::http::{self, Answer, Streamed};
+use crate::ctl::tls;
 use crate::net::Address;
 
 /// Where a node's or fleet's API may be on this machine, in the order in which it is looked for.
@@ -73,7 +74,11 @@ impl Client {
             Some(other) => return Err(format!("unrecognized driver {other:?}")),
         }
         let mut addresses = match parsed.value("endpoint") {
-            Some(text) => text.split(',').map(|item| endpoint(item.trim())).collect::<Result<Vec<_>, _>>()?,
+            Some(text) => {
+                let tls = tls::of(parsed)?;
+                let one = |item: &str| endpoint(item.trim()).map(|address| address.secured(&tls));
+                text.split(',').map(one).collect::<Result<Vec<_>, _>>()?
+            }
             None => vec![found_here(&|path| Path::new(path).exists())?],
         };
         let tunnel = match parsed.value("tunnel").filter(|host| !host.is_empty()) {
@@ -253,13 +258,13 @@ fn endpoint(text: &str) -> Result<Address, String> {
             let host = rest.split('/').next().unwrap_or_default();
             Err(format!("unable to connect to host {host:?} with scheme {scheme:?}"))
         }
-        "http" => {
+        "http" | "https" => {
             let authority = rest.split('/').next().unwrap_or_default();
             let port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
-            let whole = if port { authority.to_owned() } else { format!("{authority}:80") };
-            whole.parse::<Address>().map_err(|error| error.to_string())
+            let default = if scheme == "https" { 443 } else { 80 };
+            let whole = if port { authority.to_owned() } else { format!("{authority}:{default}") };
+            Address::from_url(&format!("{scheme}://{whole}")).map_err(|error| error.to_string())
         }
-        "https" => Err(format!("{text}: this build speaks plain http only; use http:// or a unix socket")),
         other => Err(format!("unsupported protocol scheme {other:?}")),
     }
 }
@@ -277,6 +282,8 @@ mod tests {
             ("http://node1/", Ok("node1:80")),
             ("http://[::1]:2379/", Ok("[::1]:2379")),
             ("http://[::1]", Ok("[::1]:80")),
+            ("https://node1:2379/", Ok("https://node1:2379")),
+            ("https://[::1]", Ok("https://[::1]:443")),
             ("127.0.0.1:2379", Err("URL scheme undefined")),
             ("unix://var/run/fleet.sock", Err("unable to connect to host \"var\" with scheme \"unix\"")),
         ];
@@ -284,7 +291,7 @@ mod tests {
             let got = endpoint(text).map(|address| address.to_string());
             assert_eq!(got.as_deref().map_err(String::as_str), expected, "{text}");
         }
-        assert!(endpoint("https://a:1").is_err() && endpoint("ftp://a").is_err());
+        assert!(endpoint("ftp://a").is_err());
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub const GLOBAL: &[Flag] = &[
     global(
         &["endpoint"],
         "FLEETCTL_ENDPOINT",
-        "Where the API is: unix:///PATH or http://HOST:PORT, several with commas [a socket on this machine, else http://127.0.0.1:2379]",
+        "Where the API is: unix:///PATH, http://HOST:PORT or https://HOST:PORT, several with commas [a socket on this machine, else http://127.0.0.1:2379]",
     ),
     global(&["tunnel"], "FLEETCTL_TUNNEL", "Reach the endpoint through this host, HOST[:PORT], by ssh"),
     global(&["ssh-username"], "FLEETCTL_SSH_USERNAME", "Whom ssh logs in as [core]"),
@@ -53,9 +53,9 @@ pub const GLOBAL: &[Flag] = &[
     global(&["driver"], "FLEETCTL_DRIVER", "Accepted: API or etcd; the same port serves both"),
     global(&["request-timeout"], "FLEETCTL_REQUEST_TIMEOUT", "Accepted; requests have bounds of their own"),
     global(&["etcd-key-prefix"], "FLEETCTL_ETCD_KEY_PREFIX", "Accepted and not used"),
-    global(&["ca-file", "etcd-cafile"], "FLEETCTL_CA_FILE", "Accepted; this build speaks plain http"),
-    global(&["cert-file", "etcd-certfile"], "FLEETCTL_CERT_FILE", "Accepted; this build speaks plain http"),
-    global(&["key-file", "etcd-keyfile"], "FLEETCTL_KEY_FILE", "Accepted; this build speaks plain http"),
+    global(&["cacert", "ca-file", "etcd-cafile"], "FLEETCTL_CA_FILE", "Who vouches for an https:// endpoint, PEM"),
+    global(&["cert", "cert-file", "etcd-certfile"], "FLEETCTL_CERT_FILE", "The certificate to show there, PEM"),
+    global(&["key", "key-file", "etcd-keyfile"], "FLEETCTL_KEY_FILE", "Its key, PEM"),
     Flag {
         names: &["experimental-api"],
         value: false,

@@ -25,6 +25,11 @@ impl Tunnel {
         let target = match endpoint {
             Address::Unix(path) => path.display().to_string(),
             Address::Tcp { .. } => endpoint.to_string(),
+            Address::Tls { .. } => {
+                return Err(failed(format!(
+                    "{endpoint}: ssh secures the way already; give an endpoint in plain text there"
+                )));
+            }
         };
         let mut arguments = remote::ssh_options(parsed).map_err(|error| error.message)?;
         arguments.extend(["-o".to_owned(), "ExitOnForwardFailure=yes".to_owned()]);

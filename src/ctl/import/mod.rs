@@ -19,7 +19,7 @@ use super::args::{self, Flag, Parsed};
 use super::founding::{self, Founding, Misunderstood};
 use super::node_ctl::{HELP_FLAG, misunderstood};
 use super::restore::node_defaults;
-use super::{http, snapshot};
+use super::{http, snapshot, tls};
 use crate::base::UnixMillis;
 use crate::disk::Database;
 use crate::etcd_file::{self, EtcdFile, Intake, Report};
@@ -43,6 +43,8 @@ For several members import one FILE for each, or import with --save and `node ct
   --save SNAPSHOT               a snapshot of what was imported, for the other members
   --into URL                    a new cluster that runs; revisions are its own then, and history is not taken
   --v2-hidden PATH[,PATH]       v2 nodes to take that v2 does not list, because their names begin with `_`
+  --cacert, --cert, --key FILE  by TLS: who vouches for the servers, the certificate to show and its key;
+                                --insecure-skip-tls-verify takes any server for the one that is meant
   --data-dir DIR                the folder to make; it must be empty or absent
   --name NAME                   the member that it is for [this host's name]
   --initial-cluster NAME=URL,…  all members of the new cluster [NAME=http://127.0.0.1:2380]
@@ -59,6 +61,10 @@ const FLAGS: &[Flag] = &[
     Flag { names: &["prefer"], value: true, variable: None, help: "v2 or v3" },
     Flag { names: &["no-snapshot"], value: false, variable: None, help: "read keys one by one" },
     Flag { names: &["v2-hidden"], value: true, variable: None, help: "v2 nodes that are not listed" },
+    Flag { names: &["cacert"], value: true, variable: None, help: "who vouches for servers" },
+    Flag { names: &["cert"], value: true, variable: None, help: "the certificate to show" },
+    Flag { names: &["key"], value: true, variable: None, help: "its key" },
+    Flag { names: &["insecure-skip-tls-verify"], value: false, variable: None, help: "take any server for the one" },
 ];
 
 /// Runs the command: 0, 2 for a command line that cannot be understood.
@@ -123,7 +129,7 @@ impl Order {
     fn read(parsed: &Parsed) -> Result<Self, Misunderstood> {
         let origin = match (parsed.value("snapshot"), parsed.value("endpoint")) {
             (Some(file), None) => Origin::File(PathBuf::from(file)),
-            (None, Some(urls)) => Origin::Live(addresses(urls)?),
+            (None, Some(urls)) => Origin::Live(addresses(parsed, urls)?),
             _ => return Err(Misunderstood("--snapshot FILE or --endpoint URL is needed, not both".to_owned())),
         };
         let prefer = match parsed.value("prefer") {
@@ -135,7 +141,7 @@ impl Order {
         let hidden = parsed.values("v2-hidden").flat_map(|paths| paths.split(','));
         let hidden = hidden.map(str::trim).filter(|path| !path.is_empty()).map(str::to_owned).collect();
         let target = match parsed.value("into") {
-            Some(url) => match addresses(url)?.as_slice() {
+            Some(url) => match addresses(parsed, url)?.as_slice() {
                 [address] if founding::FLAGS.iter().all(|flag| parsed.value(flag.names[0]).is_none()) => {
                     Target::Cluster(address.clone())
                 }
@@ -314,7 +320,8 @@ async fn version(from: &Address) -> anyhow::Result<String> {
     version.with_context(|| format!("{from}: /version: it does not say that it is an etcd 2 or 3"))
 }
 
-fn addresses(urls: &str) -> Result<Vec<Address>, Misunderstood> {
+fn addresses(parsed: &Parsed, urls: &str) -> Result<Vec<Address>, Misunderstood> {
     let urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
-    urls.map(|url| Address::from_url(url).map_err(|error| Misunderstood(format!("--endpoint: {error}")))).collect()
+    let tls = tls::of(parsed).map_err(Misunderstood)?;
+    urls.map(|url| tls::address(&tls, url).map_err(|error| Misunderstood(format!("--endpoint: {error}")))).collect()
 }

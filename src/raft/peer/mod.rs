@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::base::MemberId;
 use crate::base::limits::{PEER_PING_MS, PEER_SILENT_MS};
 use crate::net::Address;
+use crate::net::tls::ClientTls;
 use handshake::Identity;
 use health::Health;
 use link::Link;
@@ -36,6 +37,7 @@ use session::{PeerError, Session};
 /// The ways to all peers. Peers come and go with the membership.
 pub struct Peers {
     me: Arc<Identity>,
+    dialling: Arc<ClientTls>,
     ways: RwLock<BTreeMap<MemberId, Ways>>,
     pub health: Arc<Health>,
     pub roll: Arc<Roll>,
@@ -60,6 +62,7 @@ impl Peers {
     /// Knows nobody yet.
     pub fn new(
         me: Arc<Identity>,
+        dialling: Arc<ClientTls>,
         health: Arc<Health>,
         roll: Arc<Roll>,
         stop: &CancellationToken,
@@ -67,6 +70,7 @@ impl Peers {
     ) -> Arc<Self> {
         Arc::new(Self {
             me,
+            dialling,
             ways: RwLock::default(),
             health,
             roll,
@@ -111,7 +115,8 @@ impl Peers {
         let gone = self.stop.child_token();
         let link = |lane| {
             let (me, health, roll) = (self.me.clone(), self.health.clone(), self.roll.clone());
-            Arc::new(Link::new(me, id, addresses.to_vec(), lane, health, roll, gone.clone()))
+            let addresses = addresses.iter().map(|address| address.clone().secured(&self.dialling)).collect();
+            Arc::new(Link::new(me, id, addresses, lane, health, roll, gone.clone()))
         };
         let links: Vec<_> = Lane::ALL.into_iter().map(link).collect();
         let (this, kept, ended) = (self.clone(), links.clone(), gone.clone());

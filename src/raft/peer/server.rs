@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,13 +22,16 @@ use super::roll::Roll;
 use super::session::write_frames;
 use super::stream::{PeerHandler, Running};
 use crate::base::limits::{
-    PEER_CONNECTIONS_MAX, PEER_FRAME_BYTES_MAX, PEER_HANDSHAKE_BYTES_MAX, PEER_REQUESTS_MAX, PEER_STREAMS_MAX,
+    PEER_CONNECTIONS_MAX, PEER_FRAME_BYTES_MAX, PEER_HANDSHAKE_BYTES_MAX, PEER_HANDSHAKE_MS_MAX, PEER_REQUESTS_MAX,
+    PEER_STREAMS_MAX,
 };
 use crate::base::{BoxFuture, MemberId};
+use crate::net::tls::ServerTls;
 use crate::net::{FrameReader, FrameWriter};
+use crate::raft::PeerListener;
 
 /// Pause after a failure to accept, which is mostly for want of file descriptors.
-const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Answers that may wait to be written before further questions wait.
 const OUT_FRAMES_MAX: usize = 256;
 
@@ -54,7 +58,7 @@ pub struct Server {
 
 impl Server {
     /// Accepts connections until told to stop.
-    pub async fn run(self, listener: TcpListener) {
+    pub async fn run(self, PeerListener { listener, tls }: PeerListener) {
         let places = Arc::new(Semaphore::new(PEER_CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
@@ -67,9 +71,17 @@ impl Server {
                         tracing::warn!(%remote, "peer connection refused: {PEER_CONNECTIONS_MAX} are open already");
                         continue;
                     };
-                    let server = self.clone();
+                    // Answers must not wait for each other; a failure to set it costs only time.
+                    let _ = stream.set_nodelay(true);
+                    let (server, tls) = (self.clone(), tls.clone());
                     self.tasks.spawn(async move {
-                        server.connection(stream, remote).await;
+                        match tls {
+                            None => {
+                                let (read, write) = stream.into_split();
+                                server.connection(read, write, remote).await;
+                            }
+                            Some(tls) => server.secured(stream, &tls, remote).await,
+                        }
                         drop(place);
                     });
                 }
@@ -81,10 +93,28 @@ impl Server {
         }
     }
 
-    async fn connection(&self, stream: TcpStream, remote: SocketAddr) {
-        // Answers must not wait for each other; a failure to set it costs only time.
-        let _ = stream.set_nodelay(true);
-        let (read, write) = stream.into_split();
+    /// A connection within TLS.
+    async fn secured(&self, stream: TcpStream, tls: &ServerTls, remote: SocketAddr) {
+        let wait = Duration::from_millis(PEER_HANDSHAKE_MS_MAX);
+        let accepted = tokio::select! {
+            () = self.stop.cancelled() => return,
+            accepted = tokio::time::timeout(wait, tls.accept(stream)) => accepted,
+        };
+        match accepted {
+            Ok(Ok(accepted)) => {
+                let (read, write) = tokio::io::split(accepted.stream);
+                self.connection(read, write, remote).await;
+            }
+            Ok(Err(error)) => tracing::warn!(%remote, "peer connection refused: {error}"),
+            Err(_) => tracing::warn!(%remote, "peer connection refused: no TLS within {wait:?}"),
+        }
+    }
+
+    async fn connection<R, W>(&self, read: R, write: W, remote: SocketAddr)
+    where
+        R: AsyncRead + Unpin + Send,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
         let mut reader = FrameReader::new(read, PEER_HANDSHAKE_BYTES_MAX);
         let mut writer = FrameWriter::new(write);
         let admitted = tokio::select! {

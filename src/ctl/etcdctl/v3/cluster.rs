@@ -45,7 +45,7 @@ async fn targets(context: &Context) -> Result<Vec<Target>, Failed> {
     }
     let members = members(context).await?;
     let urls = members.into_iter().flat_map(|member| member.client_ur_ls);
-    urls.map(|written| Ok(Target { address: address(&written)?, written })).collect()
+    urls.map(|written| Ok(Target { address: address(&context.tls, &written)?, written })).collect()
 }
 
 pub async fn endpoint(context: &Context) -> Result<u8, Failed> {

@@ -1,14 +1,15 @@
 //! `etcdctl make-mirror`: what is below a prefix, and every change of it, into another cluster.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::remote::Line;
 use bytes::Bytes;
 
 use super::{Context, Failed, arguments, connected, refused, within};
+use crate::ctl::tls;
 use crate::kv::prefix_end;
-use crate::net::Address;
-use crate::remote;
+use crate::remote::{self, Line};
 use crate::wire::etcdserverpb::kv_client::KvClient;
 use crate::wire::etcdserverpb::request_op::Request;
 use crate::wire::etcdserverpb::watch_client::WatchClient;
@@ -58,7 +59,9 @@ pub async fn run(context: &Context) -> Result<u8, Failed> {
         return Err(arguments("`--dest-prefix` and `--no-dest-prefix` cannot be set at the same time, choose one"));
     }
     let there = Some(there).filter(|there| nowhere || !there.is_empty());
-    let address = Address::from_url(to).map_err(|error| arguments(format!("{to}: {error}")))?;
+    let file = |flag: &str| parsed.value(flag).map(PathBuf::from);
+    let tls = tls::told(file("dest-cacert"), file("dest-cert"), file("dest-key"), false).map_err(arguments)?;
+    let address = tls::address(&Arc::new(tls), to).map_err(|error| arguments(format!("{to}: {error}")))?;
     let opened = remote::line(&address, context.timeout, context.login.as_ref()).await;
     let destination = opened.map_err(|error| Failed::usage(format!("{to}: {error}")))?;
     let source = connected(context).await?;

@@ -1,0 +1,60 @@
+//! The side that connects: whom it trusts and as whom it comes.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::client::ResolvesClientCert;
+use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::anyone::Anyone;
+use super::{Identity, Protocol, TlsError, files, provider};
+
+/// Whom to trust and as whom to come. The files are read at each connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ClientTls {
+    /// Who may vouch for servers; `None`: those whom this machine trusts.
+    pub trusted_ca: Option<PathBuf>,
+    /// Shown to servers that ask.
+    pub identity: Option<Identity>,
+    /// Takes any server for the one that is meant.
+    pub insecure: bool,
+}
+
+impl ClientTls {
+    fn config(&self, protocol: Protocol) -> Result<ClientConfig, TlsError> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::NotMade(error.to_string()))?;
+        let builder = match (self.insecure, &self.trusted_ca) {
+            (true, _) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider()))),
+            (false, Some(file)) => builder.with_root_certificates(files::authorities(file)?),
+            (false, None) => builder.with_root_certificates(files::system_authorities()?),
+        };
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder.with_client_cert_resolver(shown(files::identity(identity)?)),
+        };
+        config.alpn_protocols = vec![protocol.name()];
+        Ok(config)
+    }
+
+    /// Speaks TLS on a connection to `host`, a name or an IP address, which the server's certificate must be for.
+    ///
+    /// # Errors
+    /// Files that cannot be used, a server that is not trusted, or one that does not speak TLS.
+    pub async fn connect(&self, stream: TcpStream, host: &str, protocol: Protocol) -> io::Result<TlsStream<TcpStream>> {
+        let config = self.config(protocol).map_err(io::Error::other)?;
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+}
+
+fn shown(identity: Arc<CertifiedKey>) -> Arc<dyn ResolvesClientCert> {
+    Arc::new(SingleCertAndKey::from(identity))
+}

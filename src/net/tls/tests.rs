@@ -1,0 +1,215 @@
+//! Both ends of a connection over memory: who trusts whom, names, revocation, files that change.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+/// A certificate authority in a folder.
+struct Authority {
+    folder: tempfile::TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "an authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        std::fs::write(folder.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        Self { folder, issuer: Issuer::new(params, key) }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Gives out a certificate for 127.0.0.1 with a common name.
+    fn give(&self, name: &str, serial: u64) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.serial_number = Some(SerialNumber::from(serial));
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let files =
+            Identity { certificate: self.file(&format!("{name}.pem")), key: self.file(&format!("{name}-key.pem")) };
+        std::fs::write(&files.certificate, certificate.pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        files
+    }
+
+    fn revoke(&self, serial: u64) -> PathBuf {
+        let day = |day| rcgen::date_time_ymd(day, 1, 1);
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(serial),
+            revocation_time: day(2020),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: day(2020),
+            next_update: day(2040),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let file = self.file("crl.pem");
+        std::fs::write(&file, list.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
+        file
+    }
+}
+
+fn terms(authority: &Authority) -> Terms {
+    Terms {
+        identity: authority.give("server", 1),
+        trusted_ca: None,
+        revoked: None,
+        allowed_name: None,
+        protocols: vec![Protocol::Http2, Protocol::Http1],
+    }
+}
+
+/// Connects; what the server found out about the client, or the first failure of either.
+async fn meet(server: &Arc<ServerTls>, client: &ClientTls) -> Result<Option<String>, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = server.clone();
+    let far = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut accepted = server.accept(stream).await.map_err(|error| error.to_string())?;
+        accepted.stream.write_all(b"hello").await.map_err(|error| error.to_string())?;
+        Ok::<_, String>(accepted.name)
+    });
+    let stream = TcpStream::connect(address).await.unwrap();
+    let near = async {
+        let mut stream = client.connect(stream, "127.0.0.1", Protocol::Http1).await?;
+        let mut read = [0; 5];
+        stream.read_exact(&mut read).await?;
+        assert_eq!(&read, b"hello");
+        std::io::Result::Ok(())
+    };
+    let near = near.await.map_err(|error| error.to_string());
+    let far = far.await.unwrap();
+    near.and(far)
+}
+
+fn client(ca: &Path, identity: Option<Identity>) -> ClientTls {
+    ClientTls { trusted_ca: Some(ca.to_owned()), identity, insecure: false }
+}
+
+#[tokio::test]
+async fn servers_are_known_by_their_authority_unless_nobody_cares() {
+    let (ours, foreign) = (Authority::new(), Authority::new());
+    let server = Arc::new(ServerTls::new(terms(&ours)).unwrap());
+    assert_eq!(meet(&server, &client(&ours.file("ca.pem"), None)).await, Ok(None));
+    let refused = meet(&server, &client(&foreign.file("ca.pem"), None)).await.unwrap_err();
+    assert!(refused.contains("invalid peer certificate"), "{refused}");
+    let anyone = ClientTls { insecure: true, ..ClientTls::default() };
+    assert_eq!(meet(&server, &anyone).await, Ok(None));
+}
+
+#[tokio::test]
+async fn clients_show_who_they_are_where_they_are_asked() {
+    let (ours, foreign) = (Authority::new(), Authority::new());
+    let asked = Terms { trusted_ca: Some(ours.file("ca.pem")), ..terms(&ours) };
+    let server = Arc::new(ServerTls::new(asked.clone()).unwrap());
+    let ca = ours.file("ca.pem");
+    let found = meet(&server, &client(&ca, Some(ours.give("ann", 2)))).await;
+    assert_eq!(found, Ok(Some("ann".to_owned())));
+    for refused in [None, Some(foreign.give("ann", 2))] {
+        meet(&server, &client(&ca, refused)).await.unwrap_err();
+    }
+    let only = Terms { allowed_name: Some("bob".to_owned()), ..asked };
+    let server = Arc::new(ServerTls::new(only).unwrap());
+    meet(&server, &client(&ca, Some(ours.give("ann", 2)))).await.unwrap_err();
+    assert_eq!(meet(&server, &client(&ca, Some(ours.give("bob", 3)))).await, Ok(Some("bob".to_owned())));
+}
+
+#[tokio::test]
+async fn what_was_revoked_is_refused_from_the_moment_that_the_file_says_so() {
+    let ours = Authority::new();
+    let ann = client(&ours.file("ca.pem"), Some(ours.give("ann", 2)));
+    let bob = client(&ours.file("ca.pem"), Some(ours.give("bob", 3)));
+    let terms = Terms { trusted_ca: Some(ours.file("ca.pem")), revoked: Some(ours.revoke(7)), ..terms(&ours) };
+    let server = Arc::new(ServerTls::new(terms).unwrap());
+    meet(&server, &ann).await.unwrap();
+    // Written anew, as whoever rotates files does: another file under the same name.
+    std::fs::remove_file(ours.file("crl.pem")).unwrap();
+    ours.revoke(2);
+    meet(&server, &ann).await.unwrap_err();
+    meet(&server, &bob).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_certificate_counts_at_once_and_a_broken_one_does_not() {
+    let (ours, newer) = (Authority::new(), Authority::new());
+    let terms = terms(&ours);
+    let server = Arc::new(ServerTls::new(terms.clone()).unwrap());
+    let (before, after) = (client(&ours.file("ca.pem"), None), client(&newer.file("ca.pem"), None));
+    meet(&server, &before).await.unwrap();
+    let put = |from: &Path, to: &Path| {
+        let staged = to.with_extension("new");
+        std::fs::copy(from, &staged).unwrap();
+        std::fs::rename(staged, to).unwrap();
+    };
+    let renewed = newer.give("renewed", 9);
+    put(&renewed.key, &terms.identity.key);
+    // Half of a change fits nothing: the old pair goes on.
+    meet(&server, &before).await.unwrap();
+    put(&renewed.certificate, &terms.identity.certificate);
+    meet(&server, &after).await.unwrap();
+    meet(&server, &before).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_certificate_of_its_own_is_made_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let identity = make_own(folder.path(), &hosts).unwrap();
+    let text = std::fs::read(&identity.certificate).unwrap();
+    assert_eq!(make_own(folder.path(), &hosts).unwrap(), identity);
+    assert_eq!(std::fs::read(&identity.certificate).unwrap(), text);
+    let terms = Terms {
+        identity: identity.clone(),
+        trusted_ca: None,
+        revoked: None,
+        allowed_name: None,
+        protocols: Vec::new(),
+    };
+    let server = Arc::new(ServerTls::new(terms).unwrap());
+    meet(&server, &client(&identity.certificate, None)).await.unwrap();
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let ours = Authority::new();
+    let good = terms(&ours);
+    let with = |certificate: PathBuf, key: PathBuf| Terms { identity: Identity { certificate, key }, ..good.clone() };
+    let nothing = ours.file("nothing.pem");
+    std::fs::write(&nothing, "no PEM").unwrap();
+    let other = ours.give("other", 5);
+    let cases = [
+        (with(ours.file("absent.pem"), good.identity.key.clone()), "absent.pem: No such file"),
+        (with(nothing.clone(), good.identity.key.clone()), "nothing.pem: it holds no certificate in PEM"),
+        (with(good.identity.certificate.clone(), nothing.clone()), "nothing.pem: it holds no private key in PEM"),
+        (with(good.identity.certificate.clone(), other.key), "server.pem: "),
+        (Terms { trusted_ca: Some(nothing), ..good.clone() }, "nothing.pem: it holds no certificate"),
+    ];
+    for (terms, expected) in cases {
+        let error = ServerTls::new(terms).err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
