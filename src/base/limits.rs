@@ -25,7 +25,10 @@ pub const UNIT_NAME_BYTES_MAX: usize = 256;
 /// Events that a slow watcher may have waiting before it is cut off and told where to resume.
 pub const WATCH_BACKLOG_EVENTS_MAX: usize = 16_384;
 /// Keys and values of those events; one batch may be larger.
-pub const WATCH_BACKLOG_BYTES_MAX: usize = 64 << 20;
+pub const WATCH_BACKLOG_BYTES_MAX: usize = 8 << 20;
+/// Events that may wait for all watchers of a node together before those that are behind by more than a batch are cut off;
+/// each costs about 300 bytes beside its key and value, which watchers share.
+pub const WATCH_BACKLOGS_EVENTS_MAX: usize = 1 << 19;
 /// One frame between peers.
 pub const PEER_FRAME_BYTES_MAX: usize = 64 << 20;
 /// Pause before a job that failed runs again: the first, and the longest that doubling leads to.
@@ -71,14 +74,35 @@ pub const SHIM_FAREWELL_MS_MAX: u64 = 1_000;
 pub const SHIM_ATTEMPTS_MAX: usize = 5;
 /// Client connections that one listener holds open; more wait in the kernel's queue.
 pub const CLIENT_CONNECTIONS_MAX: usize = 16_384;
-/// A client connection's first bytes, and the headers of each HTTP/1.1 request, arrive within this time.
+/// A client connection's first bytes arrive within this time.
+pub const FIRST_BYTES_WAIT_MS_MAX: u64 = 10_000;
+/// The headers of each HTTP/1.1 request arrive within this time after the answer before.
 pub const HEADER_WAIT_MS_MAX: u64 = 60_000;
 /// All headers of one request.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
-/// An HTTP request's body arrives within this time.
+/// A request's body, or a message of a stream, arrives within this time, and without a longer silence.
 pub const BODY_WAIT_MS_MAX: u64 = 60_000;
+pub const BODY_SILENT_MS_MAX: u64 = 10_000;
+/// Bytes of all requests of a node that do not arrive in one piece, from their arrival to their answers.
+pub const BODIES_BYTES_MAX: usize = 64 << 20;
+/// The beginning of a request has a budget of its own, so that small requests pass while large ones wait.
+pub const BODY_BEGINNING_BYTES: usize = 16 << 10;
+pub const BODY_BEGINNINGS_BYTES_MAX: usize = 64 << 20;
+/// How long a request waits for room among them before it is refused.
+pub const BODY_ROOM_WAIT_MS_MAX: u64 = 5_000;
+/// An answer of more bytes is handed to its connection in pieces.
+pub const ANSWER_LARGE_BYTES: usize = 256 << 10;
+pub const ANSWER_PIECE_BYTES: usize = 128 << 10;
+/// A client takes something of a large answer, and of what its connection is sent, within this time.
+pub const ANSWER_UNREAD_MS_MAX: u64 = 60_000;
+/// Bytes of large answers that wait for their clients; while there are more, a client takes something within the second time.
+pub const ANSWERS_UNREAD_BYTES_MAX: usize = 256 << 20;
+pub const ANSWER_CROWDED_MS_MAX: u64 = 2_000;
 /// Requests and streams at once on one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 16_384;
+/// What an HTTP/2 client may send ahead of the reader: of one request, and of all on its connection.
+pub const STREAM_WINDOW_BYTES: u32 = 128 << 10;
+pub const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// After this silence a client is probed, and after as much again without an answer its connection is closed.
 pub const CLIENT_SILENT_SECONDS_MAX: u64 = 30;
 /// How long requests under way may take to end when the doors close.
@@ -87,8 +111,10 @@ pub const DOORS_CLOSE_MS_MAX: u64 = 5_000;
 pub const GRPC_MESSAGE_BYTES_MAX: usize = REQUEST_BYTES_MAX + 512 * 1024;
 /// Watches on one stream.
 pub const WATCHES_PER_STREAM_MAX: usize = 65_536;
-/// Responses that a watch stream may have waiting for its client before its watches stop reading.
+/// Responses that a watch stream may have waiting for its client before its watches stop reading, and their bytes; a larger one
+/// goes alone.
 pub const WATCH_RESPONSES_QUEUED_MAX: usize = 128;
+pub const WATCH_RESPONSES_QUEUED_BYTES_MAX: usize = 4 << 20;
 /// The shortest time after which a watch that asked for it may be told how far it is when nothing happens.
 pub const WATCH_PROGRESS_MS_MIN: u64 = 100;
 /// How long a progress request waits for watches that are catching up.

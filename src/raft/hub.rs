@@ -4,22 +4,17 @@
 //! little that was missed, and from then on receives what is applied. A watcher whose backlog grows too long is cut off
 //! and told where to resume.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
-
 use super::machine::Core;
+use super::mailbox::Mailbox;
 use crate::base::BoxFuture;
-use crate::base::limits::{
-    WATCH_BACKLOG_BYTES_MAX, WATCH_BACKLOG_EVENTS_MAX, WATCH_BATCH_BYTES, WATCH_BATCH_EVENTS, WATCH_HISTORY_BYTES,
-    WATCH_HISTORY_CHANGES, WATCH_HISTORY_EVENTS,
-};
+use crate::base::limits::{WATCH_HISTORY_BYTES, WATCH_HISTORY_CHANGES, WATCH_HISTORY_EVENTS};
 use crate::kv::store::{WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream};
 use crate::kv::{
-    self, Event, History, HistoryRequest, IndexPlace, KeyValue, Position, Space, State, StoreError, WatchIndex,
-    WatcherId,
+    self, Event, History, HistoryRequest, IndexPlace, Position, Space, State, StoreError, WatchIndex, WatcherId,
 };
 
 /// All watchers, and up to where they were told.
@@ -28,6 +23,8 @@ pub struct Hub {
     board: Mutex<Board>,
     /// Watches of each space, those included that still read history.
     watches: [AtomicUsize; 2],
+    /// Events that wait for any watcher.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// A watch's place in the count of its space.
@@ -47,29 +44,8 @@ struct Board {
     position: Position,
     next_id: WatcherId,
     index: WatchIndex,
-    mailboxes: HashMap<WatcherId, Arc<Mailbox>>,
+    mailboxes: HashMap<WatcherId, (Space, Arc<Mailbox>)>,
     closed: Option<String>,
-}
-
-/// What waits for one watcher.
-struct Mailbox {
-    space: Space,
-    /// Changes before this revision are not asked for.
-    from_revision: i64,
-    /// Changes before this v2 index are not asked for.
-    from_index: u64,
-    contents: Mutex<Contents>,
-    filled: Notify,
-}
-
-#[derive(Default)]
-struct Contents {
-    batches: VecDeque<WatchBatch>,
-    events: usize,
-    /// Of the keys and values of those events.
-    bytes: usize,
-    /// Told when the batches are taken.
-    end: Option<WatchEnd>,
 }
 
 impl Hub {
@@ -102,8 +78,8 @@ impl Hub {
             });
         }
         for (id, events) in wanted {
-            if let Some(mailbox) = board.mailboxes.get(&id) {
-                mailbox.deliver(events, position);
+            if let Some((space, mailbox)) = board.mailboxes.get(&id) {
+                mailbox.deliver(events, revision_of(&position, *space));
             }
         }
         board.position = position;
@@ -112,8 +88,8 @@ impl Hub {
     /// The state was replaced: watchers may have missed changes, so they are sent away to resume.
     pub fn restart(&self, position: Position) {
         let mut board = self.board();
-        for mailbox in board.mailboxes.values() {
-            let resume = revision_of(&board.position, mailbox.space) + 1;
+        for (space, mailbox) in board.mailboxes.values() {
+            let resume = revision_of(&board.position, *space) + 1;
             mailbox.end(WatchEnd::TooSlow { resume });
         }
         board.clear();
@@ -123,7 +99,7 @@ impl Hub {
     /// Ends all watches.
     pub fn close(&self, reason: &str) {
         let mut board = self.board();
-        for mailbox in board.mailboxes.values() {
+        for (_, mailbox) in board.mailboxes.values() {
             mailbox.end(WatchEnd::Closed(reason.to_owned()));
         }
         board.clear();
@@ -136,20 +112,15 @@ impl Hub {
         if let Some(reason) = &board.closed {
             return Err(WatchEnd::Closed(reason.clone()));
         }
-        let mailbox = Arc::new(Mailbox {
-            space: request.space,
-            from_revision,
-            from_index,
-            contents: Mutex::default(),
-            filled: Notify::new(),
-        });
+        let mailbox = Arc::new(Mailbox::new(from_revision, from_index, self.waiting.clone()));
         let id = board.next_id;
         board.next_id += 1;
         board.index.insert(id, request.space, request.key.clone(), request.range_end.clone());
-        board.mailboxes.insert(id, mailbox.clone());
+        board.mailboxes.insert(id, (request.space, mailbox.clone()));
         Ok(Live {
             hub: self.clone(),
             id,
+            space: request.space,
             mailbox,
             through: revision_of(&board.position, request.space),
             began: board.position,
@@ -171,69 +142,11 @@ fn revision_of(position: &Position, space: Space) -> i64 {
     }
 }
 
-impl Contents {
-    /// All that waits, as one batch, unless it is much: who is slow gets more at a time.
-    fn take(&mut self) -> Option<WatchBatch> {
-        let mut all = self.batches.pop_front()?;
-        let mut bytes = bytes_of(&all.events);
-        while let Some(next) = self.batches.front() {
-            let more = bytes_of(&next.events);
-            if bytes + more > WATCH_BATCH_BYTES || all.events.len() + next.events.len() > WATCH_BATCH_EVENTS {
-                break;
-            }
-            bytes += more;
-            let next = self.batches.pop_front()?;
-            all.revision = next.revision;
-            all.events.extend(next.events);
-        }
-        self.events -= all.events.len();
-        self.bytes -= bytes;
-        Some(all)
-    }
-}
-
-impl Mailbox {
-    fn contents(&self) -> MutexGuard<'_, Contents> {
-        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn deliver(&self, mut events: Vec<Event>, position: Position) {
-        events.retain(|event| event.kv.mod_revision >= self.from_revision && event.kv.v2_modified >= self.from_index);
-        let mut contents = self.contents();
-        if events.is_empty() || contents.end.is_some() {
-            return;
-        }
-        let behind = !contents.batches.is_empty();
-        contents.events += events.len();
-        contents.bytes += bytes_of(&events);
-        if contents.events > WATCH_BACKLOG_EVENTS_MAX || behind && contents.bytes > WATCH_BACKLOG_BYTES_MAX {
-            let waiting = contents.batches.front().and_then(|batch| batch.events.first());
-            let resume = waiting.or(events.first()).map_or(0, |event| event.kv.mod_revision);
-            contents.batches.clear();
-            contents.end = Some(WatchEnd::TooSlow { resume });
-        } else {
-            let revision = revision_of(&position, self.space);
-            contents.batches.push_back(WatchBatch { revision, events });
-        }
-        drop(contents);
-        self.filled.notify_one();
-    }
-
-    fn end(&self, end: WatchEnd) {
-        self.contents().end.get_or_insert(end);
-        self.filled.notify_one();
-    }
-}
-
-fn bytes_of(events: &[Event]) -> usize {
-    let kv = |kv: &KeyValue| kv.key.len() + kv.value.len();
-    events.iter().map(|event| kv(&event.kv) + event.prev.as_ref().map_or(0, kv)).sum()
-}
-
 /// A watcher's place among those that are told.
 struct Live {
     hub: Arc<Hub>,
     id: WatcherId,
+    space: Space,
     mailbox: Arc<Mailbox>,
     /// The newest revision that was published before it was enlisted.
     through: i64,
@@ -249,28 +162,10 @@ impl Drop for Live {
 }
 
 impl Live {
-    async fn next(&mut self) -> Result<WatchBatch, WatchEnd> {
-        loop {
-            {
-                let mut contents = self.mailbox.contents();
-                if let Some(batch) = contents.take() {
-                    return Ok(batch);
-                }
-                if let Some(end) = &contents.end {
-                    return Err(end.clone());
-                }
-            }
-            self.mailbox.filled.notified().await;
-            // Whoever can run goes first: where there is much to do, more comes together meanwhile and is told at once.
-            tokio::task::yield_now().await;
-        }
-    }
-
     fn caught_up(&self) -> Option<i64> {
         // In this order: what was published up to here is in the box or was taken from it.
-        let published = revision_of(&self.hub.board().position, self.mailbox.space);
-        let contents = self.mailbox.contents();
-        (contents.batches.is_empty() && contents.end.is_none()).then_some(published)
+        let published = revision_of(&self.hub.board().position, self.space);
+        self.mailbox.is_clear().then_some(published)
     }
 }
 
@@ -375,7 +270,7 @@ impl Watch {
     async fn step(&mut self) -> Result<Option<WatchBatch>, WatchEnd> {
         let (next, limit) = match &mut self.stage {
             Stage::Ended(end) => return Err(end.clone()),
-            Stage::Live(live) => return live.next().await.map(Some),
+            Stage::Live(live) => return live.mailbox.next().await.map(Some),
             Stage::Past { next } => (*next, i64::MAX),
             Stage::Joining { next, live } => (*next, live.through),
         };

@@ -1,10 +1,11 @@
 //! Replication: a proposal batcher, openraft over our log and state, and the transport between members.
 //!
-//! `start` brings a node up · `seed` makes the data of a member that begins with a state · `store` is what the floors above use of it ·
-//! `proposer`, `reads`, `lease_keeper` and `hub` carry writes, reads, leases and watches · `members` changes and follows the membership, `join`
-//! finds a place in it, `probation` keeps one from voting that has lost its memory · `log_store`, `state_machine`, `machine` and `snapshot` are
-//! openraft's storage, `network` its way to `peer`s · `service` answers them · `watchdog` looks after the disk, `upkeep` keeps history and its room · `types` is what openraft is
-//! set up with.
+//! `start` brings a node up · `seed` makes the data of a member that begins with a state · `store` is what the floors above
+//! use of it · `proposer`, `reads`, `lease_keeper` and `hub` (with a `mailbox` for each watcher) carry writes, reads, leases
+//! and watches · `members` changes and follows the membership, `join` finds a place in it, `probation` keeps one from voting
+//! that has lost its memory · `log_store`, `state_machine`, `machine` and `snapshot` are openraft's storage, `network` its
+//! way to `peer`s · `service` answers them · `watchdog` looks after the disk, `upkeep` keeps history and its room · `types`
+//! is what openraft is set up with.
 
 mod hub;
 mod join;
@@ -13,6 +14,7 @@ mod lease_keeper;
 mod leases;
 mod log_store;
 mod machine;
+mod mailbox;
 mod maintenance;
 mod members;
 mod network;

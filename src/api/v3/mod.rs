@@ -12,6 +12,7 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod outbox;
 mod queue;
 #[cfg(test)]
 mod queue_tests;

@@ -5,19 +5,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, Stream, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::Answers;
+use super::outbox::{Gone, Outbox};
 use super::watching::{Order, Watching};
 use crate::api::http::requires_leader;
 use crate::api::users::{Credentials, reading};
 use crate::api::{Shared, status};
-use crate::base::limits::{
-    LEADERLESS_STREAM_MS_MAX, WATCH_PROGRESS_WAIT_MS_MAX, WATCH_RESPONSES_QUEUED_MAX, WATCHES_PER_STREAM_MAX,
-};
+use crate::base::limits::{LEADERLESS_STREAM_MS_MAX, WATCH_PROGRESS_WAIT_MS_MAX, WATCHES_PER_STREAM_MAX};
 use crate::kv::{KvError, Position, Space, Store, StoreError, WatchRequest, WatchStart};
 use crate::wire::etcdserverpb as pb;
 
@@ -50,10 +49,10 @@ impl pb::watch_server::Watch for Watch {
 impl Watch {
     /// Starts a stream of watches. It ends with `requests`, or when the answers are dropped.
     pub fn open(&self, requests: Requests, who: Credentials, leader_required: bool) -> Answers<pb::WatchResponse> {
-        let (answers, queue) = mpsc::channel(WATCH_RESPONSES_QUEUED_MAX);
-        let session = Session { shared: self.0.clone(), who, answers, watches: HashMap::new(), next_id: 0 };
+        let (outbox, answers) = Outbox::new();
+        let session = Session { shared: self.0.clone(), who, outbox, watches: HashMap::new(), next_id: 0 };
         tokio::spawn(session.run(requests, leader_required));
-        stream::unfold(queue, async |mut queue| queue.recv().await.map(|answer| (answer, queue))).boxed()
+        answers
     }
 }
 
@@ -61,14 +60,11 @@ impl Watch {
 struct Session {
     shared: Arc<Shared>,
     who: Credentials,
-    answers: mpsc::Sender<Result<pb::WatchResponse, Status>>,
+    outbox: Outbox,
     /// The way to give each watch its orders. Dropping it ends the watch.
     watches: HashMap<i64, mpsc::Sender<Order>>,
     next_id: i64,
 }
-
-/// The client is gone; nobody is left to tell.
-struct Gone;
 
 impl Session {
     async fn run(mut self, mut requests: Requests, leader_required: bool) {
@@ -91,12 +87,11 @@ impl Session {
                     },
                     Some(Err(_)) | None => return,
                 },
-                () = self.answers.closed() => return,
+                () = self.outbox.closed() => return,
                 () = stop.cancelled() => status::stopping(),
                 () = &mut leader_lost => status::no_leader(),
             };
-            // Nobody waits for this where the client does not read.
-            let _ = self.answers.try_send(Err(farewell));
+            self.outbox.try_fail(farewell);
             return;
         }
     }
@@ -111,21 +106,18 @@ impl Session {
         }
     }
 
-    async fn answer(&self, answer: pb::WatchResponse) -> Result<(), Gone> {
-        self.answers.send(Ok(answer)).await.map_err(|_| Gone)
-    }
-
     /// A watch that does not come to be: announced and cancelled in one answer.
     async fn refuse(&self, reason: impl Into<String>) -> Result<(), Gone> {
-        self.answer(pb::WatchResponse {
-            header: Some(self.shared.header_now()),
-            watch_id: NO_WATCH,
-            created: true,
-            canceled: true,
-            cancel_reason: reason.into(),
-            ..pb::WatchResponse::default()
-        })
-        .await
+        self.outbox
+            .send(pb::WatchResponse {
+                header: Some(self.shared.header_now()),
+                watch_id: NO_WATCH,
+                created: true,
+                canceled: true,
+                cancel_reason: reason.into(),
+                ..pb::WatchResponse::default()
+            })
+            .await
     }
 
     async fn create(&mut self, create: pb::WatchCreateRequest) -> Result<(), Gone> {
@@ -154,26 +146,27 @@ impl Session {
                 self.announce(id, &began).await?;
                 let (orders, inbox) = mpsc::channel(ORDERS_QUEUED_MAX);
                 self.watches.insert(id, orders);
-                let watching = Watching::new(id, &create, request, who, self.shared.clone(), self.answers.clone());
+                let watching = Watching::new(id, &create, request, who, self.shared.clone(), self.outbox.clone());
                 tokio::spawn(watching.run(events, inbox));
                 Ok(())
             }
             Err(StoreError::Refused(KvError::Compacted { revision })) => {
                 self.announce(id, &self.shared.store.position()).await?;
-                self.answer(super::watching::compacted(&self.shared, id, revision)).await
+                self.outbox.send(super::watching::compacted(&self.shared, id, revision)).await
             }
             Err(error) => self.refuse(status::failed(&error).message()).await,
         }
     }
 
     async fn announce(&self, id: i64, position: &Position) -> Result<(), Gone> {
-        self.answer(pb::WatchResponse {
-            header: Some(self.shared.header(position)),
-            watch_id: id,
-            created: true,
-            ..pb::WatchResponse::default()
-        })
-        .await
+        self.outbox
+            .send(pb::WatchResponse {
+                header: Some(self.shared.header(position)),
+                watch_id: id,
+                created: true,
+                ..pb::WatchResponse::default()
+            })
+            .await
     }
 
     /// The id that was asked for if nobody has it; for 0, the next free one.
@@ -208,7 +201,8 @@ impl Session {
         };
         let mut header = self.shared.header_now();
         header.revision = revision;
-        self.answer(pb::WatchResponse { header: Some(header), watch_id: NO_WATCH, ..pb::WatchResponse::default() })
+        self.outbox
+            .send(pb::WatchResponse { header: Some(header), watch_id: NO_WATCH, ..pb::WatchResponse::default() })
             .await
     }
 

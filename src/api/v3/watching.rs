@@ -6,9 +6,9 @@ use std::time::Duration;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
-use tonic::Status;
 
 use super::convert;
+use super::outbox::Outbox;
 use super::watch::watch_refused;
 use crate::api::users::{Credentials, reading};
 use crate::api::{Shared, status};
@@ -38,7 +38,7 @@ pub struct Watching {
     fragment: bool,
     progress_notify: bool,
     shared: Arc<Shared>,
-    answers: mpsc::Sender<Result<pb::WatchResponse, Status>>,
+    outbox: Outbox,
 }
 
 impl Watching {
@@ -48,7 +48,7 @@ impl Watching {
         request: WatchRequest,
         who: Credentials,
         shared: Arc<Shared>,
-        answers: mpsc::Sender<Result<pb::WatchResponse, Status>>,
+        outbox: Outbox,
     ) -> Self {
         use pb::watch_create_request::FilterType;
         let filtered = |kind: FilterType| create.filters().any(|filter| filter == kind);
@@ -63,7 +63,7 @@ impl Watching {
             fragment: create.fragment,
             progress_notify: create.progress_notify,
             shared,
-            answers,
+            outbox,
         }
     }
 
@@ -143,7 +143,7 @@ impl Watching {
 
     /// Sends an answer; `false` if the client is gone.
     async fn send(&self, answer: pb::WatchResponse) -> bool {
-        self.answers.send(Ok(answer)).await.is_ok()
+        self.outbox.send(answer).await.is_ok()
     }
 
     fn answer(&self, revision: i64) -> pb::WatchResponse {
@@ -219,7 +219,7 @@ impl Watching {
             }
         };
         // The client opens a new stream, perhaps at another node, and goes on from its last revision.
-        let _ = self.answers.send(Err(reason)).await;
+        self.outbox.fail(reason).await;
         None
     }
 }
