@@ -15,32 +15,36 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::authority::Cleaner;
+use super::bounds::Bounds;
 use super::http::Entry;
 use super::users::CertificateName;
 use super::{Door, Listener};
 use crate::base::limits::{
-    CLIENT_CONNECTIONS_MAX, CLIENT_SILENT_SECONDS_MAX, DOORS_CLOSE_MS_MAX, HEADER_BYTES_MAX, HEADER_WAIT_MS_MAX,
-    STREAMS_PER_CONNECTION_MAX,
+    CLIENT_SILENT_SECONDS_MAX, CONNECTION_WINDOW_BYTES, DOORS_CLOSE_MS_MAX, HEADER_BYTES_MAX, HEADER_WAIT_MS_MAX,
+    STREAM_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX,
 };
 
 /// A client's preface of HTTP/2, which tells it from HTTP/1.1, has this many bytes.
 const PREFACE_BYTES: usize = 24;
 /// What is read of a connection at once.
 const READ_BYTES: usize = 8 * 1024;
-/// Window of one stream and of a connection: room for a few requests of the largest size.
-const STREAM_WINDOW_BYTES: u32 = 2 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// After accepting failed (file descriptors ran out), how long until the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until `stop`; each connection is a task of `tasks`.
-pub(super) async fn accept(listener: Listener, entry: Entry, stop: CancellationToken, tasks: TaskTracker) {
-    let room = Arc::new(Semaphore::new(CLIENT_CONNECTIONS_MAX));
+pub(super) async fn accept(
+    listener: Listener,
+    entry: Entry,
+    bounds: Bounds,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
+    let room = Arc::new(Semaphore::new(bounds.connections));
     let server = Arc::new(server());
     loop {
         let next = async {
@@ -66,7 +70,7 @@ pub(super) async fn accept(listener: Listener, entry: Entry, stop: CancellationT
                             }
                         },
                     };
-                    converse(&server, Opening::new(stream), user, entry, stop).await;
+                    converse(&server, Opening::new(stream, bounds), user, entry, stop).await;
                 });
             }
             Err(error) => {
@@ -186,18 +190,34 @@ trait Io: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
 type Stream = Pin<Box<dyn Io>>;
 
-/// A connection whose first bytes must arrive in time: until they do, no other limit runs.
+/// A connection whose first bytes must arrive in time: until they do, no other limit runs. Its client takes what it is sent,
+/// too, or is gone.
 struct Opening {
     stream: Stream,
     received: usize,
     deadline: Option<Pin<Box<Sleep>>>,
+    unread: Duration,
+    /// Runs while the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
     cleaner: Cleaner,
 }
 
 impl Opening {
-    fn new(stream: Stream) -> Self {
-        let at = Instant::now() + Duration::from_millis(HEADER_WAIT_MS_MAX);
-        Self { stream, received: 0, deadline: Some(Box::pin(tokio::time::sleep_until(at))), cleaner: Cleaner::new() }
+    fn new(stream: Stream, bounds: Bounds) -> Self {
+        let deadline = Some(Box::pin(sleep(bounds.first_bytes)));
+        Self { stream, received: 0, deadline, unread: bounds.unread, stalled: None, cleaner: Cleaner::new() }
+    }
+
+    /// Notes whether the client takes what it is sent; an error when it has not for too long.
+    fn sent<T>(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if sent.is_ready() {
+            self.stalled = None;
+            return sent;
+        }
+        let unread = self.unread;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(unread)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -245,11 +265,13 @@ impl AsyncRead for Opening {
 impl AsyncWrite for Opening {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.deadline = None;
-        self.stream.as_mut().poll_write(cx, buf)
+        let written = self.stream.as_mut().poll_write(cx, buf);
+        self.sent(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_flush(cx)
+        let flushed = self.stream.as_mut().poll_flush(cx);
+        self.sent(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -266,6 +288,7 @@ impl AsyncWrite for Opening {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.deadline = None;
-        self.stream.as_mut().poll_write_vectored(cx, bufs)
+        let written = self.stream.as_mut().poll_write_vectored(cx, bufs);
+        self.sent(cx, written)
     }
 }

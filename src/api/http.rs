@@ -12,7 +12,11 @@ use hyper::{Method, Request, StatusCode, Uri};
 use serde::Serialize;
 use tower::ServiceExt;
 
+use super::body::BodyError;
+use super::bounds::Bounds;
 use super::discovery::{Asked, Discovery};
+use super::receiving::{Room, Shape};
+use super::sending::Unread;
 use super::users::CertificateName;
 use super::{Shared, history, info, status, v2, v3};
 use crate::wire::json as go_json;
@@ -21,30 +25,46 @@ use crate::wire::json as go_json;
 #[derive(Clone)]
 pub(super) struct Entry {
     shared: Arc<Shared>,
+    room: Room,
+    unread: Arc<Unread>,
     grpc: Router,
     http: Router,
 }
 
 impl Entry {
-    pub fn new(shared: &Arc<Shared>, extra: Router) -> Self {
+    pub fn new(shared: &Arc<Shared>, extra: Router, bounds: Bounds) -> Self {
         let http = extra
             .merge(info::routes(shared))
             .merge(history::routes(shared))
             .merge(v2::routes(shared))
             .merge(v3::gateway::routes(shared))
             .fallback(async || not_found());
-        Self { shared: shared.clone(), grpc: v3::routes(shared), http }
+        let (room, unread) = (Room::new(bounds), Unread::new(bounds));
+        Self { shared: shared.clone(), room, unread, grpc: v3::routes(shared), http }
     }
 
     pub async fn answer(&self, request: Request<Incoming>) -> Response {
-        let request = request.map(Body::new);
-        if is_grpc(request.headers()) {
-            self.answer_grpc(request).await
-        } else {
-            let mut response = self.answer_http(request).await;
-            allow_origins(response.headers_mut());
-            response
+        let grpc = is_grpc(request.headers());
+        let shape = match grpc {
+            true if v3::takes_stream(request.uri().path()) => Shape::Stream,
+            true => Shape::Call,
+            false => Shape::Plain,
+        };
+        let (parts, body) = request.into_parts();
+        let (body, arrival) = self.room.receive(body, shape);
+        let request = Request::from_parts(parts, body);
+        let mut response = match grpc {
+            true => self.answer_grpc(request).await,
+            false => self.answer_http(request).await,
+        };
+        // Where the request did not arrive, that is the answer, whatever the handler made of it.
+        if let Some(failure) = arrival.failure() {
+            response = if grpc { status::unreceived(failure).into_http() } else { unreceived(failure) };
         }
+        if !grpc {
+            allow_origins(response.headers_mut());
+        }
+        response.map(|body| self.unread.send(body))
     }
 
     async fn answer_grpc(&self, request: Request<Body>) -> Response {
@@ -75,9 +95,7 @@ impl Entry {
         }
         run(&self.http, request).await
     }
-}
 
-impl Entry {
     /// Whether a client comes to the gateway with a certificate that names a user, while users are asked for: the gateway takes
     /// tokens only, and as etcd's it says so rather than taking him for nobody.
     fn ignores_certificate(&self, request: &Request<Body>) -> bool {
@@ -216,6 +234,11 @@ pub(super) fn text(code: StatusCode, line: &str) -> Response {
 
 pub(super) fn not_found() -> Response {
     text(StatusCode::NOT_FOUND, "404 page not found")
+}
+
+/// The request did not arrive as a whole.
+fn unreceived(failure: &BodyError) -> Response {
+    text(status::unreceived_http(failure), &failure.to_string())
 }
 
 /// The method is not one of `allowed` (comma between them; empty: not said).

@@ -5,6 +5,9 @@
 
 mod authority;
 mod body;
+mod bounds;
+#[cfg(test)]
+mod bounds_tests;
 mod connection;
 mod discovery;
 #[cfg(feature = "scheduler")]
@@ -13,6 +16,8 @@ mod history;
 mod http;
 mod info;
 mod metrics;
+mod receiving;
+mod sending;
 pub mod status;
 mod users;
 mod v2;
@@ -34,6 +39,7 @@ use crate::base::{Clock, ClusterId, MemberId, Random};
 use crate::kv::Store;
 use crate::net::tls::ServerTls;
 
+use bounds::Bounds;
 pub use users::UsersOptions;
 
 /// HTTP paths and who answers them.
@@ -105,6 +111,11 @@ impl Shared {
 
 /// Opens the doors: accepts on every listener until [`Doors::stop`]. Must be called within a tokio runtime.
 pub fn serve(listeners: Vec<Listener>, services: Services) -> Doors {
+    serve_within(Bounds::default(), listeners, services)
+}
+
+/// As [`serve`], with limits other than the usual.
+fn serve_within(bounds: Bounds, listeners: Vec<Listener>, services: Services) -> Doors {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let shared = Arc::new(Shared {
@@ -117,10 +128,10 @@ pub fn serve(listeners: Vec<Listener>, services: Services) -> Doors {
         stop: stop.clone(),
         ids: OnceLock::new(),
     });
-    let entry = http::Entry::new(&shared, services.routes);
+    let entry = http::Entry::new(&shared, services.routes, bounds);
     tasks.spawn(count_leaders(shared));
     for listener in listeners {
-        let accept = connection::accept(listener, entry.clone(), stop.clone(), tasks.clone());
+        let accept = connection::accept(listener, entry.clone(), bounds, stop.clone(), tasks.clone());
         tasks.spawn(accept);
     }
     Doors { stop, tasks }

@@ -6,9 +6,11 @@
 use hyper::StatusCode;
 use tonic::{Code, Status};
 
+use super::body::BodyError;
 #[cfg(feature = "scheduler")]
 use super::fleet::Failure;
 use super::history;
+use crate::base::limits::GRPC_MESSAGE_BYTES_MAX;
 #[cfg(feature = "scheduler")]
 use crate::fleet::{executor::ExecutorError, inspect::InspectError};
 use crate::kv::auth::AuthError;
@@ -95,6 +97,28 @@ fn member_refused(refusal: MemberRefusal) -> Status {
         | MemberRefusal::TooManyLearners => Code::FailedPrecondition,
     };
     Status::new(code, format!("etcdserver: {refusal}"))
+}
+
+/// A request that did not arrive as a whole. That one message is too large is said in the words of Go's library.
+pub(super) fn unreceived(failure: &BodyError) -> Status {
+    match failure {
+        BodyError::MessageTooLarge(bytes) => Status::resource_exhausted(format!(
+            "grpc: received message larger than max ({bytes} vs. {GRPC_MESSAGE_BYTES_MAX})"
+        )),
+        BodyError::NoRoom(_) => failed(&StoreError::Overloaded(failure.to_string())),
+        BodyError::TooSlow(_) | BodyError::Silent(_) => Status::deadline_exceeded(failure.to_string()),
+        BodyError::TooLarge(_) | BodyError::Broken(_) => Status::invalid_argument(failure.to_string()),
+    }
+}
+
+/// The same over HTTP.
+pub(super) fn unreceived_http(failure: &BodyError) -> StatusCode {
+    match failure {
+        BodyError::TooLarge(_) | BodyError::MessageTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
+        BodyError::TooSlow(_) | BodyError::Silent(_) => StatusCode::REQUEST_TIMEOUT,
+        BodyError::Broken(_) => StatusCode::BAD_REQUEST,
+    }
 }
 
 /// There is no leader, and the client asked for one.

@@ -385,6 +385,11 @@ pub struct House {
 
 /// Opens the doors on loopback.
 pub async fn house() -> House {
+    house_within(super::Bounds::default()).await
+}
+
+/// As [`house`], with other limits.
+pub async fn house_within(bounds: super::Bounds) -> House {
     let clock = Arc::new(Fixed::default());
     clock.now.store(1_795_223_000_000, Ordering::Relaxed);
     let store = Arc::new(TestStore::new(clock.clone()));
@@ -399,7 +404,7 @@ pub async fn house() -> House {
         watch_progress: std::time::Duration::from_millis(crate::base::limits::WATCH_PROGRESS_MS_MIN),
         routes: super::Routes::new(),
     };
-    let doors = super::serve(vec![super::Listener::Tcp(listener)], services);
+    let doors = super::serve_within(bounds, vec![super::Listener::Tcp(listener)], services);
     House { store, clock, address, doors }
 }
 

@@ -68,6 +68,12 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
         .into_axum_router()
 }
 
+/// Whether a call's requests are a stream, which may be silent for as long as it likes.
+pub fn takes_stream(path: &str) -> bool {
+    let reflects = |path: &str| path.starts_with("/grpc.reflection.") && path.ends_with("/ServerReflectionInfo");
+    matches!(path, "/etcdserverpb.Watch/Watch" | "/etcdserverpb.Lease/LeaseKeepAlive") || reflects(path)
+}
+
 impl Shared {
     /// Whether whoever asks may, as far as this node knows.
     async fn need<T>(&self, request: &Request<T>, needs: Needs<'_>) -> Result<(), Status> {
