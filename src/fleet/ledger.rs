@@ -146,6 +146,12 @@ impl<'a> Ledger<'a> {
         kin.map_or(&[], Vec::as_slice)
     }
 
+    /// Weight, bytes of memory and thousandths of a core that the units on a machine take.
+    pub fn taken(&self, machine: u32) -> (u64, u64, u64) {
+        let taken = self.taken[machine as usize];
+        (taken.weight, taken.memory_bytes, taken.cpu_millis)
+    }
+
     /// Why a machine has no room for a unit that is not on it.
     pub fn objection(&self, unit: u32, at: u32, machine: &Machine) -> Option<Reason> {
         let asks = self.placements[unit as usize];

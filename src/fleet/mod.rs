@@ -26,7 +26,7 @@ pub use diff::{OlderPlan, Task, TaskKind, TaskReason, diff};
 pub use layout::Key;
 pub use memory::{Launched, Local, Memory};
 pub use operations::{Operation, Outcome, PutUnit, Refusal, RefusalKind};
-pub use plan::{Fit, Plan, Verdict, Waiting, explain, plan};
+pub use plan::{Fit, Plan, Verdict, Waiting, capacity, explain, plan, rebalance, remaining, simulate};
 pub use reason::{Decision, Reason};
 pub use transactions::transactions;
 pub use types::{Cordon, DesiredState, Drain, Machine, PlanHead, PublishedState, Scheduled, Unit, UnitState};

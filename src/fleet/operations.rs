@@ -5,8 +5,8 @@
 
 use super::cluster::Cluster;
 use super::layout::{Key, UnitRecord, encode};
-use super::types::{DesiredState, Unit, UnknownState};
-use crate::base::LeaseId;
+use super::types::{Cordon, DesiredState, Unit, UnknownState};
+use crate::base::{LeaseId, MachineId};
 use crate::kv::TxnRequest;
 use crate::unit::name::{self, NameError, UnitName};
 use crate::unit::placement::PlacementError;
@@ -61,6 +61,8 @@ pub enum Refusal {
     NoState,
     #[error("unit does not exist")]
     NoSuchUnit,
+    #[error("machine {0} is not in the cluster")]
+    NoSuchMachine(MachineId),
 }
 
 /// Refusals by what the user can do about them.
@@ -79,7 +81,7 @@ impl Refusal {
     pub fn kind(&self) -> RefusalKind {
         match self {
             Self::NoOptions | Self::NoState => RefusalKind::Conflict,
-            Self::NoSuchUnit => RefusalKind::Missing,
+            Self::NoSuchUnit | Self::NoSuchMachine(_) => RefusalKind::Missing,
             _ => RefusalKind::Invalid,
         }
     }
@@ -158,6 +160,24 @@ pub fn destroy_unit(cluster: &Cluster, name: &str) -> Result<Operation, Refusal>
             failure: Vec::new(),
         }),
     })
+}
+
+/// Takes a machine out of what is scheduled, or back in (`None`). One that is neither present nor cordoned is refused.
+///
+/// # Errors
+/// [`Refusal::NoSuchMachine`].
+pub fn cordon_machine(cluster: &Cluster, machine: &MachineId, cordon: Option<Cordon>) -> Result<Operation, Refusal> {
+    let known = cluster.cordons.get(machine);
+    if known.is_none() && !cluster.machines.contains_key(machine) {
+        return Err(Refusal::NoSuchMachine(machine.clone()));
+    }
+    let key = Key::Cordon(machine.clone());
+    let write = || TxnRequest {
+        compare: vec![key.unchanged(cluster.mod_revision(&key))],
+        success: vec![cordon.map_or_else(|| key.delete(), |cordon| key.put(encode(&cordon), LeaseId::NONE))],
+        failure: Vec::new(),
+    };
+    Ok(Operation { outcome: Outcome::Done, transaction: (known != cordon.as_ref()).then(write) })
 }
 
 /// A unit's text from options, refused where it could not be read back or asks for what excludes itself.

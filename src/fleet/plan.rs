@@ -9,16 +9,23 @@
 //! Rules as fleet's, but: globals nobody wants loaded hold nothing, a replaced unit goes only where it may run, and
 //! `Replaces` in circles of any length are ignored.
 
+mod capacity;
 mod displace;
 mod drain;
 mod explain;
+mod rebalance;
+mod simulate;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use capacity::{Capacity, Remaining, capacity, remaining};
+pub use drain::Arrival;
 pub use explain::{Fit, Verdict, explain};
+pub use rebalance::rebalance;
+pub use simulate::{Forecast, Scenario, simulate};
 
 use super::board::{Board, mismatch};
 use super::cluster::Cluster;
@@ -54,11 +61,7 @@ pub struct Waiting {
 
 /// Decides where every unit of the cluster runs.
 pub fn plan(cluster: &Cluster) -> Plan {
-    let mut planner = Planner::new(cluster);
-    planner.keep(cluster);
-    planner.globals();
-    planner.followers();
-    planner.place_all();
+    let mut planner = Planner::settled(cluster);
     planner.drain(cluster);
     planner.into_plan(cluster)
 }
@@ -131,6 +134,16 @@ impl<'a> Planner<'a> {
             room_made: false,
             board,
         }
+    }
+
+    /// Every unit where it is to be; none has left a drained machine yet.
+    fn settled(cluster: &'a Cluster) -> Self {
+        let mut planner = Self::new(cluster);
+        planner.keep(cluster);
+        planner.globals();
+        planner.followers();
+        planner.place_all();
+        planner
     }
 
     /// Puts units where the schedule has them, as far as they may stay.
@@ -434,6 +447,8 @@ fn decision(cluster: &Cluster, unit: &str, from: Option<MachineId>, to: Option<M
 
 #[cfg(test)]
 mod drain_tests;
+#[cfg(test)]
+mod forecast_tests;
 #[cfg(test)]
 mod placement_tests;
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub enum Reason {
     Displaced { by: String, priority: i32 },
     /// The machine that it was on is being drained.
     Drained,
+    /// Somebody asked for a rebalance, and it is better off there.
+    Rebalanced,
 }
 
 impl fmt::Display for Reason {
@@ -95,6 +97,7 @@ impl fmt::Display for Reason {
             }
             Self::Cordoned { drain: false } => f.write_str("the machine is cordoned"),
             Self::Cordoned { drain: true } => f.write_str("the machine is being drained"),
+            Self::Rebalanced => f.write_str("it is better off there"),
             Self::Drained => f.write_str("the machine is being drained"),
             Self::Displaced { by, priority } => write!(f, "{by} of Priority={priority} needs the place"),
         }
@@ -135,7 +138,7 @@ pub struct Decision {
 impl Decision {
     /// The machine that the unit leaves although it could go on there: it may wait for others that do.
     pub fn moved_from(&self) -> Option<MachineId> {
-        let at_will = matches!(self.reason, Reason::Drained);
+        let at_will = matches!(self.reason, Reason::Drained | Reason::Rebalanced);
         self.from.clone().filter(|_| at_will && self.to.is_some())
     }
 }
