@@ -2,6 +2,9 @@
 
 CARGO ?= cargo
 FEATURES := scheduler systemd template api
+# Tests of the binary that take seconds and need no root; the rest take a minute or two, and root.
+QUICK := tidy wire licences process node etcd auth tls kv_history rollout docs
+SLOW := cluster watch members restore import full_disk etcdctl3 clients hosts
 STATIC_TARGET := x86_64-unknown-linux-musl
 
 .PHONY: demo test check integration static bench generate fix
@@ -12,7 +15,7 @@ demo:
 	integration/demo.sh target/debug/node
 
 test:
-	$(CARGO) test --locked --no-fail-fast --lib --bins --examples --test tidy --test wire --test licences --test process --test node --test etcd --test auth --test tls --test kv_history --test docs
+	$(CARGO) test --locked --no-fail-fast --lib --bins --examples $(QUICK:%=--test %)
 
 check:
 	$(CARGO) fmt --check
@@ -27,7 +30,7 @@ check:
 integration:
 	integration/hosts/provision.sh
 	$(CARGO) build --locked --bin node
-	$(CARGO) test --locked --no-fail-fast --test cluster --test watch --test members --test restore --test import --test full_disk --test etcdctl3 --test clients --test hosts -- --test-threads=1
+	$(CARGO) test --locked --no-fail-fast $(SLOW:%=--test %) -- --test-threads=1
 
 # One file without a dynamic linker. Fails if the result is not static.
 static:

@@ -28,7 +28,7 @@ pub mod bolt;
 /// The state's tables on disk, and snapshots.
 pub mod disk;
 /// Staged files: written beside their place, checked, put there in one step; commands with time-outs.
-#[cfg(feature = "template")]
+#[cfg(any(feature = "template", feature = "scheduler"))]
 pub mod files;
 /// Connections, name resolution, frames.
 pub mod net;

@@ -19,6 +19,7 @@ use crate::jobs::Jobs;
 use crate::jobs::agent::Agent;
 use crate::jobs::engine::Engine;
 use crate::jobs::presence::Presence;
+use crate::jobs::rollout::Rollouts;
 use crate::process::{Host, ProcessExecutor, ProcessOptions};
 use crate::raft::{PeerHandler, RaftStore};
 
@@ -109,6 +110,8 @@ impl Ready {
             lease: lease.clone(),
         });
         jobs.start(Engine { store: store.clone(), member: settings.member });
+        let clock = Arc::new(host::SystemClock);
+        jobs.start(Rollouts { store: store.clone(), member: settings.member, clock });
         Machine {
             #[cfg(feature = "api")]
             id: self.id,
@@ -150,7 +153,7 @@ impl Machine {
     #[cfg(feature = "api")]
     pub fn routes(&self, store: &Arc<RaftStore>, closing: &CancellationToken) -> crate::api::Routes {
         let inspection = Inspection { store: store.clone(), machine: self.id.clone(), executor: self.executor.clone() };
-        crate::api::fleet::router(store.clone(), Arc::new(inspection), closing.clone())
+        crate::api::fleet::router(store.clone(), Arc::new(inspection), Arc::new(host::SystemClock), closing.clone())
     }
 
     /// Stops and forgets every unit of the `process` executor.

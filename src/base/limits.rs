@@ -290,6 +290,17 @@ pub const PAST_KEYS_SEEN_MAX: usize = 100_000;
 pub const PAST_PAGE_ITEMS: usize = 1_000;
 pub const PAST_PAGE_BYTES: usize = 4 << 20;
 
+/// Units that one apply changes at most, and bytes of their texts, those that are alike counted once.
+pub const ROLLOUT_UNITS_MAX: usize = 2_000;
+pub const ROLLOUT_BYTES_MAX: usize = 1 << 20;
+/// Applies that are kept, to be told and taken back.
+pub const APPLIES_KEPT_MAX: u64 = 50;
+/// How long one check of a unit's health may take, and the pause before the next.
+pub const HEALTH_CHECK_MS_MAX: u64 = 10_000;
+pub const HEALTH_PAUSE_MS: u64 = 1_000;
+/// What is kept of a failed check's words.
+pub const HEALTH_WORDS_BYTES_MAX: usize = 512;
+
 /// How often the remaining time of a lease that has longer than this is noted in the log, so that a new leader knows it.
 pub const LEASE_CHECKPOINT_SECONDS: u64 = 300;
 /// Samples of when revisions were taken: how many a span of history has about, and what is at least between two of them.

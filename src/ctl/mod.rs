@@ -14,6 +14,8 @@ mod import;
 mod kv;
 mod node_ctl;
 mod restore;
+#[cfg(feature = "scheduler")]
+mod rollout;
 mod snapshot;
 mod tls;
 

@@ -19,6 +19,9 @@ node ctl: ask the cluster how it is.
   $ node ctl status                               this machine's node, and through it the cluster
   $ node ctl status --endpoint http://core-02:2379
   $ node ctl limits                               what bounds requests, queues and waits
+  $ node ctl apply --dry-run units/               what applying a folder of units would change; `apply --help` has more
+  $ node ctl history                              what was applied, by whom, and what came of it
+  $ node ctl rollback                             takes the newest apply back
   $ node ctl kv history /app/port                 who changed a key and when; `node ctl kv --help` has more
   $ node ctl snapshot save FILE                   copies the cluster's state into a file, and checks it
   $ node ctl snapshot status FILE                 checks such a file and tells what it holds
@@ -67,6 +70,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         ["snapshot", "restore", ..] => return restore::run(&arguments[2..]),
         ["snapshot", "export", ..] => return export::run(&arguments[2..]),
         ["import", ..] => return import::run(&arguments[1..]),
+        #[cfg(feature = "scheduler")]
+        _ if super::rollout::is_one(arguments) => return super::rollout::run(arguments),
         _ => {}
     }
     let keys = arguments.iter().any(|word| word == "kv");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::layout::{Key, PREFIX, Value};
+use super::rollout::{Progress, Rollout};
 use super::types::{Cordon, DesiredState, Machine, PlanHead, Scheduled, Unit, UnitState};
 use crate::base::MachineId;
 use crate::kv::{Consistency, Event, EventKind, RangeRequest, Space, Store, StoreError, prefix_end};
@@ -20,6 +21,9 @@ pub struct Cluster {
     /// By unit, then by machine.
     pub states: BTreeMap<String, BTreeMap<MachineId, UnitState>>,
     pub head: PlanHead,
+    /// The apply that is under way, and how far it is.
+    pub rollout: Option<Arc<Rollout>>,
+    pub progress: Progress,
     /// Values that could not be read, by key: they count as missing until somebody writes them anew.
     pub problems: BTreeMap<String, String>,
     /// Metadata changed at run time, by machine, present or not; an empty value takes the key away.
@@ -129,6 +133,8 @@ impl Cluster {
                 self.states.entry(name).or_default().insert(id, state);
             }
             (Key::Plan, Value::Plan(head)) => self.head = head,
+            (Key::Rollout, Value::Rollout(rollout)) => self.rollout = Some(Arc::new(*rollout)),
+            (Key::Progress, Value::Progress(progress)) => self.progress = progress,
             _ => {}
         }
     }
@@ -172,6 +178,9 @@ impl Cluster {
                 }
             }
             Key::Plan => self.head = PlanHead::default(),
+            Key::Rollout => self.rollout = None,
+            Key::Progress => self.progress = Progress::default(),
+            Key::Applied(_) => {}
         }
     }
 

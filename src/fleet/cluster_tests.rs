@@ -10,7 +10,14 @@ use crate::fleet::Drain;
 use crate::kv::KeyValue;
 
 fn record(desired: DesiredState, launch: u64) -> Bytes {
-    encode(&UnitRecord { text: "[Service]\nExecStart=/bin/a\n".into(), desired_state: desired, generation: 5, launch })
+    encode(&UnitRecord {
+        text: "[Service]\nExecStart=/bin/a\n".into(),
+        desired_state: desired,
+        generation: 5,
+        launch,
+        set: None,
+        next: None,
+    })
 }
 
 fn id() -> MachineId {
@@ -107,6 +114,8 @@ fn keys() -> impl Strategy<Value = Key> {
         name.clone().prop_map(Key::Schedule),
         (name, machine).prop_map(|(n, m)| Key::State(n, m)),
         Just(Key::Plan),
+        Just(Key::Rollout),
+        Just(Key::Progress),
     ]
 }
 
@@ -119,6 +128,9 @@ fn value_of(key: &Key, number: u64) -> Bytes {
         Key::Schedule(_) => encode(&Scheduled { machine: id(), generation: number, moved_from: None }),
         Key::State(..) => encode(&UnitState { launched: number, ..UnitState::default() }),
         Key::Plan => encode(&PlanHead { generation: number, mod_revision: 0 }),
+        Key::Rollout => encode(&Rollout { revision: number, ..Rollout::default() }),
+        Key::Progress => encode(&Progress { released: number as usize, ..Progress::default() }),
+        Key::Applied(_) => Bytes::new(),
     }
 }
 

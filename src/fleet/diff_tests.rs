@@ -243,8 +243,12 @@ fn states_are_written_only_when_they_change() {
     assert_eq!(publish(&mut store, &memory, false), 2);
     assert_eq!(publish(&mut store, &memory, false), 0);
     assert_eq!(publish(&mut store, &memory, true), 1);
-    let expected =
-        UnitState { hash: "h".into(), state: PublishedState::from(&state("active")), launched: 3, problem: None };
+    let expected = UnitState {
+        hash: "h".into(),
+        state: PublishedState::from(&state("active")),
+        launched: 3,
+        ..UnitState::default()
+    };
     assert_eq!(store.cluster().states["a"][&id("m1")], expected);
     assert!(!store.cluster().states.contains_key("gone"));
     assert!(memory.changed(&StateChange { name: "a".into(), state: Some(state("failed")) }));

@@ -9,18 +9,24 @@
 //! | `/fleet/schedule/NAME` | [`Scheduled`] | the engine only | until unscheduled |
 //! | `/fleet/states/NAME/ID` | [`UnitState`] | the machine | with the machine's lease |
 //! | `/fleet/plan` | [`PlanHead`] | the engine only | for ever |
+//! | `/fleet/rollout` | [`Rollout`] | users begin it, the leader ends it | while it is under way |
+//! | `/fleet/rollout/progress` | [`Progress`] | the leader | as long as the rollout |
+//! | `/applies/REVISION` | [`Applied`](super::rollout::Applied) | the leader | as one of the last fifty |
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::rollout::{Next, Progress, Rollout};
 use super::types::{Cordon, DesiredState, Machine, PlanHead, Scheduled, Unit, UnitState};
 use crate::base::{LeaseId, MachineId};
-use crate::kv::{Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, Space, TxnOp};
+use crate::kv::{Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, Space, TxnOp, prefix_end};
 use crate::unit::{ParseError, Requirements, UnitText};
 
 /// All of fleet's keys start with it.
 pub const PREFIX: &str = "/fleet/";
+/// Applies that are over lie below it, in their order.
+pub const APPLIES: &str = "/applies/";
 
 /// A key of fleet's, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +38,10 @@ pub enum Key {
     Schedule(String),
     State(String, MachineId),
     Plan,
+    Rollout,
+    Progress,
+    /// Not below [`PREFIX`]: whoever follows the cluster need not hear of what is over.
+    Applied(u64),
 }
 
 impl Key {
@@ -45,6 +55,9 @@ impl Key {
             Self::Schedule(name) => format!("{PREFIX}schedule/{name}"),
             Self::State(name, id) => format!("{PREFIX}states/{name}/{id}"),
             Self::Plan => format!("{PREFIX}plan"),
+            Self::Rollout => format!("{PREFIX}rollout"),
+            Self::Progress => format!("{PREFIX}rollout/progress"),
+            Self::Applied(revision) => format!("{APPLIES}{revision:020}"),
         })
     }
 
@@ -58,6 +71,8 @@ impl Key {
         }
         match parts.as_slice() {
             ["plan"] => Some(Self::Plan),
+            ["rollout"] => Some(Self::Rollout),
+            ["rollout", "progress"] => Some(Self::Progress),
             ["machines", id] => Some(Self::Machine(machine(id))),
             ["metadata", id, key] => Some(Self::Metadata(machine(id), (*key).to_owned())),
             ["cordons", id] => Some(Self::Cordon(machine(id))),
@@ -87,6 +102,18 @@ impl Key {
         self.compare(CompareTarget::Mod(mod_revision))
     }
 
+    /// The condition that no unit was written after this revision. It does not see units that were destroyed.
+    pub fn units_unchanged_since(revision: i64) -> Compare {
+        let prefix = format!("{PREFIX}units/");
+        Compare {
+            space: Space::System,
+            range_end: prefix_end(prefix.as_bytes()),
+            key: prefix.into(),
+            result: CompareResult::Less,
+            target: CompareTarget::Mod(revision + 1),
+        }
+    }
+
     /// The condition that this key has this value.
     pub fn has_value(&self, value: Bytes) -> Compare {
         self.compare(CompareTarget::Value(value))
@@ -112,6 +139,10 @@ pub struct UnitRecord {
     pub generation: u64,
     #[serde(default)]
     pub launch: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
 }
 
 impl UnitRecord {
@@ -130,6 +161,8 @@ impl UnitRecord {
             generation: self.generation,
             launch: self.launch,
             mod_revision,
+            set: self.set.clone(),
+            next: self.next.clone(),
         })
     }
 }
@@ -171,6 +204,8 @@ pub enum Value {
     Schedule(Scheduled),
     State(UnitState),
     Plan(PlanHead),
+    Rollout(Box<Rollout>),
+    Progress(Progress),
 }
 
 impl Value {
@@ -195,6 +230,9 @@ impl Value {
             Key::Schedule(_) => Self::Schedule(decode(key, value)?),
             Key::State(..) => Self::State(decode(key, value)?),
             Key::Plan => Self::Plan(PlanHead { mod_revision, ..decode(key, value)? }),
+            Key::Rollout => Self::Rollout(decode(key, value)?),
+            Key::Progress => Self::Progress(decode(key, value)?),
+            Key::Applied(_) => return Err(bad(key, "it is no part of the cluster as it is")),
         })
     }
 }
@@ -214,6 +252,8 @@ mod tests {
             (Key::Schedule("a.service".into()), "/fleet/schedule/a.service"),
             (Key::State("a.service".into(), id()), "/fleet/states/a.service/00ff"),
             (Key::Plan, "/fleet/plan"),
+            (Key::Rollout, "/fleet/rollout"),
+            (Key::Progress, "/fleet/rollout/progress"),
         ];
         for (key, text) in cases {
             assert_eq!(key.bytes(), text.as_bytes());

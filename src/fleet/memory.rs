@@ -6,7 +6,7 @@ use super::cluster::Cluster;
 use super::diff::{Task, TaskKind};
 use super::executor::{ActiveState, ExecutorError, Held, StateChange};
 use super::layout::{Key, encode};
-use super::types::UnitState;
+use super::types::{Health, UnitState};
 use crate::base::{LeaseId, MachineId};
 use crate::kv::TxnOp;
 
@@ -34,6 +34,8 @@ pub struct Local {
     pub refused: Option<RefusedLoad>,
     /// What went wrong last, to be shown.
     pub problem: Option<String>,
+    /// What the unit's checks said last, of the text that is held.
+    pub health: Option<Health>,
     /// The task in flight has failed.
     pub(super) failed: bool,
     /// A state that was told before the load was answered.
@@ -103,6 +105,7 @@ impl Memory {
                 local.in_flight = Some(kind);
                 local.launched = Launched::At(*launch);
                 local.problem = None;
+                local.health = None;
             }
             Task::Adopt { name, launch } => self.local(name).launched = Launched::At(*launch),
         }
@@ -122,6 +125,7 @@ impl Memory {
                 local.launched = Launched::No;
                 local.refused = None;
                 local.problem = None;
+                local.health = None;
             }
             Err(error) => {
                 local.refused = Some(RefusedLoad {
@@ -234,6 +238,31 @@ impl Memory {
         operations
     }
 
+    /// Whether a unit runs with the text of this hash, started and not on its way to something else.
+    pub fn runs(&self, name: &str, hash: &str) -> bool {
+        let local = self.units.get(name).filter(|local| local.in_flight.is_none());
+        local.is_some_and(|local| {
+            let held = local.held.as_ref().is_some_and(|held| held.hash == hash && held.state.active == "active");
+            held && matches!(local.launched, Launched::At(_))
+        })
+    }
+
+    /// Notes what the checks of a unit said of the text with this hash.
+    pub fn checked(&mut self, name: &str, hash: &str, health: Health) {
+        if self.runs(name, hash)
+            && let Some(local) = self.units.get_mut(name)
+        {
+            local.health = Some(health);
+        }
+    }
+
+    /// Nobody asks for a unit's health any more.
+    pub fn unchecked(&mut self, name: &str) {
+        if let Some(local) = self.units.get_mut(name) {
+            local.health = None;
+        }
+    }
+
     fn local(&mut self, name: &str) -> &mut Local {
         self.units.entry(name.to_owned()).or_default()
     }
@@ -258,9 +287,11 @@ impl Local {
 
     /// What other machines are told; `None`: nothing, as there is nothing here.
     fn published(&self) -> Option<UnitState> {
+        // Until a start is accepted the state may be one from before it.
+        let starting = self.in_flight == Some(TaskKind::Start);
         let launched = match self.launched {
-            Launched::At(launch) => launch,
-            Launched::No | Launched::Unknown => 0,
+            Launched::At(launch) if !starting => launch,
+            _ => 0,
         };
         match (&self.held, &self.refused) {
             (Some(held), _) => Some(UnitState {
@@ -268,12 +299,14 @@ impl Local {
                 state: (&held.state).into(),
                 launched,
                 problem: self.problem.clone(),
+                health: self.health.clone().filter(|_| self.is_running()),
             }),
             (None, Some(load)) => Some(UnitState {
                 hash: load.hash.clone(),
                 state: (&refused()).into(),
                 launched: 0,
                 problem: Some(load.problem.clone()),
+                health: None,
             }),
             (None, None) => None,
         }

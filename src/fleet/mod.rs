@@ -13,6 +13,7 @@ pub mod metadata;
 pub mod operations;
 pub mod plan;
 pub mod reason;
+pub mod rollout;
 pub mod table;
 #[cfg(test)]
 mod testkit;
@@ -28,6 +29,7 @@ pub use memory::{Launched, Local, Memory};
 pub use operations::{Operation, Outcome, PutUnit, Refusal, RefusalKind};
 pub use plan::{Fit, Plan, Verdict, Waiting, capacity, explain, plan, rebalance, remaining, simulate};
 pub use reason::{Decision, Reason};
+pub use rollout::Rollout;
 pub use transactions::transactions;
 pub use types::{Cordon, DesiredState, Drain, Machine, PlanHead, PublishedState, Scheduled, Unit, UnitState};
 pub use wanted::{Wanted, wanted};

@@ -8,6 +8,7 @@ use super::layout::{Key, UnitRecord, encode};
 use super::types::{Cordon, DesiredState, Unit, UnknownState};
 use crate::base::{LeaseId, MachineId};
 use crate::kv::TxnRequest;
+use crate::unit::health::{self, HealthError};
 use crate::unit::name::{self, NameError, UnitName};
 use crate::unit::placement::PlacementError;
 use crate::unit::requirements::RequirementsError;
@@ -51,6 +52,8 @@ pub enum Refusal {
     Requirements(#[from] RequirementsError),
     #[error(transparent)]
     Placement(#[from] PlacementError),
+    #[error(transparent)]
+    Health(#[from] HealthError),
     #[error(transparent)]
     State(#[from] UnknownState),
     #[error("cannot activate template {0:?}")]
@@ -188,6 +191,7 @@ pub fn checked(name: &str, options: &[UnitOption]) -> Result<UnitText, Refusal> 
     let text = UnitText::from_options(options.to_vec())?;
     Requirements::as_written(&text).validate()?;
     Placement::check(&text, name)?;
+    health::checks(&text, "")?;
     Ok(text)
 }
 
@@ -207,7 +211,8 @@ fn write(
         DesiredState::Launched => generation,
         _ => existing.map_or(0, |u| u.launch),
     };
-    let record = UnitRecord { text, desired_state, generation, launch };
+    let set = existing.and_then(|unit| unit.set.clone());
+    let record = UnitRecord { text, desired_state, generation, launch, set, next: None };
     TxnRequest {
         compare: vec![key.unchanged(cluster.mod_revision(&key))],
         success: vec![key.put(encode(&record), LeaseId::NONE)],

@@ -90,7 +90,10 @@ impl Store {
         let generation = self.revision as u64 + 1;
         let launch = if desired_state == DesiredState::Launched { generation } else { 0 };
         let text = format!("[Service]\nExecStart=/bin/sleep 1\n[X-Fleet]\n{fleet}\n");
-        self.put(&Key::Unit(name.to_owned()), encode(&UnitRecord { text, desired_state, generation, launch }));
+        self.put(
+            &Key::Unit(name.to_owned()),
+            encode(&UnitRecord { text, desired_state, generation, launch, set: None, next: None }),
+        );
     }
 
     pub fn launched(&mut self, name: &str, fleet: &str) {
@@ -142,6 +145,10 @@ impl Store {
     }
 
     fn holds(&self, compare: &Compare) -> bool {
+        if let (CompareResult::Less, CompareTarget::Mod(revision)) = (compare.result, &compare.target) {
+            let mut range = self.kvs.range(compare.key.clone()..compare.range_end.clone());
+            return range.all(|(_, (_, changed))| changed < revision);
+        }
         assert_eq!(compare.result, CompareResult::Equal);
         let found = self.kvs.get(&compare.key);
         match &compare.target {

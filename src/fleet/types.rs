@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::executor::ActiveState;
+use super::rollout::Next;
 use crate::base::{MachineId, MemberId};
 use crate::unit::{Requirements, UnitName, UnitText};
 
@@ -110,6 +111,10 @@ pub struct Unit {
     pub requirements: Requirements,
     /// The store's revision of the unit's key, to compare with in transactions.
     pub mod_revision: i64,
+    /// The set of units whose apply brought it; `None`: it was handed in by itself.
+    pub set: Option<String>,
+    /// While a global unit is replaced: the text that some machines have already.
+    pub next: Option<Next>,
 }
 
 impl Unit {
@@ -144,6 +149,18 @@ pub struct UnitState {
     /// Why the machine could not do what it was to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What the unit's own checks said last; they are made while an apply waits for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// What the checks of a unit came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    Well,
+    /// Which one failed, and how.
+    Failing(String),
 }
 
 /// systemd's three words under the names that fleet gives them.

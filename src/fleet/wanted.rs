@@ -38,15 +38,16 @@ pub fn wanted(cluster: &Cluster, machine: &Machine) -> Vec<Wanted> {
     }
     board.place_globals(0);
     let on: &BTreeSet<u32> = &board.on[0];
-    on.iter().map(|unit| of(board.unit(*unit))).collect()
+    on.iter().map(|unit| of(board.unit(*unit), &machine)).collect()
 }
 
-fn of(unit: &Unit) -> Wanted {
-    Wanted {
-        file: UnitFile { name: unit.name.clone(), text: unit.text.to_string(), hash: unit.hash.clone() },
-        desired: unit.desired,
-        launch: unit.launch,
-    }
+fn of(unit: &Unit, machine: &Machine) -> Wanted {
+    let next = unit.next.as_ref().filter(|next| next.machines.contains(&machine.id));
+    let (text, hash) = match next {
+        Some(next) => (next.text.clone(), next.hash.clone()),
+        None => (unit.text.to_string(), unit.hash.clone()),
+    };
+    Wanted { file: UnitFile { name: unit.name.clone(), text, hash }, desired: unit.desired, launch: unit.launch }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Every task runs by itself, so that a unit that fails or hangs delays no other. Without a quorum nothing is taken away:
 //! the machine goes on with what it knows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::follow::Follower;
-use super::{Job, JobError, Stop, accepted};
-use crate::base::limits::{AGENT_RETRY_MS, TXN_OPS_MAX};
+use super::{Job, JobError, Stop, accepted, health};
+use crate::base::limits::{AGENT_RETRY_MS, HEALTH_PAUSE_MS, TXN_OPS_MAX};
 use crate::base::{BoxFuture, LeaseId};
 use crate::fleet::executor::{Executor, ExecutorError, UnitFile};
-use crate::fleet::types::Machine;
-use crate::fleet::{Cluster, Memory, Task, diff, wanted};
+use crate::fleet::types::{Health, Machine};
+use crate::fleet::{Cluster, Memory, Task, Wanted, diff, wanted};
 use crate::kv::{Op, Reply, Store, TxnOp, TxnRequest};
+use crate::unit::UnitText;
+use crate::unit::health::checks;
 
 /// Makes this machine do what the cluster wants of it.
 pub struct Agent {
@@ -36,6 +38,12 @@ pub struct Agent {
 enum Done {
     Loaded(Vec<(UnitFile, Result<(), ExecutorError>)>),
     Answered(Task, Result<(), ExecutorError>),
+    /// A unit's own checks, of the text with this hash.
+    Checked {
+        unit: String,
+        hash: String,
+        health: Health,
+    },
     /// The revision of the system space that holds what was published.
     Published(Result<i64, JobError>),
 }
@@ -47,6 +55,8 @@ struct Desk<'a> {
     tasks: JoinSet<Done>,
     /// Set after a failure: what failed is tried again then.
     retry_at: Option<Instant>,
+    /// Units whose health an apply waits for, and when each is checked next; `None`: a check is under way.
+    checked: BTreeMap<String, Option<Instant>>,
     publishing: bool,
     /// Own writes up to here are not in the followed cluster yet; until they are, nothing is compared with it.
     published_at: i64,
@@ -82,6 +92,7 @@ impl Agent {
             memory: Memory::adopt(held, &follower.cluster, &self.machine.id),
             tasks: JoinSet::new(),
             retry_at: None,
+            checked: BTreeMap::new(),
             publishing: false,
             published_at: 0,
             publish_all: true,
@@ -102,6 +113,8 @@ impl Agent {
                     desk.retry_at = None;
                     desk.memory.retry();
                 }
+                // What is due is checked on the next way round.
+                () = pause(desk.checked.values().flatten().min().copied()) => {}
             }
         }
     }
@@ -142,8 +155,40 @@ impl Desk<'_> {
             self.start(task);
         }
         self.memory.acted_on(generation);
+        self.check(cluster, &wanted);
         let names: BTreeSet<&str> = wanted.iter().map(|unit| unit.file.name.as_str()).collect();
         self.memory.retain_wanted(|name| names.contains(name));
+    }
+
+    /// Checks the health of units that an apply is about, as long as it is under way.
+    fn check(&mut self, cluster: &Cluster, wanted: &[Wanted]) {
+        let Some(rollout) = &cluster.rollout else {
+            for (unit, _) in std::mem::take(&mut self.checked) {
+                self.memory.unchecked(&unit);
+            }
+            return;
+        };
+        let concerned: BTreeSet<&str> = rollout.changes.iter().map(|change| change.unit.as_str()).collect();
+        let memory = &self.memory;
+        // What does not run is checked once it does.
+        let runs =
+            |name: &String| wanted.iter().any(|unit| unit.file.name == *name && memory.runs(name, &unit.file.hash));
+        self.checked.retain(|name, at| at.is_none() || runs(name));
+        for unit in wanted.iter().filter(|unit| concerned.contains(unit.file.name.as_str())) {
+            let (name, hash) = (&unit.file.name, &unit.file.hash);
+            let due = self.checked.get(name).is_none_or(|at| at.is_some_and(|at| at <= Instant::now()));
+            if !due || !self.memory.runs(name, hash) {
+                continue;
+            }
+            let checks = UnitText::parse(&unit.file.text).ok().and_then(|text| checks(&text, name).ok());
+            let Some(checks) = checks.filter(|checks| !checks.is_empty()) else { continue };
+            self.checked.insert(name.clone(), None);
+            let (unit, hash) = (name.clone(), hash.clone());
+            self.tasks.spawn(async move {
+                let health = health::check(&checks).await.map_or_else(Health::Failing, |()| Health::Well);
+                Done::Checked { unit, hash, health }
+            });
+        }
     }
 
     fn start(&mut self, task: Task) {
@@ -187,6 +232,10 @@ impl Desk<'_> {
                     self.try_later();
                 }
                 self.memory.answered(&task, result.as_ref().copied());
+            }
+            Ok(Done::Checked { unit, hash, health }) => {
+                self.memory.checked(&unit, &hash, health);
+                self.checked.insert(unit, Some(Instant::now() + Duration::from_millis(HEALTH_PAUSE_MS)));
             }
             Ok(Done::Published(Ok(revision))) => {
                 self.publishing = false;

@@ -3,9 +3,11 @@
 //! Every node runs the job; only the leader plans. A plan is written on the condition that its parent is still the newest,
 //! so a deposed leader that does not know it yet changes nothing.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::follow::Follower;
+use super::leading::while_leading;
 use super::{Job, JobError, Stop, accepted};
 use crate::base::limits::TXN_OPS_MAX;
 use crate::base::{BoxFuture, MemberId};
@@ -27,36 +29,14 @@ impl Job for Engine {
         Box::pin(async move {
             tokio::select! {
                 () = stop.wait() => Ok(()),
-                error = self.take_turns() => Err(error),
+                error = while_leading(&self.store, self.member, || self.plan_for_ever()) => Err(error),
             }
         })
     }
 }
 
 impl Engine {
-    /// Leads whenever this node does; ends only with an error.
-    async fn take_turns(&self) -> JobError {
-        let mut leader = self.store.status().leader;
-        loop {
-            if leader == Some(self.member) {
-                tokio::select! {
-                    error = self.lead() => return error,
-                    changed = self.store.leader_changed(leader) => leader = changed,
-                }
-            } else {
-                leader = self.store.leader_changed(leader).await;
-            }
-        }
-    }
-
-    async fn lead(&self) -> JobError {
-        match self.plan_for_ever().await {
-            Ok(never) => match never {},
-            Err(error) => error,
-        }
-    }
-
-    async fn plan_for_ever(&self) -> Result<std::convert::Infallible, JobError> {
+    async fn plan_for_ever(&self) -> Result<Infallible, JobError> {
         let mut follower = Follower::open(&self.store).await?;
         loop {
             let plan = plan(&follower.cluster);

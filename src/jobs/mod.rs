@@ -15,9 +15,15 @@ pub mod agent;
 pub mod engine;
 #[cfg(feature = "scheduler")]
 mod follow;
+#[cfg(feature = "scheduler")]
+mod health;
+#[cfg(feature = "scheduler")]
+mod leading;
 pub mod member;
 #[cfg(feature = "scheduler")]
 pub mod presence;
+#[cfg(feature = "scheduler")]
+pub mod rollout;
 #[cfg(feature = "template")]
 pub mod templates;
 

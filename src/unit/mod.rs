@@ -6,6 +6,7 @@
 pub mod command;
 pub mod condition;
 pub mod environment;
+pub mod health;
 pub mod name;
 pub mod placement;
 pub mod requirements;

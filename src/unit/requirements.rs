@@ -12,7 +12,7 @@ use crate::base::glob;
 pub const SECTION: &str = "X-Fleet";
 
 /// Every option that fleet knows, current and old.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 13] = [
     "MachineID",
     "X-ConditionMachineID",
     "X-ConditionMachineBootID",
@@ -24,6 +24,8 @@ const KNOWN: [&str; 11] = [
     "X-Conflicts",
     "Global",
     "Replaces",
+    super::health::OPTIONS[0],
+    super::health::OPTIONS[1],
 ];
 
 /// What a unit asks of its machine and its neighbours.

@@ -5,12 +5,16 @@
 //!
 //! | path | answer |
 //! | --- | --- |
-//! | `GET watch[?unit=NAME…]` | lines of [`News`](model::News): all that is there, `{"synced":true}`, then each change |
+//! | `GET watch[?unit=NAME…&rollout]` | lines of [`News`](model::News): all that is there, `{"synced":true}`, then each change |
 //! | `GET status/NAME[?machine=ID]` | [`Status`](model::Status), asked of the machine |
 //! | `GET journal/NAME[?machine=ID&lines=N&follow=true&output=FMT]` | the unit's output as it comes |
 //! | `GET explain/NAME` | [`Explanation`](model::Explanation): every machine and what speaks against it |
 //! | `POST restart/NAME` | 204; the unit's machine stops and starts it |
+//! | `POST apply` | [`Apply`](model::Apply) in, [`Planned`](model::Planned) out: units changed together, or what that would change |
+//! | `POST rollback` | [`Rollback`](model::Rollback) in, [`Planned`](model::Planned) out: an apply that brings back what was |
+//! | `GET applies[/REVISION]` | [`Applies`](model::Applies), the newest first; of one with its units' texts |
 
+mod apply;
 mod failure;
 mod inspect;
 pub mod model;
@@ -39,6 +43,7 @@ use query::Query;
 use view::View;
 
 use super::http::{decode, json};
+use crate::base::Clock;
 use crate::fleet::inspect::Inspector;
 use crate::kv::Store;
 
@@ -60,14 +65,20 @@ struct Api {
     view: View,
     store: Arc<dyn Store>,
     inspector: Arc<dyn Inspector>,
+    clock: Arc<dyn Clock>,
     /// Ends watches and journals when the doors close.
     stop: CancellationToken,
 }
 
 /// The paths of fleet's API, without a fallback of their own. `stop` ends watches and followed journals, which would
 /// otherwise keep the doors from closing.
-pub fn router(store: Arc<dyn Store>, inspector: Arc<dyn Inspector>, stop: CancellationToken) -> Router {
-    let api = Arc::new(Api { view: View::new(store.clone()), store, inspector, stop });
+pub fn router(
+    store: Arc<dyn Store>,
+    inspector: Arc<dyn Inspector>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> Router {
+    let api = Arc::new(Api { view: View::new(store.clone()), store, inspector, clock, stop });
     let mut router = Router::new();
     for base in BASES {
         for path in [base.to_owned(), format!("{base}/"), format!("{base}/{{*rest}}")] {
@@ -140,6 +151,22 @@ impl Api {
             ["restart", name] => {
                 only(Method::POST, ONLY_POST)?;
                 self.restart_unit(name).await
+            }
+            ["apply"] => {
+                only(Method::POST, ONLY_POST)?;
+                self.apply(request).await
+            }
+            ["rollback"] => {
+                only(Method::POST, ONLY_POST)?;
+                self.rollback(request).await
+            }
+            ["applies"] => {
+                only(Method::GET, ONLY_GET)?;
+                self.applies().await
+            }
+            ["applies", revision] => {
+                only(Method::GET, ONLY_GET)?;
+                self.applied(revision).await
             }
             _ => Err(Failure::NotFound(String::new())),
         }

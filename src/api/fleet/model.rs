@@ -1,6 +1,10 @@
 //! What fleet's API answers around machines, units and states: pages, the lines of a watch, status, reasons, errors.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::fleet::rollout::{Applied, Change, Progress, Rules};
 
 pub use crate::fleet::wire::{MachineJson, OptionJson, UnitJson, UnitStateJson};
 
@@ -27,6 +31,9 @@ pub struct News {
     pub gone: Option<Gone>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<MachineJson>,
+    /// How the apply goes that is under way, or that there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rolling>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<UnitStateJson>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -86,6 +93,83 @@ pub struct Verdict {
     /// The unit is scheduled there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub holds: bool,
+}
+
+/// Units that are to be changed together, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Apply {
+    pub units: Vec<UnitFileJson>,
+    #[serde(flatten)]
+    pub how: How,
+    /// Of units that are new: `launched` (where it is empty), `loaded` or `inactive`.
+    pub desired_state: String,
+    /// Remove what earlier applies of the set brought and this one has not.
+    pub prune: bool,
+}
+
+/// A unit and its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnitFileJson {
+    pub name: String,
+    pub text: String,
+}
+
+/// Which apply is to be gone back to; without one the newest is taken back, or what is under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rollback {
+    pub to: Option<u64>,
+    #[serde(flatten)]
+    pub how: How,
+}
+
+/// What apply and rollback have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct How {
+    /// For the history.
+    pub by: String,
+    pub set: String,
+    pub rules: Rules,
+    /// Tell what would change, and change nothing.
+    pub dry_run: bool,
+    /// The changes that the user has seen: if others would be made by now, none is.
+    pub seen: Option<Vec<Change>>,
+}
+
+/// What changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Planned {
+    /// Of the apply that was begun, or that is under way with these units already; 0: none was.
+    pub revision: u64,
+    pub changes: Vec<Change>,
+    /// Unit texts by their hashes.
+    pub texts: BTreeMap<String, String>,
+    /// Units that were handed in and stay.
+    pub unchanged: Vec<String>,
+    /// It was under way before this request.
+    pub joined: bool,
+}
+
+/// An apply that is under way; one that is over has no revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rolling {
+    pub revision: u64,
+    #[serde(flatten)]
+    pub progress: Progress,
+}
+
+/// Applies, the newest first: the one that is under way and its progress, and those that are over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Applies {
+    pub applies: Vec<Applied>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<Rolling>,
 }
 
 /// An error's body.

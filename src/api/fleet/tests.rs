@@ -65,7 +65,7 @@ impl Bench {
     fn new() -> Self {
         let store = Arc::new(TestStore::new(Arc::new(Fixed::default())));
         let stop = CancellationToken::new();
-        let router = router(store.clone(), Arc::new(Parrot), stop.clone());
+        let router = router(store.clone(), Arc::new(Parrot), Arc::new(Fixed::default()), stop.clone());
         Self { store, router, stop }
     }
 

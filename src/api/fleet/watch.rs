@@ -10,7 +10,7 @@ use futures_util::stream;
 use hyper::header;
 use tokio::sync::broadcast;
 
-use super::model::{Gone, MachineJson, News};
+use super::model::{Gone, MachineJson, News, Rolling};
 use super::query::Query;
 use super::view::Changes;
 use super::{Api, Failure};
@@ -23,16 +23,22 @@ enum Subject {
     Machine(MachineId),
     State(String, MachineId),
     Unit(String),
+    Rollout,
 }
 
 /// The units that somebody wants to hear of; empty: all of them. Machines are always told.
 #[derive(Default)]
-struct Wanted(BTreeSet<String>);
+struct Wanted {
+    units: BTreeSet<String>,
+    /// The apply that is under way, and nothing else.
+    rollout_only: bool,
+}
 
 impl Api {
     /// `GET watch`. The stream ends when the node stops or the reader was too slow: whoever wants to go on asks again.
     pub(super) async fn watch(self: &Arc<Self>, query: &Query) -> Result<Response, Failure> {
-        let wanted = Wanted(query.values("unit").filter(|name| !name.is_empty()).map(str::to_owned).collect());
+        let units = query.values("unit").filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let wanted = Wanted { units, rollout_only: query.truth("rollout") };
         let (present, changes) = self.view.follow(|cluster| wanted.present(cluster)).await?;
         let watch = Watch { api: self.clone(), wanted, changes, first: Some(present) };
         let lines = stream::unfold(watch, async |mut watch| {
@@ -73,17 +79,18 @@ impl Watch {
 
 impl Wanted {
     fn has(&self, unit: &str) -> bool {
-        self.0.is_empty() || self.0.contains(unit)
+        !self.rollout_only && (self.units.is_empty() || self.units.contains(unit))
     }
 
     /// All that is there, then the sign that it was all.
     fn present(&self, cluster: &Cluster) -> Vec<u8> {
         let mut lines = Vec::new();
-        let machines = cluster.machines.keys().cloned().map(Subject::Machine);
+        let machines = cluster.machines.keys().filter(|_| !self.rollout_only).cloned().map(Subject::Machine);
         let units = cluster.units.keys().filter(|name| self.has(name)).cloned().map(Subject::Unit);
         let states = cluster.states.iter().filter(|(name, _)| self.has(name));
         let states = states.flat_map(|(name, on)| on.keys().map(|id| Subject::State(name.clone(), id.clone())));
-        for subject in machines.chain(units).chain(states) {
+        let rollout = (self.rollout_only || cluster.rollout.is_some()).then_some(Subject::Rollout);
+        for subject in machines.chain(units).chain(states).chain(rollout) {
             line(&mut lines, &news(cluster, subject));
         }
         line(&mut lines, &News { synced: true, ..News::default() });
@@ -95,7 +102,10 @@ impl Wanted {
         let mut subjects = BTreeSet::new();
         for key in changes.iter() {
             match key {
-                Key::Machine(id) | Key::Metadata(id, _) => {
+                Key::Rollout | Key::Progress => {
+                    subjects.insert(Subject::Rollout);
+                }
+                Key::Machine(id) | Key::Metadata(id, _) if !self.rollout_only => {
                     subjects.insert(Subject::Machine(id.clone()));
                 }
                 Key::Unit(name) | Key::Schedule(name) if self.has(name) => {
@@ -133,6 +143,13 @@ fn news(cluster: &Cluster, subject: Subject) -> News {
             }
             let gone = Gone { unit: name, ..Gone::default() };
             (News { unit, ..News::default() }, gone)
+        }
+        Subject::Rollout => {
+            let rolling = cluster
+                .rollout
+                .as_ref()
+                .map(|rollout| Rolling { revision: rollout.revision, progress: cluster.progress.clone() });
+            return News { rollout: Some(rolling.unwrap_or_default()), ..News::default() };
         }
         Subject::State(name, id) => {
             let state = wire::states(cluster, Some(&name), Some(&id)).into_iter().next();

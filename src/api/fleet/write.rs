@@ -127,7 +127,7 @@ impl Api {
     }
 
     /// Whether the transaction's conditions held.
-    async fn write(&self, transaction: TxnRequest) -> Result<bool, Failure> {
+    pub(super) async fn write(&self, transaction: TxnRequest) -> Result<bool, Failure> {
         let applied = self.store.write(Op::Txn(transaction)).await?;
         match applied.result.map_err(StoreError::Refused)? {
             Reply::Txn(reply) => Ok(reply.succeeded),
@@ -149,7 +149,7 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Failure> {
+pub(super) async fn read_body(body: Body) -> Result<Bytes, Failure> {
     let read = body::read(body, REQUEST_BYTES_MAX).await;
     read.map_err(|error: BodyError| Failure::Bad(format!("unable to decode body: {error}")))
 }
