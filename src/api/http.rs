@@ -44,6 +44,9 @@ impl Entry {
     }
 
     pub async fn answer(&self, request: Request<Incoming>) -> Response {
+        if decode(request.uri().path()).is_none() {
+            return malformed();
+        }
         let grpc = is_grpc(request.headers());
         let shape = match grpc {
             true if v3::takes_stream(request.uri().path()) => Shape::Stream,
@@ -82,9 +85,7 @@ impl Entry {
         if request.method() == Method::OPTIONS {
             return StatusCode::OK.into_response();
         }
-        let Some(path) = decode(request.uri().path()) else {
-            return text(StatusCode::BAD_REQUEST, "400 Bad Request");
-        };
+        let Some(path) = decode(request.uri().path()) else { return malformed() };
         let clean = clean(&path);
         if clean != path {
             return moved(request.method(), request.uri(), &clean);
@@ -230,6 +231,11 @@ fn allow_origins(headers: &mut HeaderMap) {
 pub(super) fn text(code: StatusCode, line: &str) -> Response {
     let nosniff = (header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     (code, [nosniff], format!("{line}\n")).into_response()
+}
+
+/// What Go's server says of a request that it cannot read, before anybody else hears of it.
+fn malformed() -> Response {
+    (StatusCode::BAD_REQUEST, [(header::CONNECTION, "close")], "400 Bad Request").into_response()
 }
 
 pub(super) fn not_found() -> Response {

@@ -188,7 +188,7 @@ mod tests {
             (txn(vec![TxnOp::DeleteRange(delete)]), false, true),
             (txn(vec![TxnOp::Put(put_in(Space::System))]), false, false),
             (txn(vec![TxnOp::Range(RangeRequest::default())]), false, false),
-            (v2(Write::Set { value: "v".to_owned(), dir: false }), true, true),
+            (v2(Write::Set { value: "v".to_owned(), dir: false, refresh: false }), true, true),
             (v2(Write::Delete { recursive: false, dir: false }), false, true),
             (Op::LeaseGrant { id: LeaseId(7), ttl_ms: 1000 }, true, true),
             (Op::LeaseGrant { id: system_lease(7), ttl_ms: 1000 }, false, false),

@@ -108,14 +108,15 @@ fn v2_write() -> impl Strategy<Value = Write> {
         (prop::option::of(value()), 0..12u64).prop_map(|(prev_value, prev_index)| Condition { prev_value, prev_index })
     };
     prop_oneof![
-        4 => (value(), any::<bool>()).prop_map(|(value, dir)| Write::Set { value, dir }),
+        4 => (value(), any::<bool>(), any::<bool>())
+            .prop_map(|(value, dir, refresh)| Write::Set { value, dir, refresh }),
         2 => (value(), any::<bool>()).prop_map(|(value, dir)| Write::Create { value, dir }),
         1 => (value(), any::<bool>())
             .prop_map(|(value, refresh)| Write::Update { value, dir: false, refresh }),
         1 => (value(), condition(), any::<bool>()).prop_map(|(value, condition, refresh)| {
             Write::CompareAndSwap { value, condition, refresh }
         }),
-        1 => value().prop_map(|value| Write::CreateInOrder { value }),
+        1 => (value(), any::<bool>()).prop_map(|(value, dir)| Write::CreateInOrder { value, dir }),
         3 => (any::<bool>(), any::<bool>())
             .prop_map(|(recursive, dir)| Write::Delete { recursive, dir }),
         1 => condition().prop_map(|condition| Write::CompareAndDelete { condition }),

@@ -101,7 +101,7 @@ async fn a_new_term_gives_full_time_again_and_a_key_does_not() {
 async fn v2_leases_end_when_their_write_says() {
     let mut world = World::new();
     world.leases.lead(3, &world.state);
-    let write = v2::Write::Set { value: "v".into(), dir: false };
+    let write = v2::Write::Set { value: "v".into(), dir: false, refresh: false };
     world.apply(Op::V2(v2::WriteRequest { path: "/a".into(), ttl_seconds: Some(50), write }));
     let id = world.state.leases().next().unwrap().lease.id;
     world.leases.changed(&world.state, &[id]);
@@ -183,7 +183,7 @@ async fn without_long_leases_no_note_is_due() {
     let mut world = World::new();
     world.leases.lead(3, &world.state);
     world.grant(1, 150);
-    let write = v2::Write::Set { value: "v".into(), dir: false };
+    let write = v2::Write::Set { value: "v".into(), dir: false, refresh: false };
     world.apply(Op::V2(v2::WriteRequest { path: "/a".into(), ttl_seconds: Some(50), write }));
     let v2_lease = world.state.leases().last().unwrap().lease.id;
     world.leases.changed(&world.state, &[v2_lease]);

@@ -189,7 +189,7 @@ fn size(request: &WriteRequest) -> usize {
         | Write::Create { value, .. }
         | Write::Update { value, .. }
         | Write::CompareAndSwap { value, .. }
-        | Write::CreateInOrder { value } => value.len(),
+        | Write::CreateInOrder { value, .. } => value.len(),
         Write::Delete { .. } | Write::CompareAndDelete { .. } => 0,
     };
     request.path.len() + value

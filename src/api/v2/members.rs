@@ -22,10 +22,7 @@ const MEMBER_BODY_BYTES_MAX: usize = 64 << 10;
 pub fn routes(shared: &Arc<Shared>) -> Router {
     let members = {
         let shared = shared.clone();
-        any(async move |request: Request| {
-            let response = answer(&shared, request).await;
-            shared.name_cluster(response)
-        })
+        any(async move |request: Request| answer(&shared, request).await)
     };
     let machines = {
         let shared = shared.clone();
@@ -39,32 +36,39 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
 }
 
 async fn answer(shared: &Shared, request: Request) -> Response {
-    let path = request.uri().path().trim_end_matches('/');
-    let named = path.strip_prefix("/v2/members/");
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if !matches!(*request.method(), Method::GET | Method::POST | Method::DELETE | Method::PUT) {
+        return method_not_allowed("GET,POST,DELETE,PUT");
+    }
+    if *request.method() != Method::GET {
         let who = Credentials::of_v2(&request);
         if shared.check(&who, &administrator).await.is_err() {
             return message(StatusCode::UNAUTHORIZED, INSUFFICIENT);
         }
     }
+    shared.name_cluster(carry_out(shared, request).await)
+}
+
+async fn carry_out(shared: &Shared, request: Request) -> Response {
+    let path = request.uri().path().trim_end_matches('/');
+    let named = path.strip_prefix("/v2/members/");
     match (request.method(), named) {
-        (&Method::GET | &Method::HEAD, None) => match shared.store.members().await {
+        (&Method::GET, None) => match shared.store.members().await {
             Ok(members) => {
                 let members = members.into_iter().map(member).collect();
                 json(StatusCode::OK, encoded(&wire::Members { members }))
             }
             Err(error) => failed(&error),
         },
-        (&Method::GET | &Method::HEAD, Some("leader")) => leader(shared).await,
-        (&Method::GET | &Method::HEAD, Some(_)) => message(StatusCode::NOT_FOUND, "Not found"),
-        (&Method::POST, None) => add(shared, request).await,
+        (&Method::GET, Some("leader")) => leader(shared).await,
+        (&Method::GET, Some(_)) => message(StatusCode::NOT_FOUND, "Not found"),
         (&Method::PUT, Some(id)) => {
             let id = id.to_owned();
             update(shared, &id, request).await
         }
         (&Method::DELETE, Some(id)) => remove(shared, id).await,
         (&Method::PUT | &Method::DELETE, None) => method_not_allowed(""),
-        _ => method_not_allowed("HEAD,GET,POST,PUT,DELETE"),
+        // As in etcd: what is behind the path of the members is of no account here.
+        _ => add(shared, request).await,
     }
 }
 
@@ -171,7 +175,7 @@ fn member(member: Member) -> wire::Member {
     }
 }
 
-fn failed(error: &StoreError) -> Response {
+pub(super) fn failed(error: &StoreError) -> Response {
     let (_, code) = status::v2(status::v2_failed(error));
     message(code, &error.to_string())
 }

@@ -129,7 +129,8 @@ impl Fields {
     }
 
     fn reading(self) -> Asked {
-        if self.wait {
+        // As in etcd: what goes through a quorum does not wait.
+        if self.wait && !self.quorum {
             return Asked::Watch { recursive: self.recursive, stream: self.stream, since: self.since };
         }
         Asked::Get { recursive: self.recursive, sorted: self.sorted, quorum: self.quorum }
@@ -140,7 +141,7 @@ impl Fields {
         let conditional = condition != Condition::default();
         let (value, dir, refresh) = (self.value, self.dir, self.refresh);
         if *method == Method::POST {
-            return Write::CreateInOrder { value };
+            return Write::CreateInOrder { value, dir };
         }
         if *method == Method::DELETE {
             return if conditional {
@@ -152,9 +153,8 @@ impl Fields {
         match self.prev_exist {
             Some(false) => Write::Create { value, dir },
             _ if conditional => Write::CompareAndSwap { value, condition, refresh },
-            // A refresh keeps what is there, so there must be something.
-            prev_exist if refresh || prev_exist.is_some() => Write::Update { value, dir, refresh },
-            _ => Write::Set { value, dir },
+            Some(true) => Write::Update { value, dir, refresh },
+            None => Write::Set { value, dir, refresh },
         }
     }
 }
@@ -223,8 +223,8 @@ mod tests {
             |prev_value: Option<&str>, prev_index| Condition { prev_value: prev_value.map(str::to_owned), prev_index };
         let (dir, refresh) = (false, false);
         let cases = [
-            (Method::PUT, "value=v", Write::Set { value: value(), dir }),
-            (Method::PUT, "value=v&prevIndex=0", Write::Set { value: value(), dir }),
+            (Method::PUT, "value=v", Write::Set { value: value(), dir, refresh }),
+            (Method::PUT, "value=v&prevIndex=0", Write::Set { value: value(), dir, refresh }),
             (Method::PUT, "value=v&prevExist=false&prevValue=x", Write::Create { value: value(), dir }),
             (Method::PUT, "value=v&prevExist=true", Write::Update { value: value(), dir, refresh }),
             (
@@ -237,7 +237,7 @@ mod tests {
                 "value=v&prevValue=x",
                 Write::CompareAndSwap { value: value(), condition: condition(Some("x"), 0), refresh },
             ),
-            (Method::POST, "value=v&prevValue=x", Write::CreateInOrder { value: value() }),
+            (Method::POST, "value=v&prevValue=x", Write::CreateInOrder { value: value(), dir: false }),
             (Method::DELETE, "dir=true", Write::Delete { recursive: false, dir: true }),
             (Method::DELETE, "prevIndex=3", Write::CompareAndDelete { condition: condition(None, 3) }),
         ];

@@ -39,10 +39,12 @@ pub struct Condition {
 /// A v2 write, after the door has checked and sorted its parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Write {
-    /// PUT without conditions: replaces a file or creates it; with `dir`, creates a directory.
+    /// PUT without conditions: replaces a file or creates it; with `dir`, creates a directory. `refresh` keeps the value of
+    /// a file that must be there, and wakes no watcher.
     Set {
         value: String,
         dir: bool,
+        refresh: bool,
     },
     /// PUT with `prevExist=false`.
     Create {
@@ -63,6 +65,7 @@ pub enum Write {
     /// POST: a child of the path named by the next index, 20 digits.
     CreateInOrder {
         value: String,
+        dir: bool,
     },
     Delete {
         recursive: bool,

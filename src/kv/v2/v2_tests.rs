@@ -96,11 +96,11 @@ fn bench() -> Bench {
 }
 
 fn set(value: &str) -> Write {
-    Write::Set { value: value.to_owned(), dir: false }
+    Write::Set { value: value.to_owned(), dir: false, refresh: false }
 }
 
 fn set_dir() -> Write {
-    Write::Set { value: String::new(), dir: true }
+    Write::Set { value: String::new(), dir: true, refresh: false }
 }
 
 fn create(value: &str, dir: bool) -> Write {
@@ -129,7 +129,7 @@ fn delete(recursive: bool, dir: bool) -> Write {
 
 #[test]
 fn writes_answer_as_etcd_does() {
-    let in_order = Write::CreateInOrder { value: "j".to_owned() };
+    let in_order = Write::CreateInOrder { value: "j".to_owned(), dir: false };
     let cases: Vec<(&str, Option<u64>, Write, &str)> = vec![
         ("/a", None, set("1"), "set /a=1 c4 m4"),
         ("/a", None, set("2"), "set /a=2 c5 m5 was /a=1 c4 m4"),
@@ -170,7 +170,7 @@ fn writes_answer_as_etcd_does() {
         ("/", None, update("", false), "107 / @17"),
         ("/", None, cas("x", "y", 0), "107 / @17"),
         ("/", None, delete(true, true), "107 / @17"),
-        ("/", None, cad("x", 0), "102 / @17"),
+        ("/", None, cad("x", 0), "102  @17"),
         ("/f", Some(3), set("1"), "set /f=1 c18 m18 ttl3"),
         ("/f", None, set_dir(), "set /f/ c19 m19 was /f=1 c18 m18 ttl3"),
         ("/f", None, delete(false, true), "delete /f/ c19 m20 was /f/ c19 m19"),

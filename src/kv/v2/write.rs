@@ -63,12 +63,12 @@ fn write(writer: &mut Writer<'_>, request: &WriteRequest) -> Result<(), Halt> {
     }
     let ttl = request.ttl_seconds;
     match &request.write {
-        Write::Set { value, dir } => set(writer, path, (!dir).then_some(value), ttl),
+        Write::Set { value, dir, refresh } => set(writer, path, (!dir).then_some(value), *refresh, ttl),
         Write::Create { value, dir } => create(writer, path, (!dir).then_some(value), ttl),
-        Write::CreateInOrder { value } => {
+        Write::CreateInOrder { value, dir } => {
             let index = writer.state.marks.v2_index + 1;
             let path = format!("{}/{index:020}", path.trim_end_matches('/'));
-            create(writer, &path, Some(value), ttl)
+            create(writer, &path, (!dir).then_some(value), ttl)
         }
         Write::Update { value, refresh, .. } => update(writer, path, value, *refresh, ttl),
         Write::CompareAndSwap { value, condition, refresh } => {
@@ -90,11 +90,23 @@ fn locate(writer: &Writer<'_>, path: &str) -> Result<Result<Place, Miss>, Tables
 }
 
 /// `value` is `None` for a directory.
-fn set(writer: &mut Writer<'_>, path: &str, value: Option<&String>, ttl: Option<u64>) -> Result<(), Halt> {
+fn set(
+    writer: &mut Writer<'_>,
+    path: &str,
+    value: Option<&String>,
+    refresh: bool,
+    ttl: Option<u64>,
+) -> Result<(), Halt> {
+    let value = value.map(|value| Bytes::copy_from_slice(value.as_bytes()));
     match locate(writer, path)? {
         Ok(Place::Directory(..)) => Err(Halt::Refused(NOT_A_FILE, path.to_owned())),
-        Ok(Place::File(old, _)) => make(writer, path, value, Some(&old), ttl, V2Action::Set),
-        Err(miss) if miss.code == KEY_NOT_FOUND => make(writer, path, value, None, ttl, V2Action::Set),
+        Ok(Place::File(old, _)) => {
+            let value = if refresh { value.map(|_| old.value.clone()) } else { value };
+            make(writer, path, value, Some(&old), refresh, ttl, V2Action::Set)
+        }
+        Err(miss) if miss.code == KEY_NOT_FOUND && !refresh => {
+            make(writer, path, value, None, false, ttl, V2Action::Set)
+        }
         Err(miss) => Err(miss.into()),
     }
 }
@@ -106,7 +118,10 @@ fn create(writer: &mut Writer<'_>, path: &str, value: Option<&String>, ttl: Opti
     match locate(writer, path)? {
         Ok(_) => Err(Halt::Refused(KEY_EXISTS, path.to_owned())),
         Err(miss) if miss.code == NOT_A_DIRECTORY => Err(miss.into()),
-        Err(_) => make(writer, path, value, None, ttl, V2Action::Create),
+        Err(_) => {
+            let value = value.map(|value| Bytes::copy_from_slice(value.as_bytes()));
+            make(writer, path, value, None, false, ttl, V2Action::Create)
+        }
     }
 }
 
@@ -114,16 +129,17 @@ fn create(writer: &mut Writer<'_>, path: &str, value: Option<&String>, ttl: Opti
 fn make(
     writer: &mut Writer<'_>,
     path: &str,
-    value: Option<&String>,
+    value: Option<Bytes>,
     old: Option<&KeyValue>,
+    silent: bool,
     ttl: Option<u64>,
     action: V2Action,
 ) -> Result<(), Halt> {
     let mut note = note(writer, path, action);
+    note.silent = silent;
     note.prev_expiration = old.and_then(|old| writer.expiration(old.lease));
     match value {
         Some(value) => {
-            let value = Bytes::copy_from_slice(value.as_bytes());
             put(writer, path.as_bytes(), value, ttl, &mut note, false)?;
         }
         None => {
@@ -209,7 +225,8 @@ fn delete(writer: &mut Writer<'_>, path: &str, recursive: bool, dir: bool) -> Re
 /// The file at `path`, if the condition holds of it.
 fn compared(writer: &Writer<'_>, path: &str, condition: &Condition) -> Result<KeyValue, Halt> {
     let Place::File(kv, _) = locate(writer, path)?? else {
-        return Err(Halt::Refused(NOT_A_FILE, path.to_owned()));
+        // etcd leaves the root without a name here.
+        return Err(Halt::Refused(NOT_A_FILE, if path == "/" { String::new() } else { path.to_owned() }));
     };
     let mut causes = Vec::new();
     if let Some(value) = &condition.prev_value
