@@ -14,6 +14,8 @@ mod pairs;
 mod random;
 #[path = "v2/server.rs"]
 mod server;
+#[path = "v2/users.rs"]
+mod users;
 
 use http::Request;
 use pairs::{Pair, Watches, settle};
@@ -58,6 +60,12 @@ fn random_requests_are_answered_as_by_etcd() {
     differences.extend(ends_are_the_same(&mut pair).err());
     assert!(differences.is_empty(), "V2_SEED={seed}\n{}", differences.join("\n"));
     eprintln!("{REQUESTS} requests, index {}", requests.index);
+}
+
+#[test]
+fn users_and_roles_are_answered_as_by_etcd() {
+    let differences = users::differences(&mut Pair::start());
+    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
 }
 
 /// Keys and directories that end by themselves: who is told of it, and what.

@@ -323,3 +323,5 @@ pub const COMPACT_STEP_MICROS: u64 = 2_000;
 pub const DISK_LOOK_MS: u64 = 1_000;
 /// A full disk's alarm ends when its member has not answered for this long; it raises it again when it is back.
 pub const DISK_ALARM_SILENT_MS: u64 = 10_000;
+/// Body of a request that changes users or roles over the v2 API.
+pub const AUTH_BODY_BYTES_MAX: usize = 1 << 20;

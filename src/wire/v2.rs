@@ -78,6 +78,74 @@ pub struct Members {
     pub members: Vec<Member>,
 }
 
+/// A user as a request for `/v2/auth` gives it, and as the answer to a change shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuthUser {
+    pub user: String,
+    /// Never in an answer.
+    #[serde(skip_serializing)]
+    pub password: Option<String>,
+    pub roles: Option<Vec<String>>,
+    #[serde(skip_serializing)]
+    pub grant: Option<Vec<String>>,
+    #[serde(skip_serializing)]
+    pub revoke: Option<Vec<String>>,
+}
+
+/// A user with what the roles permit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AuthUserShown {
+    pub user: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<AuthRole>,
+}
+
+/// A role, and what is to be added to it or taken from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuthRole {
+    pub role: String,
+    pub permissions: Permissions,
+    #[serde(skip_serializing)]
+    pub grant: Option<Permissions>,
+    #[serde(skip_serializing)]
+    pub revoke: Option<Permissions>,
+}
+
+/// What a role permits; only keys can be permitted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Permissions {
+    pub kv: KeyPermissions,
+}
+
+/// Patterns of paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeyPermissions {
+    pub read: Option<Vec<String>>,
+    pub write: Option<Vec<String>>,
+}
+
+/// All users, by their names; `null` for none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AuthUsers {
+    pub users: Option<Vec<AuthUserShown>>,
+}
+
+/// All roles, by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AuthRoles {
+    pub roles: Vec<AuthRole>,
+}
+
+/// Whether users are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AuthEnabled {
+    pub enabled: bool,
+}
+
 fn is_zero(n: &i64) -> bool {
     *n == 0
 }

@@ -19,6 +19,8 @@ pub struct CertificateName(pub Arc<str>);
 pub enum Credentials {
     #[default]
     None,
+    /// A request of the v2 API that names nobody: it may what the role `guest` may, if there is one.
+    Guest,
     /// What logging in gave.
     Token(String),
     /// HTTP's basic authentication, which the v2 API uses.
@@ -33,6 +35,7 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "no credentials",
+            Self::Guest => "a guest",
             Self::Token(_) => "a token",
             Self::Basic { .. } => "a name and a password",
             Self::Certificate(_) => "a certificate",
@@ -64,9 +67,16 @@ impl Credentials {
             .or_certificate(request.extensions())
     }
 
-    /// Of a request of the v2 API: a name and a password, or the certificate.
+    /// Of a request of the v2 API: a name and a password, or the certificate; without either, a guest's.
     pub fn of_v2<B>(request: &hyper::Request<B>) -> Self {
-        Self::basic(request.headers()).unwrap_or_default().or_certificate(request.extensions())
+        let headers = request.headers();
+        match headers.get(header::AUTHORIZATION) {
+            Some(given) if !given.is_empty() => Self::basic(headers).unwrap_or_default(),
+            _ => match Self::None.or_certificate(request.extensions()) {
+                Self::None => Self::Guest,
+                certificate => certificate,
+            },
+        }
     }
 
     fn or_certificate(self, extensions: &Extensions) -> Self {

@@ -18,11 +18,11 @@ use token::Tokens;
 
 use super::Shared;
 use crate::base::Random;
-use crate::kv::auth::{Access, Auth, AuthError, PasswordHash};
+use crate::kv::auth::{Access, Auth, AuthError, NOBODY, PasswordHash};
 use crate::kv::{Applied, Consistency, KvError, Op, StoreError};
 
 /// How often a write is sent again that met newer users and roles than it was asked under.
-const ATTEMPTS_MAX: usize = 5;
+pub(super) const ATTEMPTS_MAX: usize = 5;
 
 /// How users are let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,8 @@ impl Shared {
     async fn user(&self, auth: &Auth, who: &Credentials) -> Result<String, StoreError> {
         match who {
             Credentials::None => Err(refused(AuthError::UserEmpty)),
+            Credentials::Guest if auth.admits(NOBODY) => Ok(NOBODY.to_owned()),
+            Credentials::Guest => Err(refused(AuthError::UserEmpty)),
             Credentials::Believed(user) | Credentials::Certificate(user) => Ok(user.clone()),
             Credentials::Token(token) => {
                 self.users.tokens.user(auth, token, self.clock.now()).ok_or_else(|| refused(AuthError::InvalidToken))
@@ -160,7 +162,7 @@ impl Shared {
 
     /// Writes for whoever asks; checked where it is applied. The refusal of a request is in [`Applied::result`].
     pub async fn write_as(&self, who: &Credentials, op: Op) -> Result<Applied, StoreError> {
-        if !self.store.auth().enabled() && matches!(who, Credentials::None) {
+        if !self.store.auth().enabled() && matches!(who, Credentials::None | Credentials::Guest) {
             return self.store.write(op).await;
         }
         let mut attempts = 1;

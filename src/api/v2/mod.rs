@@ -1,5 +1,6 @@
-//! etcd's v2 API: `/v2/keys`, members, machines and statistics, byte for byte as etcd answers.
+//! etcd's v2 API: `/v2/keys`, users and roles, members, machines and statistics, byte for byte as etcd answers.
 
+mod auth;
 pub(super) mod form;
 mod keys;
 mod members;
@@ -34,7 +35,7 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
     for path in ["/v2/keys", "/v2/keys/", "/v2/keys/{*path}"] {
         router = router.route(path, keys.clone());
     }
-    router.merge(members::routes(shared)).merge(stats::routes(&stats))
+    router.merge(auth::routes(shared)).merge(members::routes(shared)).merge(stats::routes(&stats))
 }
 
 impl Shared {

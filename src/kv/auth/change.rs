@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::AuthError;
-use super::model::{Auth, PasswordHash, Permission, ROOT, Role, User};
+use super::model::{Auth, GUEST, NOBODY, PasswordHash, Permission, ROOT, Role, User};
 use crate::kv::stop::Stop;
 use crate::kv::writer::Writer;
 
@@ -55,11 +55,16 @@ pub enum Change {
         key: Bytes,
         range_end: Bytes,
     },
+    /// All of these or none, if users and roles are still those of `revision`.
+    All {
+        revision: u64,
+        changes: Vec<Change>,
+    },
 }
 
 /// Whose records a change wrote.
 #[derive(Default)]
-struct Touched {
+pub(super) struct Touched {
     users: Vec<String>,
     roles: Vec<String>,
 }
@@ -67,7 +72,12 @@ struct Touched {
 /// Makes a change, in memory and in the tables, or refuses it without a trace.
 pub(in crate::kv) fn apply(writer: &mut Writer<'_>, change: &Change) -> Result<(), Stop> {
     let mut auth = Auth::clone(&writer.state.auth);
-    let touched = auth.change(change).map_err(|refusal| Stop::Refused(refusal.into()))?;
+    let changes = match change {
+        Change::All { revision, .. } if *revision != auth.revision() => return Err(AuthError::OldRevision.into()),
+        Change::All { changes, .. } => &changes[..],
+        one => std::slice::from_ref(one),
+    };
+    let touched = auth.change_all(changes).map_err(|refusal| Stop::Refused(refusal.into()))?;
     let Some(touched) = touched else { return Ok(()) };
     let written = auth.save(writer.tables, &touched.users, &touched.roles)?;
     for (key, record) in &written {
@@ -78,6 +88,19 @@ pub(in crate::kv) fn apply(writer: &mut Writer<'_>, change: &Change) -> Result<(
 }
 
 impl Auth {
+    /// One after the other. `None`: it is so already.
+    pub(super) fn change_all(&mut self, changes: &[Change]) -> Result<Option<Touched>, AuthError> {
+        let mut all: Option<Touched> = None;
+        for change in changes {
+            if let Some(touched) = self.change(change)? {
+                let all = all.get_or_insert_default();
+                all.users.extend(touched.users);
+                all.roles.extend(touched.roles);
+            }
+        }
+        Ok(all)
+    }
+
     /// `None`: it is so already.
     fn change(&mut self, change: &Change) -> Result<Option<Touched>, AuthError> {
         let mut touched = Touched::default();
@@ -181,6 +204,8 @@ impl Auth {
                 }
                 touched.roles.push(name.clone());
             }
+            // Never within another.
+            Change::All { .. } => return Err(AuthError::InvalidManagement),
         }
         self.marks.revision += 1;
         self.settle_touched(&touched);
@@ -192,6 +217,9 @@ impl Auth {
         let holders = self.users.iter().filter(|(_, user)| holds(user)).map(|(name, _)| name.clone());
         let names: Vec<String> = holders.chain(touched.users.iter().cloned()).collect();
         names.iter().for_each(|name| self.settle(name));
+        if touched.roles.iter().any(|role| role == GUEST) {
+            self.settle(NOBODY);
+        }
     }
 }
 

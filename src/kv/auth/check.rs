@@ -1,5 +1,10 @@
 //! What a user needs for an operation, checked where it is applied.
 //!
+//! A v2 request needs what the keys need that it shows or changes, so that no dialect gives what the other one refuses: the
+//! key of its path, or all keys below it where it speaks of a directory with what is in it. etcd compares paths with patterns
+//! instead; the two differ where a role has `/a` without `/a/*` or the other way round. A condition on what is there is a
+//! read, and what was there is shown to readers only.
+//!
 //! Source: etcd's `authApplierV3` and `checkTxnAuth`. Stricter than 3.4, as later etcd is: old values and leases count within
 //! transactions too, and compaction is the administrator's.
 
@@ -62,7 +67,7 @@ pub(in crate::kv) fn permit(writer: &Writer<'_>, user: &str, revision: u64, op: 
         return Err(AuthError::OldRevision.into());
     }
     let asked = Asked { auth, tables: writer.tables, user };
-    if !matches!(op, Op::Compact { .. } | Op::Auth(_)) && auth.user(user).is_none() {
+    if !matches!(op, Op::Compact { .. } | Op::Auth(_)) && !auth.admits(user) {
         return Err(AuthError::Denied.into());
     }
     match op {
@@ -169,9 +174,6 @@ fn v2_needs(request: &WriteRequest, is_dir: bool) -> Vec<(Access, Bytes, Bytes)>
         // The time to live of a directory, and its end, are those of all that is below it.
         Write::Update { .. } | Write::Delete { .. } if is_dir => (Access::Write, vec![below(&request.path)]),
         Write::CreateInOrder { .. } => (Access::Write, vec![below(&request.path)]),
-        Write::Set { dir: true, .. } | Write::Create { dir: true, .. } => {
-            (Access::Write, vec![single, below(&request.path)])
-        }
         Write::CompareAndSwap { .. } | Write::CompareAndDelete { .. } => (Access::ReadWrite, vec![single]),
         Write::Set { .. } | Write::Create { .. } | Write::Update { .. } | Write::Delete { .. } => {
             (Access::Write, vec![single])

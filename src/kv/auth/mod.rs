@@ -9,6 +9,7 @@ mod change;
 mod check;
 mod error;
 mod model;
+mod patterns;
 mod ranges;
 #[cfg(test)]
 mod tests;
@@ -18,4 +19,5 @@ pub(super) use change::apply as apply_change;
 pub use check::v2_reads;
 pub(super) use check::{needs_user, permit};
 pub use error::AuthError;
-pub use model::{Access, Auth, PasswordHash, Permission, ROOT, Role, User};
+pub use model::{Access, Auth, GUEST, NOBODY, PasswordHash, Permission, ROOT, Role, User};
+pub use patterns::Patterns;

@@ -15,6 +15,12 @@ use crate::kv::tables::{Table, Tables, TablesError, TablesMut, try_scan};
 /// The user, and the role, that may do everything.
 pub const ROOT: &str = "root";
 
+/// The role of those who ask over the v2 API without a name. Where there is none they are refused.
+pub const GUEST: &str = "guest";
+
+/// The user who stands for them. No other has an empty name.
+pub const NOBODY: &str = "";
+
 /// Key of the marks in `Table::Auth`.
 const MARKS: &[u8] = b"m";
 /// First byte of the keys of users and of roles in `Table::Auth`; the name follows.
@@ -132,6 +138,7 @@ impl Auth {
         })?;
         let names: Vec<String> = auth.users.keys().cloned().collect();
         names.iter().for_each(|name| auth.settle(name));
+        auth.settle(NOBODY);
         Ok(auth)
     }
 
@@ -164,18 +171,22 @@ impl Auth {
 
     /// Works out what a user may do.
     pub(super) fn settle(&mut self, name: &str) {
-        let Some(user) = self.users.get(name) else {
-            self.rights.remove(name);
-            return;
+        let held = match self.users.get(name) {
+            Some(user) => &user.roles[..],
+            None if name == NOBODY && self.roles.contains_key(GUEST) => &[GUEST.to_owned()],
+            None => {
+                self.rights.remove(name);
+                return;
+            }
         };
         let given = |wanted: Access| {
-            let roles = user.roles.iter().filter_map(|role| self.roles.get(role));
+            let roles = held.iter().filter_map(|role| self.roles.get(role));
             let all = roles.flat_map(|role| &role.permissions);
             let fitting = all.filter(move |one| one.access == wanted || one.access == Access::ReadWrite);
             Ranges::union(fitting.map(|one| (&one.key, &one.range_end)))
         };
         let rights = Rights {
-            everything: user.roles.iter().any(|role| role == ROOT),
+            everything: held.iter().any(|role| role == ROOT),
             read: given(Access::Read),
             write: given(Access::Write),
         };
@@ -199,6 +210,11 @@ impl Auth {
 
     pub fn user(&self, name: &str) -> Option<&User> {
         self.users.get(name)
+    }
+
+    /// Whether the user is one, or stands for all who need no name.
+    pub fn admits(&self, user: &str) -> bool {
+        self.rights.contains_key(user)
     }
 
     pub fn users(&self) -> impl Iterator<Item = &String> {

@@ -195,7 +195,7 @@ fn v2(path: &str, write: Write) -> Op {
 fn what_a_user_needs_for_each_operation() {
     let txn = |request: TxnRequest| Op::Txn(request);
     let nested = |op: TxnOp| within(TxnOp::Txn(within(op)));
-    let set = || Write::Set { value: "1".to_owned(), dir: false };
+    let set = || Write::Set { value: "1".to_owned(), dir: false, refresh: false };
     let cas = || Write::CompareAndSwap { value: "1".to_owned(), condition: Condition::default(), refresh: false };
     let cases: Vec<(Op, bool)> = vec![
         (Op::Put(put("b")), true),
@@ -260,8 +260,9 @@ fn what_a_user_needs_for_each_operation() {
         ("/q", set(), false),
         ("/p/d", Write::Create { value: String::new(), dir: true }, true),
         ("/p", Write::Create { value: String::new(), dir: true }, false),
-        ("/p", Write::CreateInOrder { value: String::new() }, true),
-        ("/w", Write::CreateInOrder { value: String::new() }, false),
+        ("/w", Write::Create { value: String::new(), dir: true }, true),
+        ("/p", Write::CreateInOrder { value: String::new(), dir: false }, true),
+        ("/w", Write::CreateInOrder { value: String::new(), dir: false }, false),
         ("/p/x", Write::Delete { recursive: false, dir: false }, true),
         ("/p", Write::Delete { recursive: true, dir: true }, true),
         ("/q", Write::Delete { recursive: true, dir: true }, false),
@@ -312,7 +313,7 @@ fn while_users_are_asked_for_nobody_is_refused() {
         (Op::Txn(within(TxnOp::Txn(within(TxnOp::Range(read("b", "")))))), true),
         (Op::Txn(TxnRequest { compare: vec![compare("b")], ..TxnRequest::default() }), true),
         (Op::Txn(within(TxnOp::Put(system(put("b"))))), false),
-        (v2("/b", Write::Set { value: String::new(), dir: false }), true),
+        (v2("/b", Write::Set { value: String::new(), dir: false, refresh: false }), true),
         (Op::LeaseGrant { id: LeaseId(5), ttl_ms: 1000 }, true),
         (Op::LeaseGrant { id: system_lease, ttl_ms: 1000 }, false),
         (Op::LeaseRevoke { id: LeaseId(5) }, true),
@@ -395,6 +396,12 @@ fn any_change() -> impl Strategy<Value = Change> {
             Change::RoleGrant { name, permission: Permission { access, key, range_end } }
         }),
         1 => (name(), key(), end()).prop_map(|(name, key, range_end)| Change::RoleRevoke { name, key, range_end }),
+        1 => Just(Change::RoleAdd { name: GUEST.to_owned() }),
+        1 => (key(), end()).prop_map(|(key, range_end)| {
+            let permission = Permission { access: Access::Read, key, range_end };
+            Change::RoleGrant { name: GUEST.to_owned(), permission }
+        }),
+        1 => Just(Change::RoleDelete { name: GUEST.to_owned() }),
     ]
 }
 
@@ -413,4 +420,35 @@ proptest! {
             prop_assert!(!auth.enabled() || auth.administers(ROOT).is_ok());
         }
     }
+}
+
+#[test]
+fn several_changes_are_one_or_none() {
+    let mut member = Member::new();
+    let revision = member.state.auth().revision();
+    let both = |revision| Change::All { revision, changes: vec![add("a"), add("b")] };
+    member.change(both(revision)).unwrap();
+    assert!(member.state.auth().user("a").is_some() && member.state.auth().user("b").is_some());
+    assert_eq!(member.change(both(revision)), Err(AuthError::OldRevision));
+    let revision = member.state.auth().revision();
+    let again = Change::All { revision, changes: vec![add("c"), add("b")] };
+    assert_eq!(member.change(again), Err(AuthError::UserExists));
+    assert!(member.state.auth().user("c").is_none());
+    assert_eq!(&member.state, &State::load(&member.tables).unwrap());
+}
+
+#[test]
+fn who_names_nobody_may_what_the_role_guest_may() {
+    let mut member = Member::enabled();
+    let denied = Err(KvError::Auth(AuthError::Denied));
+    let write = |path: &str| v2(path, Write::Set { value: String::new(), dir: false, refresh: false });
+    assert_eq!(member.ask(NOBODY, write("/g/a")), denied);
+    member.change(role(GUEST)).unwrap();
+    assert_eq!(member.ask(NOBODY, write("/g/a")), denied);
+    member.change(permit(GUEST, Access::Write, "/g/", "/g0")).unwrap();
+    assert!(member.ask(NOBODY, write("/g/a")).is_ok());
+    assert_eq!(member.ask(NOBODY, write("/h")), denied);
+    assert_eq!(member.ask(NOBODY, Op::Auth(add("x"))), denied);
+    member.change(named(|name| Change::RoleDelete { name }, GUEST)).unwrap();
+    assert_eq!(member.ask(NOBODY, write("/g/a")), denied);
 }
