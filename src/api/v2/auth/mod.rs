@@ -75,7 +75,7 @@ impl Door {
         if !known {
             return method_not_allowed(if list { "GET" } else { "GET,PUT,DELETE" });
         }
-        let who = Credentials::of_v2(request.headers());
+        let who = Credentials::of_v2(&request);
         let open = kind == "enable" && *request.method() == Method::GET;
         // What was acknowledged before must be known, whichever node was asked for it.
         if let Err(error) = self.shared.store.catch_up().await {
