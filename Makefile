@@ -4,7 +4,7 @@ CARGO ?= cargo
 FEATURES := scheduler systemd template api
 # Tests of the binary that take seconds and need no root; the rest take a minute or two, and root.
 QUICK := tidy wire licences process node etcd auth tls kv_history rollout docs
-SLOW := cluster watch members restore import full_disk etcdctl3 clients hosts
+SLOW := cluster watch members restore import full_disk etcdctl3 discovery clients hosts
 STATIC_TARGET := x86_64-unknown-linux-musl
 
 .PHONY: demo test check integration static bench generate fix

@@ -3,7 +3,11 @@
 #[cfg(feature = "scheduler")]
 mod answer;
 #[cfg(feature = "api")]
+mod discovery;
+#[cfg(feature = "api")]
 mod etcd;
+#[cfg(feature = "api")]
+mod founding;
 mod host;
 #[cfg(feature = "scheduler")]
 mod identity;

@@ -33,6 +33,9 @@ pub enum StartError {
     Host(String),
     #[error("{path}: {cause}; it must be a folder that this user may write to, see data_dir")]
     DataDir { path: String, cause: io::Error },
+    #[cfg(feature = "api")]
+    #[error(transparent)]
+    Discovery(#[from] super::discovery::DiscoveryError),
     #[error(transparent)]
     Store(#[from] raft::StartError),
     #[error("{setting} is on, but this binary was built without `{feature}`; turn it off, or use a build that has it")]
@@ -231,6 +234,9 @@ fn refuse_what_is_not_compiled_in(settings: &Settings) -> Result<(), StartError>
     if settings.template.enabled && cfg!(not(feature = "template")) {
         return Err(StartError::NotCompiledIn { setting: "template.enabled", feature: "template" });
     }
+    if settings.discovery.is_some() && cfg!(not(feature = "api")) {
+        return Err(StartError::NotCompiledIn { setting: "discovery", feature: "api" });
+    }
     Ok(())
 }
 
@@ -318,7 +324,13 @@ async fn find_place(settings: &mut Settings, dialling: &Arc<ClientTls>) -> Resul
             let initial: Vec<_> = settings.peers.iter().map(|peer| (peer.name.clone(), peer.urls.clone())).collect();
             raft::find_place(&settings.name, &initial, dialling).await?
         }
-        None => return Ok(false),
+        None => {
+            #[cfg(feature = "api")]
+            if let Some(discovery) = settings.discovery.clone() {
+                super::discovery::settle(settings, &discovery, raft::holds_data(&dir)).await?;
+            }
+            return Ok(false);
+        }
     };
     let peer = |peer: raft::Peer| PeerSetting { id: peer.id, name: peer.name, urls: peer.urls };
     settings.cluster = place.cluster;

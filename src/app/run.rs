@@ -137,13 +137,20 @@ fn live(settings: Settings, leashed: bool) -> anyhow::Result<End> {
     let ended = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
-        let node = Node::start(settings).await?;
+        let mut leash = std::pin::pin!(leash_closed(leashed));
+        let node = tokio::select! {
+            node = Node::start(settings) => node?,
+            // It may be waiting for others to be discovered.
+            _ = terminate.recv() => return Ok(End::Asked),
+            _ = interrupt.recv() => return Ok(End::Asked),
+            () = &mut leash => return Ok(End::Asked),
+        };
         tell(&[NotifyState::Ready, NotifyState::Status("doors are open; waiting for a leader")]);
         let heartbeat = tokio::spawn(watchdog());
         let teardown = tokio::select! {
             _ = terminate.recv() => Teardown::KeepUnits,
             _ = interrupt.recv() => Teardown::KeepUnits,
-            () = leash_closed(leashed) => Teardown::RemoveUnits,
+            () = &mut leash => Teardown::RemoveUnits,
             cause = node.broken() => {
                 node.stop(Teardown::KeepUnits).await;
                 anyhow::bail!("{cause}");

@@ -174,6 +174,13 @@ pub const PLAN_REASONS_PER_UNIT_MAX: usize = 100;
 pub const DISCOVERY_FORM_BYTES_MAX: usize = 4096;
 /// What is registered with a discovery token, as one answer.
 pub const DISCOVERY_ANSWER_BYTES_MAX: usize = 4 << 20;
+/// How long a discovery service may take for an answer.
+pub const DISCOVERY_REQUEST_MS_MAX: u64 = 5_000;
+/// How long a member waits for the next one to register before it looks itself.
+pub const DISCOVERY_WATCH_MS_MAX: u64 = 30_000;
+/// Pauses between two questions to a discovery service that does not answer.
+pub const DISCOVERY_RETRY_MS_MIN: u64 = 250;
+pub const DISCOVERY_RETRY_MS_MAX: u64 = 8_000;
 /// How long a v2 watch of the past may look for its history before its headers go out.
 pub const V2_HISTORY_WAIT_MS_MAX: u64 = 1_000;
 /// Waiting events, and their bytes, that a watcher is handed at once; a larger transaction is not taken apart. Many clients

@@ -9,7 +9,6 @@ mod export;
 #[cfg(feature = "scheduler")]
 mod fleetctl;
 mod founding;
-pub mod http;
 mod import;
 mod kv;
 mod node_ctl;
@@ -18,6 +17,8 @@ mod restore;
 mod rollout;
 mod snapshot;
 mod tls;
+
+pub use crate::net::http;
 
 /// Runs a face; `None`: there is none of that name in this binary. The exit codes are those of the tool that it stands for.
 pub fn run(face: &str, arguments: &[String]) -> Option<u8> {

@@ -6,6 +6,8 @@
 pub mod address;
 pub mod connect;
 pub mod frame;
+#[cfg(feature = "api")]
+pub mod http;
 #[cfg(feature = "template")]
 pub mod interfaces;
 pub mod resolve;

@@ -42,7 +42,9 @@ const TLS: Fate = Fate::Refused(
 );
 const TOKENS: Fate = Fate::Refused("tokens are of one kind; leave it out, or write `simple`");
 const ORIGINS: Fate = Fate::Refused("limits on origins and host names are not served yet; every one is answered");
-const DISCOVERY: Fate = Fate::Refused("discovery is not served yet; write the members into --initial-cluster");
+const DISCOVERY: Fate = Fate::Refused(
+    "discovery by DNS and that of etcd 3.6 are not served yet; use --discovery, or write the members into --initial-cluster",
+);
 const PROXY: Fate = Fate::Refused("proxies are not served; point clients to the members");
 const METRICS: Fate =
     Fate::Refused("a listener of its own for metrics is not served yet; every client URL has /metrics and /health");
@@ -78,6 +80,10 @@ pub const FLAGS: &[Flag] = &[
     followed("initial-cluster", Text, ""),
     followed("initial-cluster-state", OneOf(&["new", "existing"]), "new"),
     followed("initial-cluster-token", Text, "etcd-cluster"),
+    followed("discovery", Text, ""),
+    followed("discovery-proxy", Text, ""),
+    // Who is one too many is refused: nobody becomes a proxy.
+    flag("discovery-fallback", OneOf(&["proxy", "exit"]), "exit", Fate::NotYet),
     followed("auth-token-ttl", Number, "300"),
     followed("bcrypt-cost", Number, "10"),
     followed("log-level", OneOf(&["debug", "info", "warn", "error", "dpanic", "panic", "fatal"]), "info"),
@@ -133,7 +139,6 @@ pub const FLAGS: &[Flag] = &[
     nothing("proxy-dial-timeout", Number),
     nothing("proxy-write-timeout", Number),
     nothing("proxy-read-timeout", Number),
-    nothing("discovery-fallback", OneOf(&["proxy", "exit"])),
     nothing("discovery-dial-timeout", Duration),
     nothing("discovery-request-timeout", Duration),
     nothing("discovery-keepalive-time", Duration),
@@ -157,8 +162,6 @@ pub const FLAGS: &[Flag] = &[
     nothing("distributed-tracing-service-name", Text),
     nothing("distributed-tracing-instance-id", Text),
     nothing("distributed-tracing-sampling-rate", Number),
-    flag("discovery", Text, "", DISCOVERY),
-    flag("discovery-proxy", Text, "", DISCOVERY),
     flag("discovery-srv", Text, "", DISCOVERY),
     flag("discovery-srv-name", Text, "", DISCOVERY),
     flag("discovery-token", Text, "", DISCOVERY),

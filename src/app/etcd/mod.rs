@@ -5,7 +5,6 @@
 
 mod file;
 mod flags;
-mod founding;
 mod input;
 mod log;
 mod plan;
@@ -24,7 +23,7 @@ use self::plan::Plan;
 use super::node::{Node, Teardown};
 use super::run::{environment, removed, tell, watchdog};
 use super::settings::{self, Settings};
-use super::{StartError, host};
+use super::{StartError, founding, host};
 use crate::api::version::{ETCD_CLUSTER, ETCD_SERVER};
 
 /// Go's exit code for a command line that is not understood.
@@ -151,7 +150,12 @@ fn live(settings: Settings, plan: &Plan) -> anyhow::Result<Option<i32>> {
             data_dir = %settings.data_dir.display(),
             "starting an etcd server"
         );
-        let node = Node::start(settings).await.map_err(named_by_flag)?;
+        let node = tokio::select! {
+            node = Node::start(settings) => node.map_err(named_by_flag)?,
+            // It may be waiting for others to be discovered.
+            _ = terminate.recv() => return Ok(Some(SIGTERM)),
+            _ = interrupt.recv() => return Ok(Some(SIGINT)),
+        };
         let told = Told::new(&node, attributes);
         founding::keep(&plan.data_dir, &plan.settings).context("keeping what the first start was told")?;
         let heartbeat = tokio::spawn(watchdog());

@@ -200,6 +200,11 @@ impl Planner<'_> {
                 self.wrong("initial-advertise-peer-urls", &reason);
             }
         }
+        if let Some(url) = input.get("discovery") {
+            self.discovery(url, &own);
+            self.set("peer.listen", "listen-peer-urls", &joined(&listen));
+            return;
+        }
         let alone = own.iter().map(|url| format!("{name}={url}")).collect::<Vec<_>>().join(",");
         let cluster = input.get("initial-cluster").map_or(alone, str::to_owned);
         let mut named = BTreeSet::new();
@@ -225,6 +230,17 @@ impl Planner<'_> {
         }
         self.set("initial_cluster", "initial-cluster", &cluster);
         self.set("peer.listen", "listen-peer-urls", &joined(&listen));
+    }
+
+    /// The members find each other; `own` is what this one tells of itself.
+    fn discovery(&mut self, url: &str, own: &[String]) {
+        if self.input.get("initial-cluster").is_some() {
+            let choose = r#"Choose one of "initial-cluster", "discovery" or "discovery-srv""#;
+            self.wrong("discovery", &format!("multiple discovery or bootstrap flags are set. {choose}"));
+        }
+        self.set("discovery", "discovery", url);
+        self.set("discovery_proxy", "discovery-proxy", self.input.get("discovery-proxy").unwrap_or_default());
+        self.set("peer.advertise", "initial-advertise-peer-urls", &own.join(","));
     }
 
     fn clients(&mut self, default_ip: &str, certificate: bool) {

@@ -1,14 +1,18 @@
 //! From text to checked values; every mistake is noted and the checking goes on.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::fragment::Fragment;
 use super::tls::{self, Listen};
-use super::{AuthSettings, ExecutorChoice, FleetSettings, Mistakes, PeerSetting, Settings, TemplateSettings};
+use super::{
+    AuthSettings, DiscoverySettings, ExecutorChoice, FleetSettings, Mistakes, PeerSetting, Settings, TemplateSettings,
+};
 use crate::base::limits::WATCH_PROGRESS_MS_MIN;
 use crate::base::{ClusterId, MachineId, MemberId};
 use crate::disk::RoomRules;
 use crate::kv::HistoryRule;
+use crate::net::Address;
 use crate::unit::value::{TimeSpan, time_span};
 
 /// An input under examination.
@@ -103,7 +107,8 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
     if checker.list("peer.listen").is_empty() {
         checker.wrong("peer.listen", "write at least one address:port");
     }
-    let (cluster, member, peers) = cluster(&mut checker, &name, &peer_listen);
+    let discovery = discovery(&mut checker);
+    let (cluster, member, peers) = cluster(&mut checker, &name, &peer_listen, discovery.as_ref());
     let client_tls = tls::settle(&mut checker, &tls::CLIENT);
     let client_listen = tls::listens(&mut checker, "client.listen", &tls::CLIENT, client_tls.is_some());
     let client_sockets: Vec<PathBuf> = checker.list("client.socket").into_iter().map(PathBuf::from).collect();
@@ -121,6 +126,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
         member,
         peers,
         existing: existing(&mut checker),
+        discovery,
         heartbeat_ms,
         election_ms: checker.number("election_ms", heartbeat_ms.saturating_mul(5), 60_000),
         lease_reads: checker.truth("lease_reads"),
@@ -149,37 +155,30 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
     if checker.mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(checker.mistakes)) }
 }
 
-fn cluster(checker: &mut Checker<'_>, name: &str, listen: &[Listen]) -> (ClusterId, MemberId, Vec<PeerSetting>) {
-    let token = checker.text("cluster_token");
+fn cluster(
+    checker: &mut Checker<'_>,
+    name: &str,
+    listen: &[Listen],
+    discovery: Option<&DiscoverySettings>,
+) -> (ClusterId, MemberId, Vec<PeerSetting>) {
+    let token = discovery.map_or_else(|| checker.text("cluster_token"), |discovery| discovery.url.clone());
     let own_urls = checker.urls("peer.advertise", check_url);
-    let mut named: Vec<(String, Vec<String>)> = Vec::new();
-    for item in checker.list("initial_cluster") {
-        let Some((peer, url)) = item.split_once('=') else {
-            checker.wrong("initial_cluster", &format!("`{item}` is not name=http://host:port"));
-            continue;
-        };
-        if let Err(reason) = check_url(url) {
-            checker.wrong("initial_cluster", &reason);
-        }
-        match named.iter_mut().find(|(known, _)| known == peer) {
-            Some((_, urls)) => urls.push(url.to_owned()),
-            None => named.push((peer.to_owned(), vec![url.to_owned()])),
-        }
+    let (mut named, mistakes) = named(&checker.text("initial_cluster"));
+    for mistake in mistakes {
+        checker.wrong("initial_cluster", &mistake);
     }
     if named.is_empty() {
         let listened = || listen.iter().map(Listen::to_string).collect();
-        let urls = if own_urls.is_empty() { listened() } else { own_urls.clone() };
+        let urls: Vec<String> = if own_urls.is_empty() { listened() } else { own_urls.clone() };
+        let nowhere = |url: &String| url.contains("//0.0.0.0:") || url.contains("//[::]:");
+        if discovery.is_some() && urls.iter().any(nowhere) {
+            checker.wrong("peer.advertise", "write where the other members reach this one, which discovery tells them");
+        }
         named.push((name.to_owned(), urls));
     }
-    let peers: Vec<PeerSetting> = named
-        .into_iter()
-        .map(|(name, urls)| PeerSetting { id: MemberId::computed(&urls, &token), name, urls })
-        .collect();
-    for (index, peer) in peers.iter().enumerate() {
-        if let Some(twin) = peers[..index].iter().find(|other| other.id == peer.id) {
-            let reason = format!("`{}` and `{}` have the same peer URLs", twin.name, peer.name);
-            checker.wrong("initial_cluster", &reason);
-        }
+    let peers = peers(named, &token);
+    if let Some((one, other)) = twins(&peers) {
+        checker.wrong("initial_cluster", &format!("`{one}` and `{other}` have the same peer URLs"));
     }
     let own = peers.iter().find(|peer| peer.name == name);
     if own.is_none() {
@@ -195,6 +194,105 @@ fn cluster(checker: &mut Checker<'_>, name: &str, listen: &[Listen]) -> (Cluster
     }
     let member = own.map_or(MemberId(0), |peer| peer.id);
     (ClusterId::computed(peers.iter().map(|peer| peer.id)), member, peers)
+}
+
+/// Names with their peer URLs, in the order of their first mention, and what is wrong with the list.
+fn named(initial_cluster: &str) -> (Vec<(String, Vec<String>)>, Vec<String>) {
+    let mut named: Vec<(String, Vec<String>)> = Vec::new();
+    let mut mistakes = Vec::new();
+    for item in initial_cluster.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let Some((peer, url)) = item.split_once('=') else {
+            mistakes.push(format!("`{item}` is not name=http://host:port"));
+            continue;
+        };
+        mistakes.extend(check_url(url).err());
+        match named.iter_mut().find(|(known, _)| known == peer) {
+            Some((_, urls)) => urls.push(url.to_owned()),
+            None => named.push((peer.to_owned(), vec![url.to_owned()])),
+        }
+    }
+    (named, mistakes)
+}
+
+fn peers(named: Vec<(String, Vec<String>)>, token: &str) -> Vec<PeerSetting> {
+    let peer = |(name, urls): (String, Vec<String>)| PeerSetting { id: MemberId::computed(&urls, token), name, urls };
+    named.into_iter().map(peer).collect()
+}
+
+/// Two members that are one by their URLs.
+fn twins(peers: &[PeerSetting]) -> Option<(&str, &str)> {
+    let twin = |(at, peer): (usize, &PeerSetting)| {
+        let twin = peers[..at].iter().find(|other| other.id == peer.id)?;
+        Some(at).zip(peers.iter().position(|other| other.name == twin.name))
+    };
+    let (at, twin) = peers.iter().enumerate().find_map(twin)?;
+    Some((&peers[twin].name, &peers[at].name))
+}
+
+pub fn take_founders(settings: &mut Settings, initial_cluster: &str, token: &str) -> Result<(), String> {
+    let (named, mistakes) = named(initial_cluster);
+    let peers = peers(named, token);
+    if let Some(mistake) = mistakes.into_iter().next() {
+        return Err(mistake);
+    }
+    if let Some((one, other)) = twins(&peers) {
+        return Err(format!("`{one}` and `{other}` have the same peer URLs"));
+    }
+    let own = peers.iter().find(|peer| peer.name == settings.name);
+    let own = own.ok_or_else(|| format!("this node's name, `{}`, is not in {initial_cluster}", settings.name))?;
+    settings.member = own.id;
+    settings.cluster = ClusterId::computed(peers.iter().map(|peer| peer.id));
+    settings.peers = peers;
+    Ok(())
+}
+
+/// Where a discovery service is, and the path of the token there.
+///
+/// # Errors
+/// What is no `http://host:port/TOKEN`.
+pub fn discovery_place(url: &str) -> Result<(Address, String), String> {
+    let form = "write http://host:port/TOKEN, as `/new?size=N` of any node gives it";
+    if url.starts_with("https://") {
+        return Err(format!("`{url}` asks for TLS, which discovery does not speak; {form}"));
+    }
+    let rest = url.strip_prefix("http://").ok_or_else(|| format!("`{url}` is no URL; {form}"))?;
+    let (authority, path) =
+        rest.split_once('/').map(|(authority, path)| (authority, path.trim_end_matches('/'))).unwrap_or((rest, ""));
+    if path.is_empty() || path.contains(['?', '#']) {
+        return Err(format!("`{url}` names no token; {form}"));
+    }
+    let port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let address = if port { authority.to_owned() } else { format!("{authority}:80") };
+    match address.parse() {
+        Ok(address @ Address::Tcp { .. }) => Ok((address, format!("/{path}"))),
+        _ => Err(format!("`{url}` has no host; {form}")),
+    }
+}
+
+fn discovery(checker: &mut Checker<'_>) -> Option<DiscoverySettings> {
+    let wait = match time_span(&checker.text("discovery_wait")) {
+        Ok(TimeSpan::Finite(wait)) if !wait.is_zero() => wait,
+        _ => {
+            checker.wrong("discovery_wait", "write a time such as 10min");
+            Duration::default()
+        }
+    };
+    let proxy = checker.text("discovery_proxy");
+    let proxy = (!proxy.is_empty()).then(|| Address::from_url(&proxy));
+    if let Some(Err(error)) = &proxy {
+        checker.wrong("discovery_proxy", &error.to_string());
+    }
+    let url = checker.text("discovery");
+    if url.is_empty() {
+        return None;
+    }
+    if let Err(reason) = discovery_place(&url) {
+        checker.wrong("discovery", &reason);
+    }
+    if !checker.list("initial_cluster").is_empty() {
+        checker.wrong("discovery", "initial_cluster says who the first members are already; choose one of the two");
+    }
+    Some(DiscoverySettings { url, proxy: proxy.and_then(Result::ok), wait })
 }
 
 /// Whether the cluster exists without this member.

@@ -23,6 +23,17 @@ pub const KEYS: &[Key] = &[
         help: "new: initial_cluster are the first members; existing: they run already and have added this one",
     },
     Key {
+        path: "discovery",
+        default: "",
+        help: "a token's URL, http://host:port/TOKEN: the first members find each other there, in place of initial_cluster",
+    },
+    Key { path: "discovery_proxy", default: "", help: "host:port of an HTTP proxy before the discovery service" },
+    Key {
+        path: "discovery_wait",
+        default: "10min",
+        help: "how long a first start waits for the discovery service and the other members",
+    },
+    Key {
         path: "cluster_token",
         default: "etcd-cluster",
         help: "tells clusters apart that were made from the same addresses; the same on every member",

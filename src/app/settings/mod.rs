@@ -7,6 +7,7 @@ pub mod tls;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fragment::Fragment;
 use tls::{Listen, TlsSettings};
@@ -14,12 +15,15 @@ use tls::{Listen, TlsSettings};
 use crate::base::{ClusterId, MachineId, MemberId};
 use crate::disk::RoomRules;
 use crate::kv::HistoryRule;
+use crate::net::Address;
+
+pub use check::discovery_place;
 
 /// The file that is read where `--config` names none; it may be absent.
 pub const DEFAULT_FILE: &str = "/etc/node/node.toml";
 
 /// One of the cluster's first members.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerSetting {
     pub id: MemberId,
     pub name: String,
@@ -44,6 +48,8 @@ pub struct Settings {
     pub peers: Vec<PeerSetting>,
     /// The cluster exists: its members are asked for this member's place before it starts for the first time.
     pub existing: bool,
+    /// Where the first members find each other; `peers` is then this node alone until they have.
+    pub discovery: Option<DiscoverySettings>,
     pub heartbeat_ms: u64,
     pub election_ms: u64,
     /// The leader answers reads on its lease.
@@ -65,6 +71,17 @@ pub struct Settings {
     pub history: HistoryRule,
     /// How full the disk may become.
     pub disk: RoomRules,
+}
+
+/// Where the first members find each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoverySettings {
+    /// As it was written: it is the cluster's token too.
+    pub url: String,
+    /// Whom to ask for it in the service's place.
+    pub proxy: Option<Address>,
+    /// How long a start waits for the service and the other members.
+    pub wait: Duration,
 }
 
 /// How users of the etcd APIs are let in.
@@ -118,6 +135,14 @@ fn list(mistakes: &[String]) -> String {
 }
 
 impl Settings {
+    /// Takes the first members from elsewhere, as `initial_cluster` would have them.
+    ///
+    /// # Errors
+    /// What is no member in it, or that this node is not among them.
+    pub fn take_founders(&mut self, initial_cluster: &str, token: &str) -> Result<(), String> {
+        check::take_founders(self, initial_cluster, token)
+    }
+
     /// Settings from keys and values as a file would have them, over the defaults; nothing else is read.
     ///
     /// # Errors

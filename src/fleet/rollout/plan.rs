@@ -55,7 +55,7 @@ pub fn apply(cluster: &Cluster, units: &[(String, UnitText)], asked: &Asked) -> 
     for (unit, text) in units {
         let refused = |refusal| PlanError::Unit { unit: unit.clone(), refusal };
         name::validate(unit).map_err(|error| refused(error.into()))?;
-        let text = checked(text.options()).map_err(refused)?;
+        let text = checked(unit, text.options()).map_err(refused)?;
         let desired = if UnitName::new(unit).is_template() { DesiredState::Inactive } else { asked.desired };
         wanted.insert(unit.clone(), Some((text.to_string().into(), desired)));
     }

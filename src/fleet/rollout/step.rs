@@ -380,7 +380,7 @@ fn nowhere(cluster: &Cluster, unit: &str, for_ms: u64) -> Standing {
     let verdicts = explain(cluster, unit).unwrap_or_default();
     let refusals: Option<Vec<String>> = verdicts
         .iter()
-        .map(|(id, verdict)| verdict.as_ref().err().map(|why| format!("{}: {why}", id.short())))
+        .map(|verdict| verdict.outcome.as_ref().err().map(|why| format!("{}: {why}", verdict.machine.short())))
         .collect();
     match refusals {
         None => Standing::OnItsWay { why: "it is on no machine yet".into(), look_at: None },

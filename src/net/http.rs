@@ -5,11 +5,11 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 
+use super::{Address, ConnectError, connect};
 use crate::base::with_causes;
-use crate::net::{Address, ConnectError, connect};
 
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -107,7 +107,10 @@ pub async fn open_as(
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await;
     let (mut sender, driver) = handshake.map_err(|error| broken(&name, "opening HTTP", &error))?;
     tokio::spawn(driver);
-    let mut request = Request::builder().method(method).uri(path).header(HOST, address.authority());
+    let uri: Uri = path.parse().map_err(|error| broken(&name, "making the request", &error))?;
+    // A whole URL goes to a proxy.
+    let host = uri.authority().map_or_else(|| address.authority(), ToString::to_string);
+    let mut request = Request::builder().method(method).uri(uri).header(HOST, host);
     if let Some(value) = authorization {
         request = request.header(AUTHORIZATION, value);
     }
