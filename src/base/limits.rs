@@ -88,16 +88,17 @@ pub const BODIES_BYTES_MAX: usize = 64 << 20;
 /// The beginning of a request has a budget of its own, so that small requests pass while large ones wait.
 pub const BODY_BEGINNING_BYTES: usize = 16 << 10;
 pub const BODY_BEGINNINGS_BYTES_MAX: usize = 64 << 20;
-/// How long a request waits for room among them before it is refused.
+/// How long a request waits in all for room among them before it is refused.
 pub const BODY_ROOM_WAIT_MS_MAX: u64 = 5_000;
 /// An answer of more bytes is handed to its connection in pieces.
 pub const ANSWER_LARGE_BYTES: usize = 256 << 10;
 pub const ANSWER_PIECE_BYTES: usize = 128 << 10;
 /// A client takes something of a large answer, and of what its connection is sent, within this time.
 pub const ANSWER_UNREAD_MS_MAX: u64 = 60_000;
-/// Bytes of large answers that wait for their clients; while there are more, a client takes something within the second time.
+/// Bytes of large answers that wait for their clients; while there are more, a client takes something within the
+/// second time.
 pub const ANSWERS_UNREAD_BYTES_MAX: usize = 256 << 20;
-pub const ANSWER_CROWDED_MS_MAX: u64 = 2_000;
+pub const ANSWER_CROWDED_MS_MAX: u64 = 1_000;
 /// Requests and streams at once on one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 16_384;
 /// What an HTTP/2 client may send ahead of the reader: of one request, and of all on its connection.
@@ -140,8 +141,11 @@ pub const PEER_PING_MS: u64 = 500;
 /// Pauses between attempts to reach a peer: the first, and the longest.
 pub const PEER_BACKOFF_MS_MIN: u64 = 50;
 pub const PEER_BACKOFF_MS_MAX: u64 = 1_000;
-/// Connections that the peer listener holds at once.
+/// Connections of peers that are held at once, and of others that have not said yet who they are.
 pub const PEER_CONNECTIONS_MAX: usize = 256;
+pub const PEER_HANDSHAKES_MAX: usize = 256;
+/// The log tells of connections to the peer port that are refused for one cause no more often than this.
+pub const PEER_STRANGERS_LOG_MS: u64 = 1_000;
 /// Requests of one peer connection that are worked on at once.
 pub const PEER_REQUESTS_MAX: usize = 256;
 /// Streams that one peer connection may have open.

@@ -111,6 +111,7 @@ impl RaftStore {
             me,
             health,
             guests,
+            strangers: Arc::default(),
             roll,
             service: Arc::new(Service(node.clone())),
             handler: options.handler.clone(),

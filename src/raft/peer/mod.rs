@@ -2,7 +2,7 @@
 //!
 //! `message` what is said · `handshake` who speaks · `session` one open connection · `link` a connection that is kept up ·
 //! `server` the other side · `stream` long answers · `health` who answers · `guests` who is connected ·
-//! `roll` who was removed.
+//! `strangers` who has not said yet who he is · `roll` who was removed.
 
 pub mod guests;
 pub mod handshake;
@@ -12,6 +12,7 @@ pub mod message;
 pub mod roll;
 pub mod server;
 pub mod session;
+pub mod strangers;
 pub mod stream;
 
 use std::collections::BTreeMap;

@@ -20,6 +20,7 @@ use super::health::Health;
 use super::message::{Frame, Kind, Lane, Request, Response, decode, encode};
 use super::roll::Roll;
 use super::session::write_frames;
+use super::strangers::{Strangers, Wait};
 use super::stream::{PeerHandler, Running};
 use crate::base::limits::{
     PEER_CONNECTIONS_MAX, PEER_FRAME_BYTES_MAX, PEER_HANDSHAKE_BYTES_MAX, PEER_HANDSHAKE_MS_MAX, PEER_REQUESTS_MAX,
@@ -32,6 +33,8 @@ use crate::raft::PeerListener;
 
 /// Pause after a failure to accept, which is mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Why one that waits is sent away.
+const DISPLACED: &str = "it did not say who it is before many others came";
 /// Answers that may wait to be written before further questions wait.
 const OUT_FRAMES_MAX: usize = 256;
 
@@ -49,6 +52,7 @@ pub struct Server {
     pub me: Arc<Identity>,
     pub health: Arc<Health>,
     pub guests: Arc<Guests>,
+    pub strangers: Arc<Strangers>,
     pub roll: Arc<Roll>,
     pub service: Arc<dyn PeerService>,
     pub handler: Arc<dyn PeerHandler>,
@@ -67,23 +71,9 @@ impl Server {
             };
             match accepted {
                 Ok((stream, remote)) => {
-                    let Ok(place) = places.clone().try_acquire_owned() else {
-                        tracing::warn!(%remote, "peer connection refused: {PEER_CONNECTIONS_MAX} are open already");
-                        continue;
-                    };
-                    // Answers must not wait for each other; a failure to set it costs only time.
-                    let _ = stream.set_nodelay(true);
-                    let (server, tls) = (self.clone(), tls.clone());
-                    self.tasks.spawn(async move {
-                        match tls {
-                            None => {
-                                let (read, write) = stream.into_split();
-                                server.connection(read, write, remote).await;
-                            }
-                            Some(tls) => server.secured(stream, &tls, remote).await,
-                        }
-                        drop(place);
-                    });
+                    let (server, wait, places) = (self.clone(), self.strangers.receive(), places.clone());
+                    let tls = tls.clone();
+                    self.tasks.spawn(async move { server.open(stream, tls.as_deref(), remote, wait, &places).await });
                 }
                 Err(error) => {
                     tracing::warn!("peer listener: {error}");
@@ -93,24 +83,38 @@ impl Server {
         }
     }
 
-    /// A connection within TLS.
-    async fn secured(&self, stream: TcpStream, tls: &ServerTls, remote: SocketAddr) {
-        let wait = Duration::from_millis(PEER_HANDSHAKE_MS_MAX);
+    /// A connection from its beginning on, within TLS where that is spoken here.
+    async fn open(
+        &self,
+        stream: TcpStream,
+        tls: Option<&ServerTls>,
+        remote: SocketAddr,
+        wait: Wait,
+        places: &Semaphore,
+    ) {
+        // Answers must not wait for each other; a failure to set it costs only time.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = tls else {
+            let (read, write) = stream.into_split();
+            return self.connection(read, write, remote, wait, places).await;
+        };
+        let patience = Duration::from_millis(PEER_HANDSHAKE_MS_MAX);
         let accepted = tokio::select! {
             () = self.stop.cancelled() => return,
-            accepted = tokio::time::timeout(wait, tls.accept(stream)) => accepted,
+            () = wait.displaced() => return self.refused("displaced", remote, DISPLACED),
+            accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
         };
         match accepted {
             Ok(Ok(accepted)) => {
                 let (read, write) = tokio::io::split(accepted.stream);
-                self.connection(read, write, remote).await;
+                self.connection(read, write, remote, wait, places).await;
             }
-            Ok(Err(error)) => tracing::warn!(%remote, "peer connection refused: {error}"),
-            Err(_) => tracing::warn!(%remote, "peer connection refused: no TLS within {wait:?}"),
+            Ok(Err(error)) => self.refused("no TLS", remote, &error.to_string()),
+            Err(_) => self.refused("no TLS", remote, &format!("no TLS within {patience:?}")),
         }
     }
 
-    async fn connection<R, W>(&self, read: R, write: W, remote: SocketAddr)
+    async fn connection<R, W>(&self, read: R, write: W, remote: SocketAddr, wait: Wait, places: &Semaphore)
     where
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send + 'static,
@@ -119,6 +123,7 @@ impl Server {
         let mut writer = FrameWriter::new(write);
         let admitted = tokio::select! {
             () = self.stop.cancelled() => return,
+            () = wait.displaced() => return self.refused("displaced", remote, DISPLACED),
             admitted = admit(&self.me, &self.roll, &self.guests, &mut reader, &mut writer) => admitted,
         };
         match admitted {
@@ -129,6 +134,10 @@ impl Server {
                 }
             }
             Ok(Visitor::Peer(hello, seat)) => {
+                drop(wait);
+                let Ok(_place) = places.try_acquire() else {
+                    return self.refused("crowded", remote, &format!("{PEER_CONNECTIONS_MAX} are open already"));
+                };
                 reader.set_limit(PEER_FRAME_BYTES_MAX);
                 self.health.heard(hello.from);
                 if let Err(reason) = self.converse(&hello, &seat, reader, writer).await {
@@ -137,9 +146,20 @@ impl Server {
             }
             Err(HandshakeError::Rejected { from, reason }) => {
                 self.health.failed(from, &reason);
-                tracing::warn!(%remote, "peer connection refused: {reason}");
+                self.refused("rejected", remote, &reason);
             }
-            Err(error) => tracing::warn!(%remote, "peer connection refused: {error}"),
+            Err(error) => self.refused("no peer", remote, &error.to_string()),
+        }
+    }
+
+    /// Tells the log of a connection that is refused, but not of each where there are many.
+    fn refused(&self, cause: &'static str, remote: SocketAddr, reason: &str) {
+        match self.strangers.is_news(cause) {
+            Some(0) => tracing::warn!(%remote, "peer connection refused: {reason}"),
+            Some(more) => {
+                tracing::warn!(%remote, more, "peer connection refused: {reason}; and more for such reasons since")
+            }
+            None => {}
         }
     }
 
