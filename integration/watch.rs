@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{TestCluster, wait_for};
+use common::{TestCluster, resident_bytes, wait_for};
 use corenode::remote::channel;
 use corenode::wire::etcdserverpb::kv_client::KvClient;
 use corenode::wire::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -159,12 +159,6 @@ async fn compact(address: &str, revision: i64) {
     let channel = channel(&address.parse().unwrap(), PATIENCE).await.unwrap();
     let request = CompactionRequest { revision, physical: true };
     KvClient::new(channel).compact(request).await.unwrap();
-}
-
-fn resident_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
 }
 
 /// A thousand watchers read, one does not: the others hear all, and the one catches up when it reads.

@@ -62,9 +62,9 @@ async fn put(house: &House, bytes: usize) -> Result<(), tonic::Status> {
 }
 
 #[tokio::test]
-async fn a_connection_that_says_nothing_is_closed() {
-    let house = house_within(Bounds { first_bytes: SHORT, ..Bounds::default() }).await;
-    for noise in ["", "PRI * HTTP"] {
+async fn a_connection_that_says_nothing_or_not_enough_is_closed() {
+    let house = house_within(Bounds { first_bytes: SHORT, headers: SHORT, ..Bounds::default() }).await;
+    for noise in ["", "PRI * HTTP", "GET /version HTTP/1.1\r\nHost: h\r\nX-Half"] {
         let mut silent = TcpStream::connect(house.address).await.unwrap();
         silent.write_all(noise.as_bytes()).await.unwrap();
         let mut heard = Vec::new();

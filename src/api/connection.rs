@@ -25,8 +25,8 @@ use super::http::Entry;
 use super::users::CertificateName;
 use super::{Door, Listener};
 use crate::base::limits::{
-    CLIENT_SILENT_SECONDS_MAX, CONNECTION_WINDOW_BYTES, DOORS_CLOSE_MS_MAX, HEADER_BYTES_MAX, HEADER_WAIT_MS_MAX,
-    STREAM_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX,
+    CLIENT_SILENT_SECONDS_MAX, CONNECTION_WINDOW_BYTES, DOORS_CLOSE_MS_MAX, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES,
+    STREAMS_PER_CONNECTION_MAX,
 };
 
 /// A client's preface of HTTP/2, which tells it from HTTP/1.1, has this many bytes.
@@ -45,7 +45,7 @@ pub(super) async fn accept(
     tasks: TaskTracker,
 ) {
     let room = Arc::new(Semaphore::new(bounds.connections));
-    let server = Arc::new(server());
+    let server = Arc::new(server(bounds));
     loop {
         let next = async {
             let permit = room.clone().acquire_owned().await;
@@ -125,12 +125,12 @@ async fn converse(
     }
 }
 
-fn server() -> auto::Builder<TokioExecutor> {
+fn server(bounds: Bounds) -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(HEADER_WAIT_MS_MAX))
+        .header_read_timeout(bounds.headers)
         .max_buf_size(HEADER_BYTES_MAX)
         .title_case_headers(true);
     server

@@ -7,6 +7,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -93,6 +94,8 @@ struct Receiving<B> {
     received: usize,
     /// What has arrived and has no room yet, and since when.
     parked: Option<(Bytes, Instant)>,
+    /// How long the request may yet wait for room in all.
+    patience: Duration,
     /// When it was first waited for, and when the last bytes came.
     began: Option<Instant>,
     heard: Instant,
@@ -110,6 +113,7 @@ impl<B> Receiving<B> {
             messages: Messages::default(),
             received: 0,
             parked: None,
+            patience: room.bounds.room,
             began: None,
             heard: Instant::now(),
             clock: None,
@@ -117,6 +121,7 @@ impl<B> Receiving<B> {
     }
 
     fn fail<T>(&self, error: BodyError) -> Poll<Option<Result<T, BodyError>>> {
+        tracing::debug!(%error, "a request does not arrive");
         self.arrival.release();
         let _ = self.arrival.failed.set(error.clone());
         Poll::Ready(Some(Err(error)))
@@ -157,13 +162,14 @@ impl<B> Receiving<B> {
         let pool = usize::from(self.received > BODY_BEGINNING_BYTES);
         match self.pools[pool].poll_acquire_many(cx, data.len() as u32) {
             Poll::Ready(Some(permit)) => {
+                self.patience = self.patience.saturating_sub(since.elapsed());
                 self.arrival.hold(pool, permit);
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Poll::Ready(None) => self.fail(BodyError::Broken("the doors are closed".to_owned())),
             Poll::Pending => {
                 self.parked = Some((data, since));
-                match self.is_late(since + self.bounds.room, cx) {
+                match self.is_late(since + self.patience, cx) {
                     true => {
                         self.fail(BodyError::NoRoom([self.bounds.beginnings_bytes, self.bounds.bodies_bytes][pool]))
                     }

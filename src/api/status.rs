@@ -105,7 +105,7 @@ pub(super) fn unreceived(failure: &BodyError) -> Status {
         BodyError::MessageTooLarge(bytes) => Status::resource_exhausted(format!(
             "grpc: received message larger than max ({bytes} vs. {GRPC_MESSAGE_BYTES_MAX})"
         )),
-        BodyError::NoRoom(_) => failed(&StoreError::Overloaded(failure.to_string())),
+        BodyError::NoRoom(_) => Status::resource_exhausted("etcdserver: too many requests"),
         BodyError::TooSlow(_) | BodyError::Silent(_) => Status::deadline_exceeded(failure.to_string()),
         BodyError::TooLarge(_) | BodyError::Broken(_) => Status::invalid_argument(failure.to_string()),
     }
