@@ -2,6 +2,8 @@
 //!
 //! Values only; HTTP forms, headers and JSON are made at the door. Source: etcd's v2 API and its `store` package's behaviour.
 
+#[cfg(test)]
+mod both_sides_tests;
 pub(super) mod directories;
 #[cfg(test)]
 mod v2_tests;
