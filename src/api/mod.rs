@@ -27,7 +27,7 @@ pub mod version;
 #[cfg(test)]
 pub(crate) mod test_store;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -89,6 +89,8 @@ pub(crate) struct Shared {
     pub watch_progress: Duration,
     /// Leaders that were seen, each time that one came up.
     leader_changes: AtomicU64,
+    /// When the present one came up, as this node saw it, in milliseconds of Unix time.
+    leader_since: AtomicI64,
     /// Ends long polls and streams when the doors close.
     pub stop: CancellationToken,
     ids: OnceLock<(ClusterId, MemberId)>,
@@ -125,6 +127,7 @@ fn serve_within(bounds: Bounds, listeners: Vec<Listener>, services: Services) ->
         random: services.random,
         watch_progress: services.watch_progress,
         leader_changes: AtomicU64::new(0),
+        leader_since: AtomicI64::new(0),
         stop: stop.clone(),
         ids: OnceLock::new(),
     });
@@ -144,6 +147,7 @@ async fn count_leaders(shared: Arc<Shared>) {
             leader = shared.store.leader_changed(leader).await;
             if leader.is_some() {
                 shared.leader_changes.fetch_add(1, Ordering::Relaxed);
+                shared.leader_since.store(shared.clock.now().0, Ordering::Relaxed);
             }
         }
     };

@@ -42,6 +42,7 @@ struct Inner {
     state: State,
     tables: MemTables,
     log: u64,
+    v2_writes: v2::Tally,
 }
 
 /// One node with everything in memory.
@@ -59,7 +60,7 @@ impl TestStore {
         let mut state = State::load(&tables).unwrap();
         kv::bootstrap(&mut state, &mut tables, 1).unwrap();
         let store = Self {
-            inner: Arc::new(Mutex::new(Inner { state, tables, log: 3 })),
+            inner: Arc::new(Mutex::new(Inner { state, tables, log: 3, v2_writes: v2::Tally::default() })),
             changes: watch::Sender::new(0),
             leader: watch::Sender::new(Some(MEMBER)),
             clock,
@@ -83,7 +84,8 @@ impl TestStore {
         let at = LogPosition { index: inner.log, term: 2 };
         let stamp = self.clock.now();
         let command = Command { stamp, op };
-        let (applied, _) = kv::apply(&mut inner.state, &mut inner.tables, &command, at).unwrap();
+        let (applied, events) = kv::apply(&mut inner.state, &mut inner.tables, &command, at).unwrap();
+        inner.v2_writes.note(&command.op, &applied, &events);
         self.changes.send_modify(|n| *n += 1);
         applied
     }
@@ -243,6 +245,7 @@ impl Store for TestStore {
 
     fn status(&self) -> Status {
         let position = self.position();
+        let inner = self.inner.lock().unwrap();
         Status {
             cluster: CLUSTER,
             member: MEMBER,
@@ -250,9 +253,10 @@ impl Store for TestStore {
             leader: *self.leader.borrow(),
             position,
             raft_applied: position.raft_index,
+            v2_writes: inner.v2_writes,
             db_bytes: 20_480,
             db_bytes_in_use: 16_384,
-            alarms: self.inner.lock().unwrap().state.alarms().to_vec(),
+            alarms: inner.state.alarms().to_vec(),
             ..Status::default()
         }
     }

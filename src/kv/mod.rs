@@ -58,7 +58,8 @@ pub use read::range;
 pub use refound::{Refounding, refound};
 pub use state::{LogPosition, State, advance, bootstrap};
 pub use store::{
-    Consistency, SnapshotStream, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart, WatchStream,
+    Appends, Consistency, SnapshotStream, Status, Store, StoreError, WatchBatch, WatchEnd, WatchRequest, WatchStart,
+    WatchStream,
 };
 pub use tables::{Table, Tables, TablesError, TablesMut};
 pub use timeline::HistoryRule;

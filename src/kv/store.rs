@@ -123,17 +123,30 @@ pub trait SnapshotStream: Send {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>>;
 }
 
+/// How a peer answered messages with log entries since this node began to look at it. Times are milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Appends {
+    pub succeeded: u64,
+    pub failed: u64,
+    pub current_ms: f64,
+    pub average_ms: f64,
+    pub deviation_ms: f64,
+    pub minimum_ms: f64,
+    pub maximum_ms: f64,
+}
+
 /// How a peer is doing, as seen from this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PeerStatus {
     pub id: MemberId,
     pub name: String,
     /// `None`: it answers. Else: for how long it has not, and the last error.
     pub silent: Option<(Duration, String)>,
+    pub appends: Appends,
 }
 
 /// The node and its cluster at a glance. Never waits.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
     pub cluster: ClusterId,
     pub member: MemberId,
@@ -146,6 +159,10 @@ pub struct Status {
     pub db_bytes: u64,
     pub db_bytes_in_use: u64,
     pub peers: Vec<PeerStatus>,
+    /// Messages with log entries that leaders have sent to this node.
+    pub appends_received: u64,
+    /// Writes of the v2 API that this node has applied since it started.
+    pub v2_writes: v2::Tally,
     /// The alarms that are raised in the cluster.
     pub alarms: Vec<Alarm>,
     /// What an operator of this node should know.

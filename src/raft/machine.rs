@@ -24,7 +24,7 @@ use crate::base::{LeaseId, MemberId};
 use crate::disk::{Database, WriteTxn};
 use crate::kv::auth::Auth;
 use crate::kv::{
-    self, Alarm, Applied, Event, LogPosition, Op, Position, Reply, Space, State, Table, Tables, TablesMut,
+    self, Alarm, Applied, Event, LogPosition, Op, Position, Reply, Space, State, Table, Tables, TablesMut, v2,
 };
 
 /// Key of the raft record in the table of marks.
@@ -69,6 +69,7 @@ pub struct Core {
     /// As the state has them.
     alarms: RwLock<Arc<[Alarm]>>,
     alarmed: AtomicBool,
+    v2_writes: Mutex<v2::Tally>,
 }
 
 #[derive(Default)]
@@ -96,6 +97,7 @@ struct Changes {
     compacted: bool,
     alarms: bool,
     bytes: usize,
+    v2_writes: v2::Tally,
 }
 
 impl Core {
@@ -124,6 +126,7 @@ impl Core {
             heavy: Notify::new(),
             alarmed: AtomicBool::new(!alarms.is_empty()),
             alarms: RwLock::new(alarms),
+            v2_writes: Mutex::default(),
         }))
     }
 
@@ -216,6 +219,7 @@ impl Core {
             inner.log_bytes = 0;
             self.heavy.notify_one();
         }
+        *self.v2_writes() += changes.v2_writes;
         self.flush.changed.notify_one();
         self.leases.changed(&inner.state, &changes.leases);
         let position = inner.state.position();
@@ -227,6 +231,11 @@ impl Core {
         if changes.alarms {
             self.note_alarms(&inner.state);
         }
+    }
+
+    /// Writes of the v2 API since the start.
+    pub fn v2_writes(&self) -> MutexGuard<'_, v2::Tally> {
+        self.v2_writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The alarms that are raised.
@@ -452,7 +461,7 @@ impl Inner {
 }
 
 impl Changes {
-    /// Notes the leases that the command may have made, changed or ended, and whether it let history go.
+    /// Notes the leases that the command may have made, changed or ended, whether it let history go, and what v2 counts.
     fn note(&mut self, op: &Op, applied: &Applied, events: &[Event]) {
         match op.bare() {
             Op::LeaseRevoke { id } => self.leases.push(*id),
@@ -461,6 +470,7 @@ impl Changes {
             Op::Alarm(_) => self.alarms = true,
             _ => {}
         }
+        self.v2_writes.note(op, applied, events);
         if let Ok(Reply::LeaseGrant { id, .. }) = &applied.result {
             self.leases.push(*id);
         }

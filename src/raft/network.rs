@@ -1,7 +1,7 @@
 //! openraft's way to the peers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -80,6 +80,17 @@ impl Way {
         asked.await.map_err(|error| rpc_error(&error))
     }
 
+    /// Sends log entries; how long the answer took is part of the peer's figures.
+    async fn append(&self, rpc: AppendEntriesRequest<TypeConfig>) -> Rpc<AppendEntriesResponse<TypeConfig>> {
+        let began = Instant::now();
+        let answer = self.ask(self.lane, Request::Append(rpc)).await;
+        self.network.peers.health.appended(self.to, answer.is_ok().then(|| began.elapsed()));
+        match answer? {
+            Response::Append(response) => Ok(response),
+            _ => odd(),
+        }
+    }
+
     async fn send_snapshot(&self, vote: Vote) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let failed = |error: String| StreamingError::Network(NetworkError::from_string(error));
         let (transfers, core) = (self.network.transfers.clone(), self.network.core.clone());
@@ -152,10 +163,7 @@ impl RaftNetworkV2<TypeConfig> for Way {
         rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
-        match self.ask(self.lane, Request::Append(rpc)).await? {
-            Response::Append(response) => Ok(response),
-            _ => odd(),
-        }
+        self.append(rpc).await
     }
 
     /// Sends entries as they come, several messages under way, and yields the answers in order until one is not a success.
@@ -172,9 +180,8 @@ impl RaftNetworkV2<TypeConfig> for Way {
             .map(move |request| async move {
                 let prev = request.prev_log_id;
                 let last = request.entries.last().map(|entry| entry.log_id).or(prev);
-                match this.ask(this.lane, Request::Append(request)).await {
-                    Ok(Response::Append(response)) => stream_result(response, prev, last),
-                    Ok(_) => (odd(), false),
+                match this.append(request).await {
+                    Ok(response) => stream_result(response, prev, last),
                     Err(error) => (Err(error), false),
                 }
             })

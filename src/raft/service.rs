@@ -68,6 +68,7 @@ async fn answer(node: &Arc<Node>, from: MemberId, request: Request) -> Result<Re
     standing(node, &request).await?;
     Ok(match request {
         Request::Append(rpc) => {
+            node.peers.health.append_received();
             let response = node.raft.append_entries(rpc).await;
             Response::Append(response.map_err(|error| text(&error))?)
         }

@@ -241,6 +241,8 @@ impl Store for RaftStore {
             db_bytes: usage.on_disk,
             db_bytes_in_use: usage.in_use,
             peers: node.peers.health.peers(),
+            appends_received: node.peers.health.appends_received(),
+            v2_writes: *node.core.v2_writes(),
             alarms: node.core.alarms().to_vec(),
             warnings: node.disk.warning().into_iter().collect(),
         }

@@ -1,5 +1,7 @@
 //! The JSON of the etcd v2 API: field names, their order and what is left out, as etcd writes them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A node of the tree. `value` is present for files even when it is empty.
@@ -76,6 +78,85 @@ pub struct MemberRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {
     pub members: Vec<Member>,
+}
+
+/// What a member tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SelfStats {
+    pub name: String,
+    pub id: String,
+    pub state: &'static str,
+    #[serde(rename = "startTime")]
+    pub start_time: String,
+    #[serde(rename = "leaderInfo")]
+    pub leader_info: LeaderInfo,
+    #[serde(rename = "recvAppendRequestCnt")]
+    pub appends_received: u64,
+    #[serde(rename = "sendAppendRequestCnt")]
+    pub appends_sent: u64,
+}
+
+/// Who leads, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeaderInfo {
+    pub leader: String,
+    pub uptime: String,
+    #[serde(rename = "startTime")]
+    pub start_time: String,
+}
+
+/// What was asked of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreStats {
+    pub gets_success: u64,
+    pub gets_fail: u64,
+    pub sets_success: u64,
+    pub sets_fail: u64,
+    pub delete_success: u64,
+    pub delete_fail: u64,
+    pub update_success: u64,
+    pub update_fail: u64,
+    pub create_success: u64,
+    pub create_fail: u64,
+    pub compare_and_swap_success: u64,
+    pub compare_and_swap_fail: u64,
+    pub compare_and_delete_success: u64,
+    pub compare_and_delete_fail: u64,
+    pub expire_count: u64,
+    pub watchers: u64,
+}
+
+/// How those who follow do, by their ids.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LeaderStats {
+    pub leader: String,
+    pub followers: BTreeMap<String, FollowerStats>,
+}
+
+/// Messages with log entries to one follower.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct FollowerStats {
+    pub latency: Latency,
+    pub counts: Counts,
+}
+
+/// Milliseconds until the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Latency {
+    pub current: f64,
+    pub average: f64,
+    #[serde(rename = "standardDeviation")]
+    pub standard_deviation: f64,
+    pub minimum: f64,
+    pub maximum: f64,
+}
+
+/// How many there were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub fail: u64,
+    pub success: u64,
 }
 
 /// A user as a request for `/v2/auth` gives it, and as the answer to a change shows it.

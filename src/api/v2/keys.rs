@@ -132,7 +132,6 @@ impl Keys {
                     // Who may write is not shown for it what was there.
                     (prev.value, prev.nodes) = (None, Vec::new());
                 }
-                self.stats.count_write(&request.write, outcome.is_ok());
                 self.told(&applied.position, outcome, no_value_on_success)
             }
             Ok(_) => failed(Failure {

@@ -1,4 +1,6 @@
-//! `/v2/stats`: what this node has served, who leads, and how its peers do.
+//! `/v2/stats`: what was asked of the store, who leads, and how its peers do, in etcd's fields.
+//!
+//! Reads and watchers are this node's own; writes are those of the v2 API that every member has applied since it started.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,34 +18,17 @@ use super::render::timestamp;
 use crate::api::Shared;
 use crate::api::http::{encoded, json, method_not_allowed, not_found};
 use crate::base::UnixMillis;
-use crate::kv::v2::{Outcome, Write};
-
-/// Requests that succeeded and that failed.
-#[derive(Default)]
-struct Pair([AtomicU64; 2]);
-
-impl Pair {
-    fn count(&self, good: bool) {
-        self.0[usize::from(!good)].fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn read(&self) -> [u64; 2] {
-        [0, 1].map(|i| self.0[i].load(Ordering::Relaxed))
-    }
-}
+use crate::kv::Appends;
+use crate::kv::v2::{Outcome, Tally};
+use crate::wire::v2 as wire;
 
 /// Counters since the doors opened, of this node alone.
 pub struct Stats {
     shared: Arc<Shared>,
     started: UnixMillis,
-    gets: Pair,
-    sets: Pair,
-    deletes: Pair,
-    updates: Pair,
-    creates: Pair,
-    swaps: Pair,
-    compared_deletes: Pair,
-    pub watchers: AtomicU64,
+    gets_succeeded: AtomicU64,
+    gets_failed: AtomicU64,
+    watchers: AtomicU64,
 }
 
 /// The paths of this file.
@@ -58,74 +43,74 @@ impl Stats {
         Self {
             shared: shared.clone(),
             started: shared.clock.now(),
-            gets: Pair::default(),
-            sets: Pair::default(),
-            deletes: Pair::default(),
-            updates: Pair::default(),
-            creates: Pair::default(),
-            swaps: Pair::default(),
-            compared_deletes: Pair::default(),
+            gets_succeeded: AtomicU64::new(0),
+            gets_failed: AtomicU64::new(0),
             watchers: AtomicU64::new(0),
         }
     }
 
     pub fn count_get(&self, outcome: &Outcome) {
-        self.gets.count(outcome.is_ok());
+        let counter = if outcome.is_ok() { &self.gets_succeeded } else { &self.gets_failed };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub fn count_write(&self, write: &Write, good: bool) {
-        let pair = match write {
-            Write::Set { .. } => &self.sets,
-            Write::Create { .. } | Write::CreateInOrder { .. } => &self.creates,
-            Write::Update { .. } => &self.updates,
-            Write::CompareAndSwap { .. } => &self.swaps,
-            Write::Delete { .. } => &self.deletes,
-            Write::CompareAndDelete { .. } => &self.compared_deletes,
-        };
-        pair.count(good);
+    /// Counts a watcher for as long as what is returned lives.
+    pub fn count_watcher(self: &Arc<Self>) -> Counted {
+        self.watchers.fetch_add(1, Ordering::Relaxed);
+        Counted(self.clone())
     }
 
     fn answer(&self, request: &Request) -> Response {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return method_not_allowed("GET");
-        }
-        match request.uri().path() {
-            "/v2/stats/self" => line(&self.own()),
-            "/v2/stats/store" => line(&self.store()),
-            "/v2/stats/leader" => self.leader(),
-            _ => not_found(),
-        }
+        let tell = match request.uri().path() {
+            "/v2/stats/self" => Self::own,
+            "/v2/stats/store" => Self::store,
+            "/v2/stats/leader" => Self::leader,
+            _ => return not_found(),
+        };
+        if *request.method() == Method::GET { tell(self) } else { method_not_allowed("GET") }
     }
 
-    fn own(&self) -> Own {
+    fn own(&self) -> Response {
         let status = self.shared.store.status();
         let leads = status.leader == Some(status.member);
-        Own {
+        let since = UnixMillis(self.shared.leader_since.load(Ordering::Relaxed));
+        let sent = |appends: Appends| appends.succeeded + appends.failed;
+        line(&wire::SelfStats {
             name: status.name,
             id: status.member.to_string(),
             state: if leads { "StateLeader" } else { "StateFollower" },
             start_time: timestamp(self.started),
-            leader_info: Leader { leader: status.leader.unwrap_or_default().to_string() },
-        }
+            leader_info: wire::LeaderInfo {
+                leader: status.leader.map(|leader| leader.to_string()).unwrap_or_default(),
+                uptime: duration(self.shared.clock.now().0.saturating_sub(since.0)),
+                start_time: timestamp(since),
+            },
+            appends_received: status.appends_received,
+            appends_sent: status.peers.iter().map(|peer| sent(peer.appends)).sum(),
+        })
     }
 
-    fn store(&self) -> BTreeMap<&'static str, u64> {
-        let mut all = BTreeMap::new();
-        for (good, bad, pair) in [
-            ("getsSuccess", "getsFail", &self.gets),
-            ("setsSuccess", "setsFail", &self.sets),
-            ("deleteSuccess", "deleteFail", &self.deletes),
-            ("updateSuccess", "updateFail", &self.updates),
-            ("createSuccess", "createFail", &self.creates),
-            ("compareAndSwapSuccess", "compareAndSwapFail", &self.swaps),
-            ("compareAndDeleteSuccess", "compareAndDeleteFail", &self.compared_deletes),
-        ] {
-            let [succeeded, failed] = pair.read();
-            all.insert(good, succeeded);
-            all.insert(bad, failed);
-        }
-        all.insert("watchers", self.watchers.load(Ordering::Relaxed));
-        all
+    fn store(&self) -> Response {
+        let Tally { sets, creates, updates, swaps, deletes, compared_deletes, expired } =
+            self.shared.store.status().v2_writes;
+        line(&wire::StoreStats {
+            gets_success: self.gets_succeeded.load(Ordering::Relaxed),
+            gets_fail: self.gets_failed.load(Ordering::Relaxed),
+            sets_success: sets.succeeded,
+            sets_fail: sets.refused,
+            delete_success: deletes.succeeded,
+            delete_fail: deletes.refused,
+            update_success: updates.succeeded,
+            update_fail: updates.refused,
+            create_success: creates.succeeded,
+            create_fail: creates.refused,
+            compare_and_swap_success: swaps.succeeded,
+            compare_and_swap_fail: swaps.refused,
+            compare_and_delete_success: compared_deletes.succeeded,
+            compare_and_delete_fail: compared_deletes.refused,
+            expire_count: expired,
+            watchers: self.watchers.load(Ordering::Relaxed),
+        })
     }
 
     fn leader(&self) -> Response {
@@ -133,11 +118,22 @@ impl Stats {
         if status.leader != Some(status.member) {
             return message(StatusCode::FORBIDDEN, "not current leader");
         }
-        let followers = status.peers.iter().map(|peer| {
-            let silent_ms = peer.silent.as_ref().map(|(silent, _)| silent.as_millis());
-            (peer.id.to_string(), Follower { silent_ms })
-        });
-        line(&Leading { leader: status.member.to_string(), followers: followers.collect() })
+        let followers = status.peers.iter().map(|peer| (peer.id.to_string(), follower(&peer.appends)));
+        let followers: BTreeMap<String, wire::FollowerStats> = followers.collect();
+        line(&wire::LeaderStats { leader: status.member.to_string(), followers })
+    }
+}
+
+fn follower(appends: &Appends) -> wire::FollowerStats {
+    wire::FollowerStats {
+        latency: wire::Latency {
+            current: appends.current_ms,
+            average: appends.average_ms,
+            standard_deviation: appends.deviation_ms,
+            minimum: appends.minimum_ms,
+            maximum: appends.maximum_ms,
+        },
+        counts: wire::Counts { fail: appends.failed, success: appends.succeeded },
     }
 }
 
@@ -147,40 +143,49 @@ fn line<T: Serialize>(body: &T) -> Response {
     json(StatusCode::OK, body)
 }
 
-#[derive(Serialize)]
-struct Own {
-    name: String,
-    id: String,
-    state: &'static str,
-    #[serde(rename = "startTime")]
-    start_time: String,
-    #[serde(rename = "leaderInfo")]
-    leader_info: Leader,
-}
-
-#[derive(Serialize)]
-struct Leader {
-    leader: String,
-}
-
-#[derive(Serialize)]
-struct Leading {
-    leader: String,
-    followers: BTreeMap<String, Follower>,
-}
-
-/// `silentMs` is missing while the peer answers.
-#[derive(Serialize)]
-struct Follower {
-    #[serde(rename = "silentMs", skip_serializing_if = "Option::is_none")]
-    silent_ms: Option<u128>,
+/// A span of milliseconds as Go writes it.
+fn duration(ms: i64) -> String {
+    let ms = ms.max(0);
+    if ms < 1_000 {
+        return if ms == 0 { "0s".to_owned() } else { format!("{ms}ms") };
+    }
+    let (hours, minutes) = (ms / 3_600_000, ms / 60_000 % 60);
+    let seconds = format!("{}.{:03}", ms / 1_000 % 60, ms % 1_000);
+    let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+    }
 }
 
 /// A watcher while it lives.
-pub struct Counted(pub Arc<Stats>);
+pub struct Counted(Arc<Stats>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.watchers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        let cases = [
+            (-5, "0s"),
+            (0, "0s"),
+            (7, "7ms"),
+            (1_000, "1s"),
+            (10_000, "10s"),
+            (61_250, "1m1.25s"),
+            (3_600_000, "1h0m0s"),
+            (90_061_001, "25h1m1.001s"),
+        ];
+        for (ms, expected) in cases {
+            assert_eq!(duration(ms), expected);
+        }
     }
 }

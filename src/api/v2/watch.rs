@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -57,7 +56,7 @@ pub async fn open(keys: &Keys, who: &Credentials, watched: Watched) -> Response 
         began_index: began.v2_index,
         ready: Vec::new(),
         over: false,
-        _counted: keys.count_watcher(),
+        _counted: keys.stats.count_watcher(),
     };
     if since > 0
         && since <= began.v2_index
@@ -184,12 +183,5 @@ impl Poll {
         });
         self.ready = lines.collect();
         self.ready.reverse();
-    }
-}
-
-impl Keys {
-    fn count_watcher(&self) -> stats::Counted {
-        self.stats.watchers.fetch_add(1, Ordering::Relaxed);
-        stats::Counted(self.stats.clone())
     }
 }

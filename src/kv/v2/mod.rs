@@ -5,12 +5,14 @@
 #[cfg(test)]
 mod both_sides_tests;
 pub(super) mod directories;
+mod tally;
 #[cfg(test)]
 mod v2_tests;
 mod view;
 mod watch;
 pub(super) mod write;
 
+pub use tally::{Done, Tally};
 pub use view::get;
 pub use watch::{groups, watch_match, watch_range};
 

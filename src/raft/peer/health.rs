@@ -1,11 +1,13 @@
 //! When each peer was last heard of, and what went wrong last: the reason that a missing quorum is explained with.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::latency::Latency;
 use crate::base::MemberId;
 use crate::base::limits::PEER_SILENT_MS;
 use crate::kv::store::PeerStatus;
@@ -14,6 +16,7 @@ use crate::kv::store::PeerStatus;
 #[derive(Debug, Default)]
 pub struct Health {
     peers: RwLock<BTreeMap<MemberId, Mutex<Peer>>>,
+    appends_received: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -24,6 +27,7 @@ struct Peer {
     /// There was a first contact.
     met: bool,
     error: Option<String>,
+    latency: Latency,
 }
 
 impl Health {
@@ -38,7 +42,13 @@ impl Health {
     /// Begins to look at a peer; of one that is looked at already, the name may be news.
     pub fn enlist(&self, id: MemberId, name: &str) {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || Peer { name: String::new(), heard: Instant::now(), met: false, error: None };
+        let new = || Peer {
+            name: String::new(),
+            heard: Instant::now(),
+            met: false,
+            error: None,
+            latency: Latency::default(),
+        };
         let peer = peers.entry(id).or_insert_with(|| Mutex::new(new()));
         let peer = peer.get_mut().unwrap_or_else(PoisonError::into_inner);
         if !name.is_empty() || peer.name.is_empty() {
@@ -98,9 +108,27 @@ impl Health {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         let status = |(id, peer): (&MemberId, &Mutex<Peer>)| {
             let peer = peer.lock().unwrap_or_else(PoisonError::into_inner);
-            PeerStatus { id: *id, name: peer.name.clone(), silent: peer.silent() }
+            PeerStatus { id: *id, name: peer.name.clone(), silent: peer.silent(), appends: peer.latency.told() }
         };
         peers.iter().map(status).collect()
+    }
+
+    /// The peer has answered a message with log entries after `took`; `None`: it has not.
+    pub fn appended(&self, id: MemberId, took: Option<Duration>) {
+        self.with(id, |peer| match took {
+            Some(took) => peer.latency.succeeded(took),
+            None => peer.latency.failed(),
+        });
+    }
+
+    /// A leader has sent such a message.
+    pub fn append_received(&self) {
+        self.appends_received.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    pub fn appends_received(&self) -> u64 {
+        self.appends_received.load(Ordering::Relaxed)
     }
 
     /// Those that do not answer, by name, since when and why: for people.

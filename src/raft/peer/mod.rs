@@ -1,12 +1,13 @@
 //! Members talk to members: framed, versioned, pipelined connections over TCP, one for each lane and direction.
 //!
 //! `message` what is said · `handshake` who speaks · `session` one open connection · `link` a connection that is kept up ·
-//! `server` the other side · `stream` long answers · `health` who answers · `guests` who is connected ·
+//! `server` the other side · `stream` long answers · `health` who answers · `latency` how soon · `guests` who is connected ·
 //! `strangers` who has not said yet who he is · `roll` who was removed.
 
 pub mod guests;
 pub mod handshake;
 pub mod health;
+pub mod latency;
 pub mod link;
 pub mod message;
 pub mod roll;
