@@ -23,6 +23,17 @@ impl Random for SystemRandom {
     }
 }
 
+/// Lets this process have as many files open as it may: each client that waits holds one, and the usual limit is for programs
+/// that wait for few.
+pub fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
 /// The host's name as the kernel has it.
 pub fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")

@@ -133,6 +133,7 @@ pub(super) fn removed(reason: &str) -> String {
 }
 
 fn live(settings: Settings, leashed: bool) -> anyhow::Result<End> {
+    host::allow_many_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let ended = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;

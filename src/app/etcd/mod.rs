@@ -139,6 +139,7 @@ fn look_at_data(plan: &mut Plan) -> Result<(), String> {
 
 /// A node's life, until a signal ends it; `None`: the cluster removed this member, which etcd ends well for.
 fn live(settings: Settings, plan: &Plan) -> anyhow::Result<Option<i32>> {
+    host::allow_many_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;

@@ -129,3 +129,18 @@ fn every_key_has_a_flag_and_a_variable_of_its_own() {
     assert_eq!(flags.len(), keys::KEYS.len());
     assert_eq!(keys::find("peer.listen").unwrap().variable(), "NODE_PEER_LISTEN");
 }
+
+#[test]
+fn the_ports_of_etcd_0_4_can_be_served_too() {
+    let toml = "[client]\nlisten = [\"127.0.0.1:2379\", \"127.0.0.1:4001\"]\n\
+                [peer]\nlisten = [\"127.0.0.1:2380\", \"127.0.0.1:7001\"]\n";
+    let settings = settle(&input(toml, &[], ""), "h").unwrap();
+    let ports = |addresses: &[std::net::SocketAddr]| addresses.iter().map(|address| address.port()).collect::<Vec<_>>();
+    assert_eq!(ports(&settings.client_listen), [2379, 4001]);
+    assert_eq!(ports(&settings.peer_listen), [2380, 7001]);
+    let flags =
+        "--client-listen 0.0.0.0:2379,0.0.0.0:4001 --client-advertise http://10.0.0.1:2379,http://10.0.0.1:4001";
+    let settings = settle(&input("", &[], flags), "h").unwrap();
+    assert_eq!(ports(&settings.client_listen), [2379, 4001]);
+    assert_eq!(settings.client_advertise, ["http://10.0.0.1:2379", "http://10.0.0.1:4001"]);
+}
