@@ -4,8 +4,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
 #[path = "v2/compare.rs"]
 mod compare;
+#[path = "v2/crowd.rs"]
+mod crowd;
 #[path = "v2/http.rs"]
 mod http;
 #[path = "v2/pairs.rs"]
@@ -18,8 +21,10 @@ mod server;
 mod users;
 
 use http::Request;
+use http::Watch;
 use pairs::{Pair, Watches, settle};
 use random::Requests;
+use server::{Server, Side};
 
 /// Requests in one run, long polls apart.
 const REQUESTS: usize = 4_000;
@@ -66,6 +71,161 @@ fn random_requests_are_answered_as_by_etcd() {
 fn users_and_roles_are_answered_as_by_etcd() {
     let differences = users::differences(&mut Pair::start());
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
+}
+
+/// Long polls that wait at once in the test of their number.
+const CROWD: usize = 10_000;
+
+#[test]
+fn ten_thousand_long_polls_miss_nothing() {
+    crowd::waits(&Server::start(Side::Ours), CROWD);
+}
+
+/// The fields of etcd's figures, and their types.
+fn shape(text: &str) -> Vec<String> {
+    fn walk(at: &str, value: &serde_json::Value, found: &mut Vec<String>) {
+        let kind = match value {
+            serde_json::Value::Object(fields) => {
+                fields.iter().for_each(|(name, value)| walk(&format!("{at}.{name}"), value, found));
+                return;
+            }
+            serde_json::Value::Number(_) => "a number",
+            serde_json::Value::String(_) => "a text",
+            _ => "something else",
+        };
+        found.push(format!("{at} is {kind}"));
+    }
+    let mut found = Vec::new();
+    walk("", &serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}")), &mut found);
+    found
+}
+
+#[test]
+fn figures_have_etcds_fields_and_are_true() {
+    let mut pair = Pair::start();
+    let keys = [
+        ("PUT", "a", "value=1"),
+        ("PUT", "a", "value=2&prevExist=true"),
+        ("PUT", "a", "value=3&prevValue=x"),
+        ("PUT", "a", "value=3&prevValue=2"),
+        ("PUT", "a", "value=3&prevExist=false"),
+        ("PUT", "b", "value=3&prevExist=true"),
+        ("POST", "q", "value=1"),
+        ("PUT", "", "value=1"),
+        ("GET", "a", ""),
+        ("GET", "none", ""),
+        ("DELETE", "a?prevValue=x", ""),
+        ("DELETE", "a?prevValue=3", ""),
+        ("DELETE", "none", ""),
+        ("DELETE", "q?recursive=true", ""),
+        ("PUT", "e", "value=1&ttl=1"),
+    ];
+    let figures = Request::new("GET", "/v2/stats/store");
+    for (method, path, form) in keys {
+        pair.compare(&Request::new(method, format!("/v2/keys/{path}")).form(form)).unwrap();
+    }
+    let polls =
+        [&pair.etcd, &pair.ours].map(|server| Watch::open(server.client, &Request::new("GET", "/v2/keys/e?wait=true")));
+    for poll in polls {
+        assert!(poll.next(pairs::FOLLOWS_WITHIN).unwrap().unwrap().contains("expire"));
+    }
+    // etcd's own figures count its inner reads and writes too, and a compareAndDelete that fails as one that succeeds.
+    let [_, ours] = pair.ask(&figures);
+    assert_eq!(
+        ours.body,
+        concat!(
+            r#"{"getsSuccess":1,"getsFail":1,"setsSuccess":2,"setsFail":1,"deleteSuccess":1,"deleteFail":1,"#,
+            r#""updateSuccess":1,"updateFail":1,"createSuccess":1,"createFail":1,"compareAndSwapSuccess":1,"#,
+            r#""compareAndSwapFail":1,"compareAndDeleteSuccess":1,"compareAndDeleteFail":1,"expireCount":1,"watchers":0}"#
+        )
+    );
+    for which in ["self", "store", "leader"] {
+        let [etcd, ours] = pair.ask(&Request::new("GET", format!("/v2/stats/{which}")));
+        assert_eq!(shape(&etcd.body), shape(&ours.body), "{which}");
+        for method in ["HEAD", "PUT", "DELETE"] {
+            pair.compare(&Request::new(method, format!("/v2/stats/{which}"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_leader_tells_of_its_followers() {
+    let cluster = common::TestCluster::start(3);
+    let ask =
+        |at: usize, target: &str| http::Connection::open(cluster.nodes[at].client).ask(&Request::new("GET", target));
+    for _ in 0..20 {
+        let written =
+            http::Connection::open(cluster.nodes[0].client).ask(&Request::new("PUT", "/v2/keys/a").form("value=1"));
+        assert!(written.status < 300, "{written}");
+    }
+    let mut leaders = 0;
+    for at in 0..3 {
+        let own: serde_json::Value = serde_json::from_str(&ask(at, "/v2/stats/self").body).unwrap();
+        let leads = own["state"] == "StateLeader";
+        let figures = ask(at, "/v2/stats/leader");
+        if !leads {
+            assert_eq!((figures.status, &figures.body[..]), (403, r#"{"message":"not current leader"}"#));
+            assert!(own["recvAppendRequestCnt"].as_u64() > Some(0), "{own}");
+            continue;
+        }
+        leaders += 1;
+        assert!(own["sendAppendRequestCnt"].as_u64() > Some(0), "{own}");
+        assert_eq!(own["leaderInfo"]["leader"], own["id"], "{own}");
+        let figures: serde_json::Value = serde_json::from_str(&figures.body).unwrap();
+        let followers = figures["followers"].as_object().unwrap();
+        assert_eq!(followers.len(), 2, "{figures}");
+        for follower in followers.values() {
+            let figure = |name: &str| follower["latency"][name].as_f64().unwrap();
+            assert!(follower["counts"]["success"].as_u64() > Some(0), "{figures}");
+            assert!(0.0 < figure("minimum") && figure("minimum") <= figure("average"), "{figures}");
+            assert!(figure("average") <= figure("maximum") && figure("current") <= figure("maximum"), "{figures}");
+        }
+    }
+    assert_eq!(leaders, 1);
+    let machines = ask(1, "/v2/machines").body;
+    let urls: Vec<&str> = machines.split(", ").collect();
+    assert!(urls.len() == 3 && cluster.nodes.iter().all(|node| urls.contains(&&node.endpoint()[..])), "{machines}");
+}
+
+#[test]
+fn history_is_there_until_it_is_compacted() {
+    let server = Server::start(Side::Ours);
+    let mut connection = http::Connection::open(server.client);
+    const CHANGES: u64 = 3_000;
+    for number in 0..CHANGES {
+        let put = Request::new("PUT", format!("/v2/keys/deep/{}", number % 7)).form(format!("value={number}"));
+        assert!(connection.ask(&put).status < 300);
+    }
+    // The first change of a member of its own has index 4.
+    let past = |path: &str| Request::new("GET", format!("/v2/keys/{path}?wait=true&waitIndex=4"));
+    let first = Watch::open(server.client, &past("deep/0")).next(pairs::FOLLOWS_WITHIN).unwrap().unwrap();
+    assert_eq!(first, r#"{"action":"set","node":{"key":"/deep/0","value":"0","modifiedIndex":4,"createdIndex":4}}"#);
+    let stream = Request::new("GET", "/v2/keys/deep?wait=true&waitIndex=4&recursive=true&stream=true");
+    let stream = Watch::open(server.client, &stream);
+    for number in 0..CHANGES {
+        let line = stream.next(pairs::FOLLOWS_WITHIN).unwrap().unwrap();
+        assert!(line.contains(&format!("\"value\":\"{number}\",\"modifiedIndex\":{}", number + 4)), "{line}");
+    }
+    let compaction = Request::new("POST", "/v3/kv/compaction").json(format!("{{\"revision\":\"{}\"}}", CHANGES / 2));
+    assert_eq!(connection.ask(&compaction).status, 200);
+    let gone = connection.ask(&past("deep/0"));
+    assert_eq!(gone.status, 400, "{gone}");
+    let expected = r#""errorCode":401,"message":"The event in requested index is outdated and cleared""#;
+    assert!(gone.body.contains(expected) && gone.number("X-Etcd-Index") == CHANGES + 3, "{gone}");
+    let oldest = gone.body.split(['[', '/']).find_map(|word| word.parse::<u64>().ok()).unwrap();
+    let kept = Request::new("GET", format!("/v2/keys/deep?wait=true&recursive=true&waitIndex={oldest}"));
+    let kept = Watch::open(server.client, &kept).next(pairs::FOLLOWS_WITHIN).unwrap().unwrap();
+    assert!(kept.contains(&format!("\"modifiedIndex\":{oldest}")), "{kept}");
+}
+
+#[test]
+fn the_old_ports_are_served_beside_the_new() {
+    let server = Server::start(Side::Ours);
+    let [client, peer] = server.more;
+    let put = Request::new("PUT", "/v2/keys/old").form("value=port");
+    assert_eq!(http::Connection::open(client).ask(&put).status, 201);
+    assert!(server.ask(&Request::new("GET", "/v2/keys/old")).body.contains("\"value\":\"port\""));
+    assert!(std::net::TcpStream::connect(peer).is_ok());
 }
 
 /// Keys and directories that end by themselves: who is told of it, and what.

@@ -9,6 +9,9 @@ use std::time::Duration;
 /// No server may be silent for so long, long polls apart.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
+/// Small, so that a test can hold many connections.
+const BUFFER_BYTES: usize = 1_024;
+
 /// A request as it goes over the wire.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -88,7 +91,7 @@ impl Connection {
         let stream = TcpStream::connect(to).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(ANSWERS_WITHIN)).unwrap();
-        Self(BufReader::new(stream))
+        Self(BufReader::with_capacity(BUFFER_BYTES, stream))
     }
 
     pub fn ask(&mut self, request: &Request) -> Answer {
@@ -130,6 +133,12 @@ impl Connection {
         };
         answer.body = String::from_utf8(body).unwrap();
         answer
+    }
+
+    /// Reads the next piece of a body whose end is not known yet.
+    pub fn piece(&mut self) -> String {
+        let piece = chunk(&mut self.0).unwrap().unwrap();
+        String::from_utf8(piece).unwrap()
     }
 
     /// Reads status and headers.

@@ -8,7 +8,7 @@ use crate::random::TRUE;
 use crate::server::{Server, Side};
 
 /// What one side has told, the other one tells within this time.
-const FOLLOWS_WITHIN: Duration = Duration::from_secs(30);
+pub const FOLLOWS_WITHIN: Duration = Duration::from_secs(30);
 /// What neither has told by then is not waited for.
 const QUIET: Duration = Duration::from_millis(30);
 
@@ -22,8 +22,8 @@ pub struct Pair {
 impl Pair {
     pub fn start() -> Self {
         let (etcd, ours) = std::thread::scope(|scope| {
-            let etcd = scope.spawn(|| Server::start(Side::Etcd, &[]));
-            let ours = scope.spawn(|| Server::start(Side::Ours, &[]));
+            let etcd = scope.spawn(|| Server::start(Side::Etcd));
+            let ours = scope.spawn(|| Server::start(Side::Ours));
             (etcd.join().unwrap(), ours.join().unwrap())
         });
         let connections = [&etcd, &ours].map(|server| Connection::open(server.client));

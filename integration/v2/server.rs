@@ -22,26 +22,27 @@ pub enum Side {
 /// A running member.
 pub struct Server {
     pub client: SocketAddr,
-    pub peer: SocketAddr,
+    /// A further address for clients, and one for peers, as where the ports of etcd 0.4 are served too.
+    pub more: [SocketAddr; 2],
     pub folder: tempfile::TempDir,
     child: Child,
 }
 
 impl Server {
     /// Starts a member and waits until it serves.
-    pub fn start(side: Side, more: &[&str]) -> Self {
+    pub fn start(side: Side) -> Self {
         let folder = tempfile::Builder::new().prefix("corenode-v2-").tempdir().unwrap();
-        let listeners = [0, 1].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-        let [client, peer] = listeners.map(|listener| listener.local_addr().unwrap());
+        let listeners = [(); 4].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let [client, peer, old_client, old_peer] = listeners.map(|listener| listener.local_addr().unwrap());
         let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
         let mut command = Command::new(program(side, folder.path()));
         let log = File::create(folder.path().join("log")).unwrap();
         command
             .args(["--name", "one", "--data-dir", "data", "--initial-cluster", &format!("one={peer_url}")])
-            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
-            .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
+            .args(["--listen-client-urls", &format!("{client_url},http://{old_client}")])
+            .args(["--listen-peer-urls", &format!("{peer_url},http://{old_peer}")])
+            .args(["--advertise-client-urls", &client_url, "--initial-advertise-peer-urls", &peer_url])
             .arg("--enable-v2")
-            .args(more)
             .current_dir(folder.path())
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
@@ -50,7 +51,7 @@ impl Server {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ETCD_")) {
             command.env_remove(name);
         }
-        let mut server = Self { client, peer, child: command.spawn().unwrap(), folder };
+        let mut server = Self { client, more: [old_client, old_peer], child: command.spawn().unwrap(), folder };
         server.wait_until_it_serves();
         server
     }

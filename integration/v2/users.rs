@@ -207,7 +207,7 @@ fn request(step: &str) -> Request {
     }
 }
 
-/// Takes out indexes, which etcd takes for users and roles too, and moments; lists of names have no order, and none is as good
+/// Takes out indexes, which etcd takes for users and roles too, and times; lists of names have no order, and none is as good
 /// as an empty one.
 fn plain(value: &mut Value) {
     match value {
@@ -215,7 +215,7 @@ fn plain(value: &mut Value) {
             fields.retain(|name, value| {
                 let list = ["read", "write", "roles", "users"].contains(&name.as_str());
                 let none = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
-                let index = ["index", "modifiedIndex", "createdIndex", "expiration"].contains(&name.as_str());
+                let index = ["index", "modifiedIndex", "createdIndex", "expiration", "ttl"].contains(&name.as_str());
                 !(list && none) && !index
             });
             if let Some(Value::String(key)) = fields.get_mut("key")
