@@ -1,6 +1,7 @@
-//! Published clients as they come, against three nodes of ours: the crate `etcd-client` and the Python package `etcd3`.
+//! Published clients as they come, against three nodes of ours: the crate `etcd-client`, and the Python packages `etcd3` and
+//! `python-etcd`, which speaks the v2 API.
 //!
-//! Both are fetched and built at test time, under the target folder. Where a registry cannot be reached the test fails and says so.
+//! They are fetched and built at test time, under the target folder. Where a registry cannot be reached the test fails and says so.
 
 #![allow(clippy::unwrap_used)]
 
@@ -87,6 +88,15 @@ fn python_client() -> Command {
     command
 }
 
+fn python_v2_client() -> Command {
+    let requirements = source("python_etcd_requirements.txt").display().to_string();
+    let pip: [&[&str]; 2] =
+        [&["setuptools==80.9.0", "wheel"], &["--no-build-isolation", "--requirement", &requirements]];
+    let mut command = Command::new(python("python-etcd", &pip));
+    command.arg(source("python_etcd_client.py"));
+    command
+}
+
 /// The number of the node that leads, by its own word.
 fn leader(cluster: &TestCluster) -> usize {
     wait_for("a leader", Instant::now() + common::SERVES_WITHIN, || {
@@ -135,4 +145,9 @@ fn the_rust_crate_etcd_client() {
 #[test]
 fn the_python_package_etcd3() {
     goes_through(python_client());
+}
+
+#[test]
+fn the_python_package_python_etcd() {
+    goes_through(python_v2_client());
 }
