@@ -1,4 +1,4 @@
-//! Three members from the same command lines, of etcd or of ours called `etcd`.
+//! Members from the same command lines, of etcd or of ours called `etcd`.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -6,13 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{NODE, Side};
+use crate::NODE;
+use crate::compare::Side;
 
-pub const MEMBERS: usize = 3;
 const ETCD: &str = "/usr/bin/etcd";
 pub const ETCDCTL: &str = "/usr/bin/etcdctl";
 const READY: &str = "ready to serve client requests";
 const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a comparison needs.
+pub struct Setup {
+    /// What ETCDCTL_API says.
+    pub api: &'static str,
+    pub members: usize,
+    /// Further flags of each member.
+    pub more: &'static [&'static str],
+}
 
 /// Running members in a folder that goes with them.
 pub struct Cluster {
@@ -24,33 +33,33 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub fn start(side: Side) -> Self {
+    pub fn start(side: Side, setup: &Setup) -> Self {
         for needed in [ETCD, ETCDCTL] {
             let there = Path::new(needed).exists();
             assert!(there, "{needed} is missing: apt-get install etcd-server etcd-client");
         }
         let folder = tempfile::Builder::new().prefix("corenode-etcdctl3-").tempdir().unwrap();
-        let etcd = match side {
-            Side::Etcd => PathBuf::from(ETCD),
-            Side::Server | Side::Face => {
+        let etcd = match side.is_our_server() {
+            false => PathBuf::from(ETCD),
+            true => {
                 let link = folder.path().join("etcd");
                 std::os::unix::fs::symlink(NODE, &link).unwrap();
                 link
             }
         };
         let listeners: Vec<TcpListener> =
-            (0..MEMBERS * 2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+            (0..setup.members * 2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
         let mut clients: Vec<String> = listeners.iter().map(|one| one.local_addr().unwrap().to_string()).collect();
         drop(listeners);
-        let peers = clients.split_off(MEMBERS);
+        let peers = clients.split_off(setup.members);
         let members: Vec<String> =
             peers.iter().enumerate().map(|(at, peer)| format!("m{}=http://{peer}", at + 1)).collect();
         let mut cluster = Self { folder, clients, peers, children: Vec::new() };
-        for at in 0..MEMBERS {
-            let child = cluster.spawn(&etcd, at, &members.join(","));
+        for at in 0..setup.members {
+            let child = cluster.spawn(&etcd, at, &members.join(","), setup.more);
             cluster.children.push(child);
         }
-        for at in 0..MEMBERS {
+        for at in 0..setup.members {
             cluster.wait_until_ready(at);
         }
         cluster
@@ -60,13 +69,14 @@ impl Cluster {
         self.folder.path().join(format!("m{}.log", at + 1))
     }
 
-    fn spawn(&self, etcd: &Path, at: usize, members: &str) -> Child {
+    fn spawn(&self, etcd: &Path, at: usize, members: &str, more: &[&str]) -> Child {
         let (client, peer) = (format!("http://{}", self.clients[at]), format!("http://{}", self.peers[at]));
         let name = format!("m{}", at + 1);
         let mut command = Command::new(etcd);
         command
             .args(["--name", &name, "--data-dir", &name, "--initial-cluster", members])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(more)
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .current_dir(self.folder.path())
             .env_remove("NOTIFY_SOCKET")

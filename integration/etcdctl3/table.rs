@@ -10,6 +10,7 @@
 //! & NAME watch k         start it in the background (d& as above)
 //! . NAME 3               wait until it has printed so many lines, interrupt it, compare
 //! ! NAME                 wait until it ends by itself, compare
+//! $ ETCDCTL_X=v get k    with a variable
 //! ```
 //!
 //! `%NAME%` stands for what differs from cluster to cluster: see `Track::filled`.
@@ -22,6 +23,8 @@ pub struct Step {
     pub debian_only: bool,
     pub sorted: bool,
     pub words: Vec<String>,
+    /// How many of the words are variables.
+    pub variables: usize,
     pub input: String,
 }
 
@@ -47,7 +50,7 @@ pub fn read(file: &str, text: &str) -> Vec<Step> {
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
         }
-        let (sign, rest) = line.split_once(' ').unwrap_or_else(|| panic!("{file}:{line_number}: `{line}`"));
+        let (sign, rest) = line.split_once(' ').unwrap_or((line, ""));
         let mut words = shlex::split(rest).unwrap_or_else(|| panic!("{file}:{line_number}: quotes"));
         let kind = match sign.trim_start_matches(['d', 's']) {
             "$" => Kind::Run,
@@ -63,6 +66,7 @@ pub fn read(file: &str, text: &str) -> Vec<Step> {
             kind,
             debian_only: sign.contains('d'),
             sorted: sign.contains('s'),
+            variables: words.iter().take_while(|word| word.starts_with("ETCDCTL_") && word.contains('=')).count(),
             words,
             input: String::new(),
         });

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::cluster::{Cluster, ETCDCTL};
+use crate::NODE;
+use crate::cluster::{Cluster, ETCDCTL, Setup};
+use crate::compare::Side;
 use crate::mask::Mask;
 use crate::table::{Kind, Step};
-use crate::{NODE, Side};
 
 /// No command takes longer; one that does is killed, and that is its outcome.
 const ENDS_WITHIN: Duration = Duration::from_secs(12);
@@ -50,6 +51,7 @@ struct Running {
 
 pub struct Track {
     side: Side,
+    api: &'static str,
     cluster: Cluster,
     mask: Mask,
     /// What `%NAME%` stands for.
@@ -60,8 +62,8 @@ pub struct Track {
 }
 
 impl Track {
-    pub fn start(side: Side) -> Self {
-        let cluster = Cluster::start(side);
+    pub fn start(side: Side, setup: &Setup) -> Self {
+        let cluster = Cluster::start(side, setup);
         let mut places = HashMap::new();
         let mut mask = Mask::default();
         places.insert("DIR".to_owned(), cluster.folder.path().display().to_string());
@@ -70,9 +72,11 @@ impl Track {
         for (at, (client, peer)) in cluster.clients.iter().zip(&cluster.peers).enumerate() {
             places.insert(format!("E{}", at + 1), client.clone());
             mask.word(client, format!("E{}", at + 1));
+            places.insert(format!("P{}", at + 1), peer.clone());
             mask.word(peer, format!("P{}", at + 1));
         }
-        let mut track = Self { side, cluster, mask, places, leases: 0, commands: 0, running: HashMap::new() };
+        let mut track =
+            Self { side, api: setup.api, cluster, mask, places, leases: 0, commands: 0, running: HashMap::new() };
         track.learn_members();
         track
     }
@@ -101,6 +105,7 @@ impl Track {
     fn debian(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(ETCDCTL);
         self.point(&mut command, arguments.iter().copied());
+        command.env("ETCDCTL_API", "3");
         let output = command.args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -110,7 +115,7 @@ impl Track {
     pub fn take(&mut self, step: &Step) -> Option<Outcome> {
         let outcome = self.carry_out(step);
         // What only Debian's client can do is done by it for ours too, so that the clusters stay alike; that shows nothing.
-        outcome.filter(|_| !(step.debian_only && self.side == Side::Face))
+        outcome.filter(|_| !(step.debian_only && self.side.is_our_client()))
     }
 
     fn carry_out(&mut self, step: &Step) -> Option<Outcome> {
@@ -135,9 +140,16 @@ impl Track {
 
     /// Says where the cluster is, unless the words do: Debian's client refuses to hear it twice.
     fn point<'a>(&self, command: &mut Command, mut words: impl Iterator<Item = &'a str>) {
-        command.env("ETCDCTL_API", "3").env_remove("ETCDCTL_ENDPOINTS");
-        if !words.any(|word| word.starts_with("--endpoints")) {
-            command.env("ETCDCTL_ENDPOINTS", &self.places["E1"]);
+        command.env("ETCDCTL_API", self.api).env_remove("ETCDCTL_ENDPOINTS");
+        let points = |word: &str| {
+            ["--endpoint", "--peers", "-C", "ETCDCTL_ENDPOINT", "ETCDCTL_PEERS"]
+                .iter()
+                .any(|start| word.starts_with(start))
+        };
+        if !words.any(points) {
+            // API 2 takes URLs only.
+            let scheme = if self.api == "2" { "http://" } else { "" };
+            command.env("ETCDCTL_ENDPOINTS", format!("{scheme}{}", self.places["E1"]));
         }
     }
 
@@ -154,8 +166,9 @@ impl Track {
         let folder = self.cluster.folder.path();
         let file = |kind: &str| folder.join(format!("{}.{kind}", self.commands));
         let (stdout, stderr) = (file("out"), file("err"));
+        let (variables, words) = step.words.split_at(step.variables);
         let mut command = match self.side {
-            Side::Face if !step.debian_only => {
+            side if side.is_our_client() && !step.debian_only => {
                 let mut command = Command::new(NODE);
                 command.arg("etcdctl");
                 command
@@ -163,12 +176,15 @@ impl Track {
             _ => Command::new(ETCDCTL),
         };
         command
-            .args(step.words.iter().map(|word| self.filled(word)))
+            .args(words.iter().map(|word| self.filled(word)))
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(File::create(&stdout).unwrap())
             .stderr(File::create(&stderr).unwrap());
         self.point(&mut command, step.words.iter().map(String::as_str));
+        for (name, value) in variables.iter().filter_map(|word| word.split_once('=')) {
+            command.env(name, self.filled(value));
+        }
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         // Who does not read its input closes it.

@@ -130,9 +130,8 @@ fn refused(error: &StoreError, id: &str) -> Response {
     match error {
         StoreError::Member(MemberRefusal::NotFound) => message(StatusCode::NOT_FOUND, &format!("No such member: {id}")),
         StoreError::Member(MemberRefusal::BadUrls) => message(StatusCode::BAD_REQUEST, &error.to_string()),
-        StoreError::Member(MemberRefusal::IdTaken | MemberRefusal::UrlTaken) => {
-            message(StatusCode::CONFLICT, &error.to_string())
-        }
+        StoreError::Member(MemberRefusal::IdTaken) => message(StatusCode::CONFLICT, "membership: ID exists"),
+        StoreError::Member(MemberRefusal::UrlTaken) => message(StatusCode::CONFLICT, "membership: peerURL exists"),
         StoreError::Member(_) => message(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         _ => failed(error),
     }

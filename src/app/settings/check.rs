@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::founders::{discovery_place, named, peers, twins};
 use super::fragment::Fragment;
 use super::tls::{self, Listen};
 use super::{
@@ -87,7 +88,7 @@ impl Checker<'_> {
     }
 }
 
-fn check_url(url: &str) -> Result<(), String> {
+pub(super) fn check_url(url: &str) -> Result<(), String> {
     let rest = url
         .strip_prefix("http://")
         .or_else(|| url.strip_prefix("https://"))
@@ -194,79 +195,6 @@ fn cluster(
     }
     let member = own.map_or(MemberId(0), |peer| peer.id);
     (ClusterId::computed(peers.iter().map(|peer| peer.id)), member, peers)
-}
-
-/// Names with their peer URLs, in the order of their first mention, and what is wrong with the list.
-fn named(initial_cluster: &str) -> (Vec<(String, Vec<String>)>, Vec<String>) {
-    let mut named: Vec<(String, Vec<String>)> = Vec::new();
-    let mut mistakes = Vec::new();
-    for item in initial_cluster.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-        let Some((peer, url)) = item.split_once('=') else {
-            mistakes.push(format!("`{item}` is not name=http://host:port"));
-            continue;
-        };
-        mistakes.extend(check_url(url).err());
-        match named.iter_mut().find(|(known, _)| known == peer) {
-            Some((_, urls)) => urls.push(url.to_owned()),
-            None => named.push((peer.to_owned(), vec![url.to_owned()])),
-        }
-    }
-    (named, mistakes)
-}
-
-fn peers(named: Vec<(String, Vec<String>)>, token: &str) -> Vec<PeerSetting> {
-    let peer = |(name, urls): (String, Vec<String>)| PeerSetting { id: MemberId::computed(&urls, token), name, urls };
-    named.into_iter().map(peer).collect()
-}
-
-/// Two members that are one by their URLs.
-fn twins(peers: &[PeerSetting]) -> Option<(&str, &str)> {
-    let twin = |(at, peer): (usize, &PeerSetting)| {
-        let twin = peers[..at].iter().find(|other| other.id == peer.id)?;
-        Some(at).zip(peers.iter().position(|other| other.name == twin.name))
-    };
-    let (at, twin) = peers.iter().enumerate().find_map(twin)?;
-    Some((&peers[twin].name, &peers[at].name))
-}
-
-pub fn take_founders(settings: &mut Settings, initial_cluster: &str, token: &str) -> Result<(), String> {
-    let (named, mistakes) = named(initial_cluster);
-    let peers = peers(named, token);
-    if let Some(mistake) = mistakes.into_iter().next() {
-        return Err(mistake);
-    }
-    if let Some((one, other)) = twins(&peers) {
-        return Err(format!("`{one}` and `{other}` have the same peer URLs"));
-    }
-    let own = peers.iter().find(|peer| peer.name == settings.name);
-    let own = own.ok_or_else(|| format!("this node's name, `{}`, is not in {initial_cluster}", settings.name))?;
-    settings.member = own.id;
-    settings.cluster = ClusterId::computed(peers.iter().map(|peer| peer.id));
-    settings.peers = peers;
-    Ok(())
-}
-
-/// Where a discovery service is, and the path of the token there.
-///
-/// # Errors
-/// What is no `http://host:port/TOKEN`.
-pub fn discovery_place(url: &str) -> Result<(Address, String), String> {
-    let form = "write http://host:port/TOKEN, as `/new?size=N` of any node gives it";
-    if url.starts_with("https://") {
-        return Err(format!("`{url}` asks for TLS, which discovery does not speak; {form}"));
-    }
-    let rest = url.strip_prefix("http://").ok_or_else(|| format!("`{url}` is no URL; {form}"))?;
-    let (authority, path) =
-        rest.split_once('/').map(|(authority, path)| (authority, path.trim_end_matches('/'))).unwrap_or((rest, ""));
-    if path.is_empty() || path.contains(['?', '#']) {
-        return Err(format!("`{url}` names no token; {form}"));
-    }
-    let port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let address = if port { authority.to_owned() } else { format!("{authority}:80") };
-    match address.parse() {
-        Ok(address @ Address::Tcp { .. }) => Ok((address, format!("/{path}"))),
-        _ => Err(format!("`{url}` has no host; {form}")),
-    }
 }
 
 fn discovery(checker: &mut Checker<'_>) -> Option<DiscoverySettings> {

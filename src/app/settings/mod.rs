@@ -1,6 +1,7 @@
 //! Settings: fragments (flags, variables, files, defaults) → one input → values that have been checked, or all mistakes at once.
 
 mod check;
+mod founders;
 pub mod fragment;
 pub mod keys;
 pub mod tls;
@@ -17,7 +18,7 @@ use crate::disk::RoomRules;
 use crate::kv::HistoryRule;
 use crate::net::Address;
 
-pub use check::discovery_place;
+pub use founders::discovery_place;
 
 /// The file that is read where `--config` names none; it may be absent.
 pub const DEFAULT_FILE: &str = "/etc/node/node.toml";
@@ -135,14 +136,6 @@ fn list(mistakes: &[String]) -> String {
 }
 
 impl Settings {
-    /// Takes the first members from elsewhere, as `initial_cluster` would have them.
-    ///
-    /// # Errors
-    /// What is no member in it, or that this node is not among them.
-    pub fn take_founders(&mut self, initial_cluster: &str, token: &str) -> Result<(), String> {
-        check::take_founders(self, initial_cluster, token)
-    }
-
     /// Settings from keys and values as a file would have them, over the defaults; nothing else is read.
     ///
     /// # Errors

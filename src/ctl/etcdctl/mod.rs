@@ -1,5 +1,6 @@
 //! The `etcdctl` face: both dialects, chosen by ETCDCTL_API or by the words that are used.
 
+mod dialect;
 mod password;
 mod snapshot;
 mod v2;
@@ -41,20 +42,22 @@ As in etcd v3 (keys):
   $ etcdctl user add NAME[:PASSWORD]      $ etcdctl role grant-permission ROLE readwrite --prefix app/
   $ etcdctl user grant-role NAME ROLE     $ etcdctl auth enable | disable | status
 
-`get` and `watch` of a path that starts with `/` are v2's unless ETCDCTL_API=3 or a v3 flag is given.
+Where both have the verb, the shape counts: `get /path`, `watch /path`, `member add NAME URL`, `user grant` and whatever has a flag of
+v2's are v2's; all else is v3's.
 
   --endpoints URL[,URL]   where the cluster is; ETCDCTL_ENDPOINTS; also --endpoint, --peers, -C [127.0.0.1:2379]
   --user NAME[:PASSWORD]  who asks; ETCDCTL_USER; --password, ETCDCTL_PASSWORD give the password by itself
   --cacert, --cert, --key FILE  by TLS: who vouches for the servers, this client's certificate and key; ETCDCTL_CACERT, …
                           (also --ca-file, --cert-file, --key-file); --insecure-skip-tls-verify takes any server
-  -o simple|extended|json v2's output          --timeout, --total-timeout, --command-timeout 5s
+  --command-timeout 5s    how long a request may take
+
+v2 has flags of its own (-o simple|extended|json, --ttl, --no-sync, …): ETCDCTL_API=2 etcdctl --help
 ";
 
 const FLAGS: &[Flag] = &[
     flag(&["endpoints", "endpoint", "peers", "peer", "C"], true, "where the cluster is"),
-    flag(&["output", "o"], true, "v2: simple, extended, json"),
     flag(&["write-out", "w"], true, "v3: simple"),
-    flag(&["command-timeout", "total-timeout", "timeout", "dial-timeout"], true, "how long a request may take"),
+    flag(&["command-timeout", "dial-timeout"], true, "how long a request may take"),
     with_variable(&["user", "username", "u"], true, "ETCDCTL_USER", "who asks"),
     with_variable(&["password"], true, "ETCDCTL_PASSWORD", "the password"),
     with_variable(&["cacert", "ca-file"], true, "ETCDCTL_CACERT", "who vouches for the servers"),
@@ -71,19 +74,9 @@ const FLAGS: &[Flag] = &[
         "take any server for the one",
     ),
     with_variable(&["insecure-transport"], false, "ETCDCTL_INSECURE_TRANSPORT", "accepted; the URL says it"),
-    flag(&["no-sync", "debug", "sync"], false, "accepted; there is nothing to sync"),
+    flag(&["debug"], false, "accepted"),
     flag(&["help", "h"], false, "this text"),
     flag(&["ttl"], true, "seconds until the key goes"),
-    flag(&["swap-with-value", "with-value"], true, "only if the value is this"),
-    flag(&["swap-with-index", "with-index"], true, "only if the index is this"),
-    flag(&["recursive", "r"], false, "with all that is below"),
-    flag(&["sort"], false, "in the order of keys"),
-    flag(&["p"], false, "a / behind directories"),
-    flag(&["quorum", "q"], false, "ask the whole cluster"),
-    flag(&["in-order"], false, "name the key by the next index"),
-    flag(&["dir"], false, "remove an empty directory"),
-    flag(&["forever", "f"], false, "go on after the first change"),
-    flag(&["after-index"], true, "changes after this index"),
 ];
 
 /// Flags that only v3 has: giving one chooses the dialect.
@@ -187,7 +180,7 @@ pub struct Context {
     pub parsed: Parsed,
 }
 
-/// Runs the face. Exit codes as in etcd: 1 arguments, 2 connection, 4 refused by the cluster (v2); for v3 as in `v3::exit`.
+/// Runs the face. Exit codes as in etcd: those of v2 are in `v2`, those of v3 in `v3::exit`.
 pub fn run(arguments: &[String]) -> u8 {
     dispatch(arguments).unwrap_or_else(|failed| {
         if !failed.message.is_empty() {
@@ -199,8 +192,11 @@ pub fn run(arguments: &[String]) -> u8 {
 
 fn dispatch(arguments: &[String]) -> Result<u8, Failed> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let mirror = arguments.iter().any(|argument| argument == MIRROR);
-    let own: &[&'static [Flag]] = match mirror {
+    let api = variable("ETCDCTL_API");
+    if dialect::chosen(arguments, api.as_deref())? == 2 {
+        return Ok(v2::run(arguments));
+    }
+    let own: &[&'static [Flag]] = match dialect::is_mirror(arguments) {
         true => &[FLAGS, MIRROR_FLAGS],
         false => &[FLAGS, V3_FLAGS, founding::FLAGS, snapshot::FLAGS],
     };
@@ -210,7 +206,6 @@ fn dispatch(arguments: &[String]) -> Result<u8, Failed> {
         print!("{HELP}");
         return Ok(0);
     }
-    let version = if verb == "snapshot" { 3 } else { chosen(&verb, &parsed)? };
     let written = endpoints(&parsed);
     let tls = tls::of(&parsed).map_err(Failed::usage)?;
     let endpoints = written.iter().map(|item| address(&tls, item)).collect::<Result<_, _>>()?;
@@ -219,34 +214,9 @@ fn dispatch(arguments: &[String]) -> Result<u8, Failed> {
         .enable_all()
         .build()
         .map_err(|error| Failed::usage(format!("starting the runtime: {error}")))?;
-    match version {
-        _ if verb == "snapshot" => runtime.block_on(snapshot::run(&context)),
-        // The original of that time prints two spaces.
-        2 => runtime
-            .block_on(v2::run(&verb, &context))
-            .map_err(|failed| Failed { message: format!(" {}", failed.message), ..failed }),
+    match verb.as_str() {
+        "snapshot" => runtime.block_on(snapshot::run(&context)),
         _ => runtime.block_on(v3::run(&verb, &context)),
-    }
-}
-
-/// The dialect: what ETCDCTL_API says where both know the verb, else the one that knows it.
-fn chosen(verb: &str, parsed: &Parsed) -> Result<u8, Failed> {
-    let said = std::env::var("ETCDCTL_API").ok().filter(|api| !api.is_empty());
-    match (verb, said.as_deref()) {
-        (verb, _) if v2::VERBS.contains(&verb) && !v3::VERBS.contains(&verb) => Ok(2),
-        (verb, _) if v3::VERBS.contains(&verb) && !v2::VERBS.contains(&verb) => Ok(3),
-        (verb, _) if !v2::VERBS.contains(&verb) => {
-            Err(Failed::usage(format!("no command `{verb}`; `etcdctl --help` shows what there is")))
-        }
-        (_, Some("2")) => Ok(2),
-        (_, Some("3")) => Ok(3),
-        (_, Some(other)) => Err(Failed::usage(format!("ETCDCTL_API is `{other}`; write 2 or 3"))),
-        ("member", None) => Ok(3),
-        (_, None) => {
-            let v3_flag = V3_FLAGS.iter().any(|flag| flag.names.iter().any(|name| parsed.value(name).is_some()));
-            let path = parsed.words.get(1).is_some_and(|key| key.starts_with('/')) && parsed.words.len() == 2;
-            Ok(if path && !v3_flag { 2 } else { 3 })
-        }
     }
 }
 
@@ -297,28 +267,6 @@ fn timeout(parsed: &Parsed) -> Result<Duration, Failed> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn words_choose_the_dialect() {
-        let cases = [
-            ("set /a 1", 2),
-            ("ls", 2),
-            ("put a 1", 3),
-            ("get /a", 2),
-            ("get a", 3),
-            ("get --prefix /a", 3),
-            ("get /a /b", 3),
-            ("watch --recursive /a", 2),
-            ("watch --prefix a", 3),
-            ("endpoint status", 3),
-            ("member list", 3),
-        ];
-        for (line, expected) in cases {
-            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            let parsed = args::parse(&words, &[FLAGS, V3_FLAGS], &|_| None).unwrap();
-            assert_eq!(chosen(&parsed.words[0].clone(), &parsed).unwrap(), expected, "{line}");
-        }
-    }
 
     #[test]
     fn durations_are_read() {
