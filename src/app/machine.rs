@@ -109,8 +109,8 @@ impl Ready {
             machine: record,
             lease: lease.clone(),
         });
-        jobs.start(Engine { store: store.clone(), member: settings.member });
         let clock = Arc::new(host::SystemClock);
+        jobs.start(Engine { store: store.clone(), member: settings.member, clock: clock.clone() });
         jobs.start(Rollouts { store: store.clone(), member: settings.member, clock });
         Machine {
             #[cfg(feature = "api")]

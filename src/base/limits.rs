@@ -185,6 +185,15 @@ pub const DISCOVERY_WATCH_MS_MAX: u64 = 30_000;
 /// Pauses between two questions to a discovery service that does not answer.
 pub const DISCOVERY_RETRY_MS_MIN: u64 = 250;
 pub const DISCOVERY_RETRY_MS_MAX: u64 = 8_000;
+/// Pauses between moves of a unit that fails wherever it is put: the first, and the longest that doubling leads to.
+pub const RESCHEDULE_MS_MIN: i64 = 10_000;
+pub const RESCHEDULE_MS_MAX: i64 = 600_000;
+/// A unit that has not failed for so long after it was moved is moved as if for the first time.
+pub const RESCHEDULE_FORGET_MS: i64 = 3_600_000;
+/// Units that one request may bring on their way to better machines.
+pub const MOVES_AT_ONCE_MAX: usize = 100;
+/// Machines that a simulation may add.
+pub const SIMULATED_MACHINES_MAX: usize = 1_000;
 /// How long a v2 watch of the past may look for its history before its headers go out.
 pub const V2_HISTORY_WAIT_MS_MAX: u64 = 1_000;
 /// Waiting events, and their bytes, that a watcher is handed at once; a larger transaction is not taken apart. Many clients

@@ -15,6 +15,8 @@ mod node_ctl;
 mod restore;
 #[cfg(feature = "scheduler")]
 mod rollout;
+#[cfg(feature = "scheduler")]
+mod scheduling;
 mod snapshot;
 mod tls;
 

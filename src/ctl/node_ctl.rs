@@ -10,6 +10,8 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::args::{self, Flag, Parsed};
+#[cfg(feature = "scheduler")]
+use super::scheduling;
 use super::{export, http, import, kv, restore, snapshot, tls};
 use crate::net::Address;
 
@@ -23,6 +25,8 @@ node ctl: ask the cluster how it is.
   $ node ctl history                              what was applied, by whom, and what came of it
   $ node ctl rollback                             takes the newest apply back
   $ node ctl kv history /app/port                 who changed a key and when; `node ctl kv --help` has more
+  $ node ctl explain web@1.service                why a unit is where it is; `node ctl explain --help` has more:
+                                                  why-not, simulate, machines, cordon, drain, rebalance
   $ node ctl snapshot save FILE                   copies the cluster's state into a file, and checks it
   $ node ctl snapshot status FILE                 checks such a file and tells what it holds
   $ node ctl snapshot restore FILE --data-dir DIR begins a new cluster with what it holds; --help has more
@@ -72,6 +76,9 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         ["import", ..] => return import::run(&arguments[1..]),
         #[cfg(feature = "scheduler")]
         _ if super::rollout::is_one(arguments) => return super::rollout::run(arguments),
+        words if words.iter().any(|word| scheduling::COMMANDS.contains(word)) && !words.contains(&"kv") => {
+            return scheduling::run(arguments);
+        }
         _ => {}
     }
     let keys = arguments.iter().any(|word| word == "kv");

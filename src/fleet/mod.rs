@@ -27,7 +27,7 @@ pub use diff::{OlderPlan, Task, TaskKind, TaskReason, diff};
 pub use layout::Key;
 pub use memory::{Launched, Local, Memory};
 pub use operations::{Operation, Outcome, PutUnit, Refusal, RefusalKind};
-pub use plan::{Fit, Plan, Verdict, Waiting, capacity, explain, plan, rebalance, remaining, simulate};
+pub use plan::{Fit, Plan, Verdict, Waiting, capacity, explain, plan, plan_at, rebalance, remaining, simulate};
 pub use reason::{Decision, Reason};
 pub use rollout::Rollout;
 pub use transactions::transactions;

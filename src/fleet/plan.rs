@@ -10,9 +10,11 @@
 //! `Replaces` in circles of any length are ignored.
 
 mod capacity;
+mod choose;
 mod displace;
 mod drain;
 mod explain;
+mod failed;
 mod rebalance;
 mod simulate;
 
@@ -22,19 +24,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use capacity::{Capacity, Remaining, capacity, remaining};
-pub use drain::Arrival;
+use choose::{Asked, Candidates, Likings};
+pub use drain::{Arrival, moving};
 pub use explain::{Fit, Verdict, explain};
 pub use rebalance::rebalance;
 pub use simulate::{Forecast, Scenario, simulate};
 
 use super::board::{Board, mismatch};
 use super::cluster::Cluster;
-use super::ledger::{Crowd, liking};
 use super::reason::{Decision, Reason};
-use super::types::{PlanHead, Unit};
-use crate::base::MachineId;
+use super::types::{PlanHead, Scheduled, Unit};
 use crate::base::limits::PLAN_REASONS_PER_UNIT_MAX;
-use crate::unit::Condition;
+use crate::base::{MachineId, UnixMillis};
+use crate::unit::placement::Preference;
 
 /// Machines that cannot take a unit, with the rule that keeps it off each.
 pub type PassedOver = Vec<(MachineId, Reason)>;
@@ -48,6 +50,8 @@ pub struct Plan {
     pub decisions: Vec<Decision>,
     /// Units that fit nowhere, by name.
     pub waiting: Vec<Waiting>,
+    /// When time alone will change the plan, if it will.
+    pub look_again: Option<UnixMillis>,
 }
 
 /// A unit that fits nowhere.
@@ -59,33 +63,19 @@ pub struct Waiting {
     pub passed_over: Arc<PassedOver>,
 }
 
-/// Decides where every unit of the cluster runs.
+/// Decides where every unit of the cluster runs, where time has no part in it: no unit moves because it has failed.
 pub fn plan(cluster: &Cluster) -> Plan {
     let mut planner = Planner::settled(cluster);
     planner.drain(cluster);
     planner.into_plan(cluster)
 }
 
-/// Machines that meet what a unit asks of the machine itself.
-struct Candidates {
-    list: Vec<u32>,
-    is_one: Vec<bool>,
-}
-
-/// What a unit asks of the machine itself: `MachineID` and `MachineMetadata`.
-type Asked<'a> = (Option<&'a str>, &'a BTreeMap<String, BTreeSet<String>>, &'a [Condition]);
-
-/// How much a unit likes each machine, and the most that it likes any candidate.
-struct Likings {
-    of: Vec<i64>,
-    most: i64,
-}
-
-/// What makes one fitting machine better than another for a unit, besides its load.
-struct Taste {
-    /// Of each key of `Spread=` the values that candidates have.
-    values: Vec<Rc<[u32]>>,
-    likings: Rc<Likings>,
+/// Decides where every unit of the cluster runs now.
+pub fn plan_at(cluster: &Cluster, now: UnixMillis) -> Plan {
+    let mut planner = Planner::settled(cluster);
+    planner.drain(cluster);
+    planner.reschedule(cluster, now);
+    planner.into_plan(cluster)
 }
 
 /// The order in which units are kept and placed: by effect on others, priority, name.
@@ -93,6 +83,10 @@ type Turn = (u32, Reverse<i32>, u32);
 
 struct Planner<'a> {
     board: Board<'a>,
+    /// Where each unit is scheduled.
+    scheduled: Vec<Option<&'a Scheduled>>,
+    /// What is scheduled though nobody wants it to be.
+    unwanted: Vec<(&'a str, &'a Scheduled)>,
     /// Why a unit had to leave its machine; the first reason counts.
     lost: BTreeMap<u32, Reason>,
     queue: BTreeSet<Turn>,
@@ -102,7 +96,7 @@ struct Planner<'a> {
     candidates: HashMap<Asked<'a>, (u32, Rc<Candidates>)>,
     /// Kinds of units that fit nowhere, until a unit leaves.
     hopeless: HashMap<Vec<u64>, Arc<PassedOver>>,
-    likings: HashMap<(u32, &'a [(Condition, i32)]), Rc<Likings>>,
+    likings: HashMap<(u32, &'a [Preference]), Rc<Likings>>,
     /// Values of keys of `Spread=` by class of candidates and key.
     values: HashMap<(u32, u32), Rc<[u32]>>,
     with_peers: Vec<u32>,
@@ -110,6 +104,11 @@ struct Planner<'a> {
     priority: Vec<i32>,
     /// Room was made by displacing: those that wait are to be looked at again.
     room_made: bool,
+    look_again: Option<UnixMillis>,
+    /// The lowest of all priorities.
+    lowest: i32,
+    /// The machine that a unit which is being moved must not come back to.
+    left: Option<u32>,
 }
 
 /// Times that one plan may put a unit somewhere.
@@ -119,8 +118,12 @@ impl<'a> Planner<'a> {
     fn new(cluster: &'a Cluster) -> Self {
         let board = Board::of(cluster);
         let count = board.units.len() as u32;
+        let priority = displace::priorities(&board);
+        let (scheduled, unwanted) = join(&board.units, cluster);
         let has_peers = |u: &u32| !board.unit(*u).requirements.peers.is_empty();
         Self {
+            scheduled,
+            unwanted,
             lost: BTreeMap::new(),
             queue: BTreeSet::new(),
             waiting: BTreeMap::new(),
@@ -130,8 +133,11 @@ impl<'a> Planner<'a> {
             likings: HashMap::new(),
             values: HashMap::new(),
             with_peers: (0..count).filter(has_peers).collect(),
-            priority: displace::priorities(&board),
+            lowest: priority.iter().min().copied().unwrap_or(0),
+            priority,
             room_made: false,
+            look_again: None,
+            left: None,
             board,
         }
     }
@@ -139,7 +145,7 @@ impl<'a> Planner<'a> {
     /// Every unit where it is to be; none has left a drained machine yet.
     fn settled(cluster: &'a Cluster) -> Self {
         let mut planner = Self::new(cluster);
-        planner.keep(cluster);
+        planner.keep();
         planner.globals();
         planner.followers();
         planner.place_all();
@@ -147,7 +153,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Puts units where the schedule has them, as far as they may stay.
-    fn keep(&mut self, cluster: &Cluster) {
+    fn keep(&mut self) {
         let mut scheduled = Vec::new();
         for unit in 0..self.board.units.len() as u32 {
             let this = self.board.unit(unit);
@@ -155,7 +161,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let order = self.turn(unit);
-            match cluster.schedule.get(&this.name) {
+            match self.scheduled[unit as usize] {
                 Some(at) => scheduled.push((order, &at.machine)),
                 None => {
                     self.queue.insert(order);
@@ -271,7 +277,7 @@ impl<'a> Planner<'a> {
         let Some(machine) = chosen else {
             let reasons = Arc::new(self.reasons(unit));
             if free && due {
-                self.hopeless.insert(kind, reasons.clone());
+                self.hopeless.insert(self.kind(unit, class), reasons.clone());
             }
             self.waiting.insert(unit, reasons);
             return false;
@@ -291,89 +297,11 @@ impl<'a> Planner<'a> {
         true
     }
 
-    /// Whether a machine can take a unit that is not on it.
-    fn fits(&self, unit: u32, machine: u32) -> bool {
-        self.board.machines[machine as usize].cordon.is_none()
-            && self.board.admits(unit, machine)
-            && self.board.missing_peer(unit, machine).is_none()
-    }
-
-    /// The best machine that can take the unit: by its taste, then the least loaded, then the smallest id.
-    fn choose(&self, unit: u32, candidates: &Candidates, taste: Option<&Taste>) -> Option<u32> {
-        let fits = |m: &u32| self.fits(unit, *m);
-        // A peer that is on one machine, or on none, leaves no choice.
-        for peer in &self.board.unit(unit).requirements.peers {
-            let peer = self.board.find(peer)?;
-            if !self.board.unit(peer).requirements.global {
-                let machine = self.board.place[peer as usize]?;
-                return Some(machine).filter(|m| candidates.is_one[*m as usize] && fits(m));
-            }
-        }
-        let mut few;
-        let mut many;
-        let by_load: &mut dyn Iterator<Item = u32> = if candidates.list.len() * 8 < self.board.machines.len() {
-            let mut list = candidates.list.clone();
-            list.sort_unstable_by_key(|m| (self.board.load(*m), *m));
-            few = list.into_iter();
-            &mut few
-        } else {
-            many = self.board.lightest().filter(|m| candidates.is_one[*m as usize]);
-            &mut many
-        };
-        let mut by_load = by_load;
-        let Some(taste) = taste else { return (&mut by_load).find(fits) };
-        // Nothing can be better than this; else all are looked at.
-        let ideal = (self.board.ledger.least_crowd(unit, &taste.values), Reverse(taste.likings.most));
-        let mut best: Option<((Crowd, Reverse<i64>), u32)> = None;
-        for machine in by_load {
-            let rank = (self.board.ledger.crowd(unit, machine), Reverse(taste.likings.of[machine as usize]));
-            if best.as_ref().is_none_or(|(known, _)| rank < *known) && fits(&machine) {
-                if rank == ideal {
-                    return Some(machine);
-                }
-                best = Some((rank, machine));
-            }
-        }
-        best.map(|(_, machine)| machine)
-    }
-
-    /// What a unit has to choose by; `None` where only load counts.
-    fn taste_of(&mut self, unit: u32, class: u32, candidates: &Candidates) -> Option<Taste> {
-        let ledger = &self.board.ledger;
-        if !ledger.is_choosy(unit) {
-            return None;
-        }
-        let known = &mut self.values;
-        let values = ledger
-            .keys(unit)
-            .map(|key| known.entry((class, key)).or_insert_with(|| ledger.values(key, &candidates.list)).clone());
-        let values = values.collect();
-        let this: &'a Unit = self.board.unit(unit);
-        let machines = &self.board.machines;
-        let prefer = this.requirements.placement.prefer.as_slice();
-        let likings = self.likings.entry((class, prefer)).or_insert_with(|| {
-            let of: Vec<i64> = machines.iter().map(|machine| liking(this, machine)).collect();
-            let most = candidates.list.iter().map(|m| of[*m as usize]).max().unwrap_or(0);
-            Rc::new(Likings { of, most })
-        });
-        Some(Taste { values, likings: likings.clone() })
-    }
-
-    /// Machines that meet the unit's own demands, found once for all units that demand the same.
-    fn candidates_of(&mut self, unit: u32) -> (u32, Rc<Candidates>) {
-        let this: &'a Unit = self.board.unit(unit);
-        let requirements = &this.requirements;
-        let conditions = requirements.placement.conditions.as_slice();
-        let asked = (requirements.machine_id.as_deref(), &requirements.metadata, conditions);
-        let class = self.candidates.len() as u32;
-        let machines = &self.board.machines;
-        let found = self.candidates.entry(asked).or_insert_with(|| {
-            let fits = |m: &&'a super::Machine| mismatch(this, m).is_none();
-            let is_one: Vec<bool> = machines.iter().map(fits).collect();
-            let list = (0..machines.len() as u32).filter(|m| is_one[*m as usize]).collect();
-            (class, Rc::new(Candidates { list, is_one }))
-        });
-        found.clone()
+    /// Which units stand for the same question "where does it fit?".
+    fn kind(&self, unit: u32, class: u32) -> Vec<u64> {
+        let mut kind = self.board.likeness(unit);
+        kind.extend([u64::from(class), u64::from(self.priority[unit as usize].cast_unsigned())]);
+        kind
     }
 
     /// What keeps a unit off a machine that it is not on.
@@ -399,54 +327,60 @@ impl<'a> Planner<'a> {
     }
 
     fn into_plan(mut self, cluster: &Cluster) -> Plan {
-        let mut decisions = Vec::new();
-        for (name, scheduled) in &cluster.schedule {
-            let unit = self.board.find(name).filter(|u| !self.board.unit(*u).requirements.global);
-            let place = unit.and_then(|u| self.board.place[u as usize]);
-            let to = place.map(|m| self.board.id(m).clone());
-            if to.as_ref() == Some(&scheduled.machine) {
+        let mut decisions: Vec<Decision> = self.unwanted.iter().map(|(name, at)| leaves(cluster, name, at)).collect();
+        for unit in 0..self.board.units.len() as u32 {
+            let this = self.board.unit(unit);
+            let from = self.scheduled[unit as usize].map(|at| &at.machine);
+            let to = self.board.place[unit as usize].map(|machine| self.board.id(machine));
+            if from == to {
                 continue;
             }
-            let reason = match (unit, cluster.units.get(name)) {
-                (Some(unit), _) => self.lost.remove(&unit).unwrap_or(Reason::MachineGone),
-                (None, None) => Reason::Destroyed,
-                (None, Some(u)) if u.is_active() => Reason::BecameGlobal,
-                (None, Some(_)) => Reason::Inactive,
+            let reason = match self.board.place[unit as usize] {
+                Some(machine) if from.is_none() => {
+                    let weight = u64::from(this.requirements.placement.weight);
+                    Reason::LeastLoaded { load: self.board.load(machine).saturating_sub(weight) }
+                }
+                None if this.requirements.global => Reason::BecameGlobal,
+                _ => self.lost.remove(&unit).unwrap_or(Reason::MachineGone),
             };
-            decisions.push(decision(cluster, name, Some(scheduled.machine.clone()), to, reason));
-        }
-        for (unit, place) in self.board.place.iter().enumerate() {
-            let name = &self.board.unit(unit as u32).name;
-            if let Some(machine) = place
-                && !cluster.schedule.contains_key(name)
-            {
-                let weight = u64::from(self.board.unit(unit as u32).requirements.placement.weight);
-                let load = self.board.load(*machine).saturating_sub(weight);
-                let to = Some(self.board.id(*machine).clone());
-                decisions.push(decision(cluster, name, None, to, Reason::LeastLoaded { load }));
-            }
+            let (from, to) = (from.cloned(), to.cloned());
+            decisions.push(Decision { unit: this.name.clone(), from, to, reason, unit_revision: this.mod_revision });
         }
         decisions.sort_by(|a, b| (a.to.is_some(), &a.unit).cmp(&(b.to.is_some(), &b.unit)));
         let waiting = self
             .waiting
             .into_iter()
             .map(|(unit, passed_over)| Waiting { unit: self.board.units[unit as usize].name.clone(), passed_over });
-        Plan { parent: cluster.head, decisions, waiting: waiting.collect() }
+        Plan { parent: cluster.head, decisions, waiting: waiting.collect(), look_again: self.look_again }
     }
 }
 
-fn decision(cluster: &Cluster, unit: &str, from: Option<MachineId>, to: Option<MachineId>, reason: Reason) -> Decision {
-    Decision {
-        unit: unit.to_owned(),
-        from,
-        to,
-        reason,
-        unit_revision: cluster.mod_revision(&super::Key::Unit(unit.to_owned())),
-    }
+/// Of each unit where it is scheduled, and what is scheduled though it is none of the units; all sorted by name.
+fn join<'a>(units: &[&'a Unit], cluster: &'a Cluster) -> (Vec<Option<&'a Scheduled>>, Vec<(&'a str, &'a Scheduled)>) {
+    let mut unwanted = Vec::new();
+    let mut schedule = cluster.schedule.iter().peekable();
+    let of = |unit: &&Unit| {
+        while let Some((name, at)) = schedule.next_if(|(name, _)| **name < unit.name) {
+            unwanted.push((name.as_str(), at));
+        }
+        schedule.next_if(|(name, _)| **name == unit.name).map(|(_, at)| at)
+    };
+    let scheduled = units.iter().map(of).collect();
+    unwanted.extend(schedule.map(|(name, at)| (name.as_str(), at)));
+    (scheduled, unwanted)
+}
+
+/// The decision about what is scheduled and not wanted.
+fn leaves(cluster: &Cluster, unit: &str, at: &Scheduled) -> Decision {
+    let reason = if cluster.units.contains_key(unit) { Reason::Inactive } else { Reason::Destroyed };
+    let unit_revision = cluster.mod_revision(&super::Key::Unit(unit.to_owned()));
+    Decision { unit: unit.to_owned(), from: Some(at.machine.clone()), to: None, reason, unit_revision }
 }
 
 #[cfg(test)]
 mod drain_tests;
+#[cfg(test)]
+mod failed_tests;
 #[cfg(test)]
 mod forecast_tests;
 #[cfg(test)]

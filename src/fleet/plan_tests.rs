@@ -250,6 +250,72 @@ fn templates_inactive_and_destroyed_units_are_on_no_machine() {
 }
 
 #[test]
+fn specifiers_in_all_options_at_scheduling_time() {
+    let m = &["web", "m2"];
+    for (name, lines, expected) in [
+        ("web@m2.service", "MachineMetadata=hostname=%i", "m2"),
+        ("web@m2.service", "MachineMetadata=hostname=%p", "web"),
+        ("x@main.service", "MachineOf=%i.service", "m2"),
+        ("main@1.service", "Conflicts=%p.service", "web"),
+        ("y@1.service", "MachineID=%p", "-"),
+        ("main@x.service", "X-ConditionMachineOf=%p.service", "m2"),
+    ] {
+        let mut store = store(m);
+        store.launched("main.service", "MachineMetadata=hostname=m2");
+        store.settle();
+        store.launched(name, lines);
+        store.settle();
+        assert_eq!(store.place(name), expected, "{name} {lines}");
+    }
+}
+
+#[test]
+fn a_scheduled_unit_whose_requirements_are_no_longer_met_is_unscheduled() {
+    type Change = fn(&mut Store);
+    let cases: [(&str, Change, &str); 6] = [
+        ("", |s| s.unit("a.service", "", DesiredState::Inactive), "its desired state is inactive"),
+        ("", |s| s.lose("m1"), "the machine is gone"),
+        ("", |s| s.launched("a.service", "MachineID=m2"), "MachineID=m2 asks for another machine"),
+        (
+            "MachineMetadata=region=r1",
+            |s| s.machine("m1", &[("region", "r9")]),
+            "MachineMetadata asks for region=r1; the machine has region=r9",
+        ),
+        ("MachineOf=peer.service", |s| s.destroy("peer.service"), "MachineOf=peer.service is not scheduled there"),
+        (
+            "",
+            |s| s.launched("a.service", "Conflicts=peer.service\nMachineID=m1"),
+            "Conflicts=peer.service matches peer.service, which is there",
+        ),
+    ];
+    for (lines, change, reason) in cases {
+        let mut store = store(&["m1"]);
+        store.launched("peer.service", "Priority=1");
+        store.launched("a.service", lines);
+        store.settle();
+        assert_eq!(store.place("a.service"), "m1", "{reason}");
+        change(&mut store);
+        let plan = store.settle();
+        let decision = plan.decisions.iter().find(|decision| decision.unit == "a.service").unwrap();
+        assert_eq!((decision.to.clone(), decision.reason.to_string()), (None, reason.to_owned()));
+    }
+}
+
+#[test]
+fn nothing_is_rebalanced_when_a_machine_comes() {
+    let mut store = store(&["m1"]);
+    for unit in ["a.service", "b.service", "c.service"] {
+        store.launched(unit, "");
+    }
+    store.settle();
+    store.machine("m2", &[]);
+    assert_eq!(store.settle().decisions, []);
+    store.launched("d.service", "");
+    store.settle();
+    assert_eq!(store.place("d.service"), "m2");
+}
+
+#[test]
 fn every_machine_passed_over_has_its_reason() {
     let mut store = store(&["m1", "m2", "m3"]);
     store.launched("other.service", "MachineMetadata=hostname=m2");
@@ -347,6 +413,7 @@ proptest! {
         then in prop::collection::vec(any_unit(), 0..6),
         machines in 0usize..5,
         lost in 0usize..5,
+        cordoned in 0usize..5,
     ) {
         let all = ["m0", "m1", "m2", "m3"];
         let mut store = store(&all[..machines.min(4)]);
@@ -359,6 +426,9 @@ proptest! {
         for (name, lines, desired) in then {
             store.unit(&name, &lines, desired);
         }
+        if cordoned < 4 {
+            store.cordon(all[cordoned], None);
+        }
         if lost < 4 {
             store.lose(all[lost]);
         }
@@ -368,36 +438,4 @@ proptest! {
         prop_assert_eq!(&plan(&store.cluster()).decisions, &[]);
         check_sound(&store, &plan_two)?;
     }
-}
-
-#[test]
-fn a_thousand_machines_and_ten_thousand_units() {
-    let mut store = Store::default();
-    for m in 0..1_000 {
-        store.machine(&format!("machine{m:04}"), &[("rack", &(m % 20).to_string())]);
-    }
-    for n in 0..10_000 {
-        let lines = match n % 5 {
-            0 => "Conflicts=svc0-*@*.service".to_owned(),
-            1 => format!("MachineMetadata=rack={}", n % 20),
-            2 => format!("Conflicts=svc2-{}@*.service", n / 5 % 100),
-            3 => format!("MachineOf=svc4-{}@{}.service", (n + 1) / 5 % 100, n + 1),
-            _ => String::new(),
-        };
-        store.launched(&format!("svc{}-{}@{n}.service", n % 5, n / 5 % 100), &lines);
-    }
-    let mut cluster = store.cluster();
-    let first = plan(&cluster);
-    // One of each five conflicts with all of its kind: a thousand of two thousand find a machine.
-    assert_eq!((first.decisions.len(), first.waiting.len()), (9_000, 1_000));
-    for decision in first.decisions {
-        let machine = decision.to.unwrap();
-        cluster.schedule.insert(decision.unit, super::super::Scheduled { machine, generation: 1, moved_from: None });
-    }
-    assert_eq!(plan(&cluster).decisions.len(), 0);
-    for m in (0..1_000).step_by(10) {
-        cluster.machines.remove(&id(&format!("machine{m:04}")));
-    }
-    let third = plan(&cluster);
-    assert!(third.decisions.len() >= 800);
 }

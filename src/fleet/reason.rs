@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::types::Failures;
 use crate::base::MachineId;
 use crate::unit::Condition;
 
@@ -45,6 +46,8 @@ pub enum Reason {
     Displaced { by: String, priority: i32 },
     /// The machine that it was on is being drained.
     Drained,
+    /// It failed on the machine that it was on, not for the first time perhaps.
+    Failed(Failures),
     /// Somebody asked for a rebalance, and it is better off there.
     Rebalanced,
 }
@@ -97,6 +100,7 @@ impl fmt::Display for Reason {
             }
             Self::Cordoned { drain: false } => f.write_str("the machine is cordoned"),
             Self::Cordoned { drain: true } => f.write_str("the machine is being drained"),
+            Self::Failed(failures) => write!(f, "it failed there ({})", failures.count),
             Self::Rebalanced => f.write_str("it is better off there"),
             Self::Drained => f.write_str("the machine is being drained"),
             Self::Displaced { by, priority } => write!(f, "{by} of Priority={priority} needs the place"),
@@ -136,6 +140,11 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// The failures that make it move, to be counted.
+    pub fn failures(&self) -> Option<Failures> {
+        if let Reason::Failed(failures) = self.reason { Some(failures) } else { None }
+    }
+
     /// The machine that the unit leaves although it could go on there: it may wait for others that do.
     pub fn moved_from(&self) -> Option<MachineId> {
         let at_will = matches!(self.reason, Reason::Drained | Reason::Rebalanced);

@@ -36,6 +36,7 @@ pub fn transactions(plan: &Plan, ops_max: usize) -> Vec<TxnRequest> {
                         machine: machine.clone(),
                         generation: head.generation,
                         moved_from: decision.moved_from(),
+                        failures: decision.failures(),
                     };
                     schedule.put(encode(&scheduled), LeaseId::NONE)
                 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::executor::ActiveState;
 use super::rollout::Next;
-use crate::base::{MachineId, MemberId};
+use crate::base::{MachineId, MemberId, UnixMillis};
 use crate::unit::{Requirements, UnitName, UnitText};
 
 /// What a user wants of a unit; the same three words say how far fleet has come with it.
@@ -133,6 +133,16 @@ pub struct Scheduled {
     /// The machine that it left while that was there: it was moved, not rescued. Told until it is put elsewhere.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub moved_from: Option<MachineId>,
+    /// That it was moved for, one after the other. Told until it is put elsewhere for another reason.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failures: Option<Failures>,
+}
+
+/// How often in a row a unit was moved because it had failed, and when last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failures {
+    pub count: u32,
+    pub at: UnixMillis,
 }
 
 /// What a machine says of a unit that it holds. The key lives as long as the machine's lease.

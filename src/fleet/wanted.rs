@@ -77,7 +77,8 @@ mod tests {
         store.launched("g@.service", "Global=true");
         // As if the schedule were older than the globals.
         for (unit, machine) in [("a.service", "m1"), ("b.service", "m2")] {
-            let scheduled = super::super::Scheduled { machine: id(machine), generation: 1, moved_from: None };
+            let scheduled =
+                super::super::Scheduled { machine: id(machine), generation: 1, moved_from: None, failures: None };
             store.put(&super::super::Key::Schedule(unit.into()), super::super::layout::encode(&scheduled));
         }
         assert_eq!(names(&store, "m1"), ["a.service", "g1.service"]);

@@ -5,19 +5,29 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::follow::Follower;
 use super::leading::while_leading;
 use super::{Job, JobError, Stop, accepted};
 use crate::base::limits::TXN_OPS_MAX;
-use crate::base::{BoxFuture, MemberId};
-use crate::fleet::{Plan, plan, transactions};
+use crate::base::{BoxFuture, Clock, MemberId};
+use crate::fleet::{Plan, plan_at, transactions};
 use crate::kv::{Op, Reply, Store};
 
 /// Plans while this node leads.
 pub struct Engine {
     pub store: Arc<dyn Store>,
     pub member: MemberId,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Waits so many milliseconds, at least one; for ever where none are given.
+async fn pause(ms: Option<i64>) {
+    match ms {
+        Some(ms) => tokio::time::sleep(Duration::from_millis(ms.max(1).unsigned_abs())).await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Job for Engine {
@@ -39,11 +49,15 @@ impl Engine {
     async fn plan_for_ever(&self) -> Result<Infallible, JobError> {
         let mut follower = Follower::open(&self.store).await?;
         loop {
-            let plan = plan(&follower.cluster);
+            let now = self.clock.now();
+            let plan = plan_at(&follower.cluster, now);
             if !self.write(&plan).await? {
                 tracing::debug!("the cluster changed while it was planned; planning again");
             }
-            follower.next().await?;
+            tokio::select! {
+                followed = follower.next() => drop(followed?),
+                () = pause(plan.look_again.map(|at| at.0.saturating_sub(now.0))) => {}
+            }
         }
     }
 

@@ -49,8 +49,8 @@ impl Condition {
 
     /// Whether a text asks more than fleet's `key=value`, well formed or not.
     pub fn is_beyond_fleet(text: &str) -> bool {
-        let at = text.find(['!', '<', '>', '=']);
-        at.is_some_and(|at| !text[at..].starts_with('=') && !(text[at..].starts_with('!') && !text.contains("!=")))
+        let Some(at) = text.find(['!', '<', '>', '=']) else { return false };
+        text[at..].starts_with(['<', '>']) || text[at..].starts_with("!=")
     }
 
     /// Whether a machine with this metadata meets it. A value that is no whole number is neither more nor less than one.

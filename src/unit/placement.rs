@@ -14,17 +14,11 @@ pub const SPREAD_KEYS_MAX: usize = 4;
 pub const SPREAD_BY_MACHINE: &str = "MachineID";
 
 /// The options that this room knows besides fleet's.
-pub(super) const KEYS: [&str; 9] = [
-    "Spread",
-    "Prefer",
-    "Weight",
-    "MaxPerMachine",
-    "MemoryReservation",
-    "CPUReservation",
-    "Priority",
-    "Exclusive",
-    "Reschedule",
-];
+pub(super) const KEYS: [&str; 8] =
+    ["Spread", "Prefer", "Weight", "MaxPerMachine", "MemoryReservation", "CPUReservation", "Priority", "Reschedule"];
+
+/// A machine that meets the condition is liked better by so much.
+pub type Preference = (Condition, i32);
 
 /// What a unit asks of the scheduler besides fleet's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +28,7 @@ pub struct Placement {
     /// Keys of metadata over whose values the instances of the template are spread evenly, the most important first.
     pub spread: Vec<String>,
     /// Machines that meet the condition are liked better, by so much.
-    pub prefer: Vec<(Condition, i32)>,
+    pub prefer: Vec<Preference>,
     /// How many units it counts for where the least loaded machine is looked for.
     pub weight: u32,
     /// So many instances of the template may be on one machine.
@@ -45,8 +39,6 @@ pub struct Placement {
     pub cpu_millis: u64,
     /// A unit that fits nowhere may displace those of a lower one.
     pub priority: i32,
-    /// Never on two machines at once, not even where one of them is cut off.
-    pub exclusive: bool,
     /// A unit that has failed may move to another machine.
     pub reschedule: bool,
 }
@@ -62,7 +54,6 @@ impl Default for Placement {
             memory_bytes: 0,
             cpu_millis: 0,
             priority: 0,
-            exclusive: false,
             reschedule: false,
         }
     }
@@ -138,7 +129,6 @@ impl Placement {
             "Priority" => {
                 self.priority = number(value, -1_000, 1_000).ok_or("write a whole number from -1000 to 1000")?;
             }
-            "Exclusive" => self.exclusive = value::boolean(value).map_err(|_| "write true or false")?,
             "Reschedule" => {
                 self.reschedule = match value {
                     "on-failure" => true,
@@ -153,7 +143,7 @@ impl Placement {
 }
 
 /// `key=value`, or another condition, and how much it counts: 1 where nothing is said.
-fn preference(value: &str) -> Result<(Condition, i32), &'static str> {
+fn preference(value: &str) -> Result<Preference, &'static str> {
     let expected = "write key=value and, if it is not to count 1, a whole number from -100 to 100 behind it";
     let (condition, weight) = match value.rsplit_once(char::is_whitespace) {
         Some((condition, weight)) => (condition, number(weight, -100, 100).ok_or(expected)?),
@@ -188,7 +178,7 @@ mod tests {
         assert_eq!(placement("MemoryReservation=512M").memory_bytes, 512 << 20);
         assert_eq!(placement("CPUReservation=1.5").cpu_millis, 1_500);
         assert_eq!(placement("Priority=-7").priority, -7);
-        assert!(placement("Exclusive=true").exclusive && placement("Reschedule=on-failure").reschedule);
+        assert!(placement("Reschedule=on-failure").reschedule);
         let conditions = placement("MachineMetadata=a=1\nMachineMetadata=\"b!=2\" \"c>=3\"").conditions;
         assert_eq!(conditions.iter().map(ToString::to_string).collect::<Vec<_>>(), ["b!=2", "c>=3"]);
     }
@@ -206,7 +196,6 @@ mod tests {
                 "[X-Fleet] line 5: MemoryReservation=lots: write bytes, or for example 512M or 1.5G",
             ),
             ("CPUReservation=-1", "[X-Fleet] line 5: CPUReservation=-1: write cores, for example 2 or 0.5, or 50%"),
-            ("Exclusive=perhaps", "[X-Fleet] line 5: Exclusive=perhaps: write true or false"),
             ("Reschedule=always", "[X-Fleet] line 5: Reschedule=always: write on-failure or no"),
             ("MaxPerMachine=", "[X-Fleet] line 5: MaxPerMachine=: write a whole number from 1 to 10000"),
             (

@@ -13,6 +13,11 @@
 //! | `POST apply` | [`Apply`](model::Apply) in, [`Planned`](model::Planned) out: units changed together, or what that would change |
 //! | `POST rollback` | [`Rollback`](model::Rollback) in, [`Planned`](model::Planned) out: an apply that brings back what was |
 //! | `GET applies[/REVISION]` | [`Applies`](model::Applies), the newest first; of one with its units' texts |
+//! | `GET capacity` | [`CapacitiesJson`](scheduling_model::CapacitiesJson): how full machines are |
+//! | `PUT cordons/MACHINE`, `DELETE …` | 204; takes a machine out of what is scheduled, with `{"drain":{"maxParallel":N}}` its units too, or back in |
+//! | `GET cordons/MACHINE` | [`RemainingJson`](scheduling_model::RemainingJson): what a drain has not done yet |
+//! | `GET simulate?kill=ID…&drain=ID…&add=N&metadata=K=V…[&rebalance]` | [`ForecastJson`](scheduling_model::ForecastJson): what would move |
+//! | `POST rebalance?max=N[&dry-run]` | [`RebalanceJson`](scheduling_model::RebalanceJson): what moved, so many at once |
 
 mod apply;
 mod failure;
@@ -21,6 +26,8 @@ pub mod model;
 mod page;
 mod query;
 mod read;
+mod scheduling;
+pub mod scheduling_model;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -167,6 +174,24 @@ impl Api {
             ["applies", revision] => {
                 only(Method::GET, ONLY_GET)?;
                 self.applied(revision).await
+            }
+            ["capacity"] => {
+                only(Method::GET, ONLY_GET)?;
+                self.capacity().await
+            }
+            ["cordons", machine] if !machine.is_empty() => match method {
+                Method::GET => self.remaining(machine).await,
+                Method::PUT => self.cordon(machine, Some(request)).await,
+                Method::DELETE => self.cordon(machine, None).await,
+                _ => Err(Failure::Method(ONLY_GET_PUT_AND_DELETE)),
+            },
+            ["simulate"] => {
+                only(Method::GET, ONLY_GET)?;
+                self.simulate(&query).await
+            }
+            ["rebalance"] => {
+                only(Method::POST, ONLY_POST)?;
+                self.rebalance(&query).await
             }
             _ => Err(Failure::NotFound(String::new())),
         }

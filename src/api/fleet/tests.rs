@@ -80,7 +80,8 @@ impl Bench {
     }
 
     fn scheduled(&self, unit: &str, machine: &str) {
-        let scheduled = Scheduled { machine: MachineId(machine.into()), generation: 1, moved_from: None };
+        let scheduled =
+            Scheduled { machine: MachineId(machine.into()), generation: 1, moved_from: None, failures: None };
         self.put(vec![Key::Schedule(unit.into()).put(encode(&scheduled), LeaseId::NONE)]);
     }
 
@@ -348,4 +349,62 @@ async fn a_unit_that_fits_nowhere_is_explained() {
     let (code, body) = bench.get("/fleet/v1/explain/a.service").await;
     let expected = r#"{"machines":[{"fits":false,"machineID":"m1","primaryIP":"10.0.0.1","reason":"MachineMetadata asks for a=b; the machine has no a"}],"unit":"a.service"}"#;
     assert_eq!((code, body.as_str()), (200, expected));
+}
+
+#[tokio::test]
+async fn machines_are_cordoned_drained_and_taken_back() {
+    let bench = Bench::new();
+    bench.machine("m1");
+    bench.machine("m2");
+    bench.ask("PUT", "/fleet/v1/units/a.service", &format!("{{\"desiredState\":\"launched\",{OPTIONS}}}")).await;
+    bench.scheduled("a.service", "m1");
+    let missing = (404, r#"{"error":{"code":404,"message":"machine m9 is not in the cluster"}}"#.to_owned());
+    assert_eq!(bench.ask("PUT", "/fleet/v1/cordons/m9", "{}").await, missing);
+    assert_eq!(bench.ask("PUT", "/fleet/v1/cordons/m1", r#"{"drain":{"maxParallel":0}}"#).await.0, 400);
+    assert_eq!(bench.ask("PUT", "/fleet/v1/cordons/m1", "nonsense").await.0, 400);
+    for _ in 0..2 {
+        assert_eq!(bench.ask("PUT", "/fleet/v1/cordons/m1", r#"{"drain":{"maxParallel":2}}"#).await.0, 204);
+    }
+    let (_, left) = bench.get("/fleet/v1/cordons/m1").await;
+    assert_eq!(left, r#"{"stuck":[],"queued":["a.service"],"moving":[],"stopping":[]}"#);
+    let (_, told) = bench.get("/fleet/v1/capacity").await;
+    assert!(told.contains(r#""machineID":"m1","cordon":{"drain":{"maxParallel":2}},"units":1,"load":1"#), "{told}");
+    let (_, explained) = bench.get("/fleet/v1/explain/a.service").await;
+    assert!(explained.contains(r#""reason":"the machine is being drained","holds":true"#), "{explained}");
+    assert!(explained.contains(r#""fit":"fits: load 0","best":true"#), "{explained}");
+    assert_eq!(bench.ask("DELETE", "/fleet/v1/cordons/m1", "").await.0, 204);
+    assert_eq!(bench.ask("POST", "/fleet/v1/cordons/m1", "").await.0, 405);
+}
+
+#[tokio::test]
+async fn moves_are_foretold_and_made() {
+    let bench = Bench::new();
+    bench.machine("m1");
+    bench.machine("m2");
+    for unit in ["a.service", "b.service", "c.service"] {
+        let body = format!("{{\"desiredState\":\"launched\",{OPTIONS}}}");
+        bench.ask("PUT", &format!("/fleet/v1/units/{unit}"), &body).await;
+        bench.scheduled(unit, "m1");
+    }
+    let (code, forecast) = bench.get("/fleet/v1/simulate?kill=m2&add=1&metadata=a%3Db&rebalance").await;
+    let expected =
+        r#"{"moves":[{"unit":"a.service","from":"m1","to":"new-1","reason":"it is better off there"}],"waiting":[]}"#;
+    assert_eq!((code, forecast.as_str()), (200, expected));
+    let (_, forecast) = bench.get("/fleet/v1/simulate?kill=m1&kill=m2").await;
+    assert!(forecast.contains(r#"{"unit":"a.service","newly":true,"passedOver":[]}"#), "{forecast}");
+    for (path, code) in [("kill=m9", 404), ("add=100000", 400), ("add=x", 400), ("add=1&metadata=a", 400)] {
+        assert_eq!(bench.get(&format!("/fleet/v1/simulate?{path}")).await.0, code, "{path}");
+    }
+    let moved =
+        r#"{"moves":[{"unit":"a.service","from":"m1","to":"m2","reason":"it is better off there"}],"moving":[]}"#;
+    for path in ["rebalance?dry-run", "rebalance"] {
+        assert_eq!(bench.ask("POST", &format!("/fleet/v1/{path}"), "").await, (200, moved.to_owned()));
+    }
+    // It has not arrived: nothing else goes.
+    let (_, told) = bench.ask("POST", "/fleet/v1/rebalance?max=5", "").await;
+    assert_eq!(told, r#"{"moves":[],"moving":[{"unit":"a.service","to":"m2","failed":false}]}"#);
+    for (path, code) in [("rebalance?max=0", 400), ("rebalance?max=101", 400)] {
+        assert_eq!(bench.ask("POST", &format!("/fleet/v1/{path}"), "").await.0, code, "{path}");
+    }
+    assert_eq!(bench.get("/fleet/v1/rebalance").await.0, 405);
 }

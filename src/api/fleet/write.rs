@@ -98,8 +98,7 @@ impl Api {
 
     /// `PATCH machines`
     pub(super) async fn patch_machines(&self, request: Request) -> Result<Response, Failure> {
-        let body = read_body(request.into_body()).await?;
-        let patches: Vec<PatchJson> = serde_json::from_slice(&body).map_err(|error| Failure::Bad(error.to_string()))?;
+        let patches: Vec<PatchJson> = read_json(request.into_body()).await?;
         let patches: Vec<MetadataPatch> = patches.into_iter().map(MetadataPatch::from).collect();
         let request = patch_metadata(&patches).map_err(|error| Failure::Bad(error.to_string()))?;
         if request.success.len() > TXN_OPS_MAX {
@@ -111,7 +110,8 @@ impl Api {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    async fn change(
+    /// Builds a change on the cluster as it is and writes it, again and again where somebody else was quicker.
+    pub(super) async fn change(
         &self,
         unit: &str,
         build: impl Fn(&Cluster) -> Result<Operation, Refusal>,
@@ -147,6 +147,12 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
     } else {
         Err(Failure::MediaType("only acceptable Content-Type is application/json".to_owned()))
     }
+}
+
+/// A body that is JSON.
+pub(super) async fn read_json<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, Failure> {
+    let body = read_body(body).await?;
+    serde_json::from_slice(&body).map_err(|error| Failure::Bad(error.to_string()))
 }
 
 pub(super) async fn read_body(body: Body) -> Result<Bytes, Failure> {

@@ -11,8 +11,7 @@ impl Planner<'_> {
     /// A machine on which displacing others makes room for the unit, once they have gone.
     pub(super) fn make_room(&mut self, unit: u32, candidates: &Candidates) -> Option<u32> {
         let priority = self.priority[unit as usize];
-        let lowest = self.priority.iter().min().copied().unwrap_or(0);
-        if priority <= lowest || self.is_in_replaces(unit) {
+        if priority <= self.lowest || self.is_in_replaces(unit) {
             return None;
         }
         let cost = |machine: u32| {

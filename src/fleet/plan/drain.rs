@@ -38,6 +38,14 @@ pub fn arrival(cluster: &Cluster, unit: &Unit, scheduled: &Scheduled) -> Option<
     })
 }
 
+/// The units that were moved and have not arrived, or have failed: where each is going.
+pub fn moving(cluster: &Cluster) -> Vec<(String, MachineId, Arrival)> {
+    let scheduled = cluster.schedule.iter().filter_map(|(name, at)| Some((name, at, cluster.units.get(name)?)));
+    let arrivals = scheduled.filter_map(|(name, at, unit)| Some((name, at, arrival(cluster, unit, at)?)));
+    let under_way = arrivals.filter(|(.., arrival)| *arrival != Arrival::Settled);
+    under_way.map(|(name, at, arrival)| (name.clone(), at.machine.clone(), arrival)).collect()
+}
+
 /// Moves that are under way: how many, and of which templates the next instance has to wait.
 #[derive(Default)]
 pub struct Moving<'a> {
@@ -114,7 +122,9 @@ impl Planner<'_> {
         let (class, candidates) = self.candidates_of(unit);
         let taste = self.taste_of(unit, class, &candidates);
         self.board.remove(unit, from);
-        let to = self.choose(unit, &candidates, taste.as_ref()).filter(|to| *to != from);
+        self.left = Some(from);
+        let to = self.choose(unit, &candidates, taste.as_ref());
+        self.left = None;
         self.board.add(unit, to.unwrap_or(from));
         if to.is_none() {
             return false;

@@ -60,7 +60,7 @@ pub fn explain(cluster: &Cluster, name: &str) -> Option<Vec<Verdict>> {
     let mut cluster = cluster.clone();
     cluster.units.insert(name.to_owned(), Arc::new(wanted));
     let mut planner = Planner::new(&cluster);
-    planner.keep(&cluster);
+    planner.keep();
     planner.globals();
     let me = planner.board.find(name)?;
     let machines = 0..planner.board.machines.len() as u32;

@@ -87,7 +87,7 @@ fn carry_out(
         for decision in next.decisions {
             match decision.to {
                 Some(machine) => {
-                    let scheduled = Scheduled { machine, generation: 0, moved_from: None };
+                    let scheduled = Scheduled { machine, generation: 0, moved_from: None, failures: None };
                     cluster.schedule.insert(decision.unit.clone(), scheduled);
                 }
                 None => drop(cluster.schedule.remove(&decision.unit)),
