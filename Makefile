@@ -7,7 +7,7 @@ QUICK := tidy wire licences process node etcd auth tls kv_history rollout docs
 SLOW := cluster watch members restore import full_disk etcdctl3 discovery clients hosts
 STATIC_TARGET := x86_64-unknown-linux-musl
 
-.PHONY: demo test check integration static bench generate fix
+.PHONY: demo test check integration static bench bench-fleet generate fix
 
 # Three nodes on loopback do the main job once, each step with its command, and everything is gone at the end.
 demo:
@@ -41,6 +41,11 @@ static:
 bench:
 	$(CARGO) build --release --locked --bin node --example bench
 	target/release/examples/bench target/release/node $(if $(ETCD),--etcd $(ETCD))
+
+# The scheduler alone: passes over 10,000 units on 1,000 simulated machines, in one process. No root, a minute and the build.
+bench-fleet:
+	$(CARGO) build --release --locked --example bench_fleet
+	target/release/examples/bench_fleet
 
 # The wire types' code anew from the .proto files, after a change of those.
 generate:
