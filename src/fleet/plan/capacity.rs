@@ -1,9 +1,12 @@
 //! How full machines are, and what is left on one that is drained.
 
-use super::drain::{Arrival, arrival};
+use std::collections::BTreeSet;
+
+use super::drain::{Arrival, moving};
 use super::{PassedOver, Planner};
 use crate::base::MachineId;
 use crate::fleet::Cluster;
+use crate::fleet::ledger::kind_of;
 
 /// What the units on a machine take of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +26,8 @@ pub struct Remaining {
     /// Units that are still scheduled on the machine; with the rules that keep each off every other machine, or none where it
     /// only waits for its turn.
     pub left: Vec<(String, Option<PassedOver>)>,
-    /// Units that have left it and have not arrived: where they are going, and how they are doing.
+    /// Units that have left it, or another machine while their kind is waited for here, and have not arrived: where they are
+    /// going, and how they are doing.
     pub moving: Vec<(String, MachineId, Arrival)>,
     /// Units that the machine has still to stop.
     pub stopping: Vec<String>,
@@ -44,17 +48,13 @@ pub fn capacity(cluster: &Cluster) -> Vec<Capacity> {
 pub fn remaining(cluster: &Cluster, machine: &MachineId) -> Remaining {
     let mut planner = Planner::settled(cluster);
     let mut remaining = Remaining::default();
-    for (name, at) in &cluster.schedule {
-        let Some(unit) = cluster.units.get(name) else { continue };
-        if at.machine == *machine {
-            remaining.left.push((name.clone(), planner.elsewhere(name)));
-        } else if at.moved_from.as_ref() == Some(machine)
-            && let Some(arrival) = arrival(cluster, unit, at)
-            && arrival != Arrival::Settled
-        {
-            remaining.moving.push((name.clone(), at.machine.clone(), arrival));
-        }
-    }
+    let left = cluster.schedule.iter().filter(|(name, at)| at.machine == *machine && cluster.units.contains_key(*name));
+    let left: Vec<&String> = left.map(|(name, _)| name).collect();
+    let kinds: BTreeSet<_> = left.iter().map(|name| kind_of(name)).collect();
+    let from_here = |name: &str| cluster.schedule.get(name).is_some_and(|at| at.moved_from.as_ref() == Some(machine));
+    remaining.moving = moving(cluster);
+    remaining.moving.retain(|(name, ..)| from_here(name) || kinds.contains(&kind_of(name)));
+    remaining.left = left.into_iter().map(|name| (name.clone(), planner.elsewhere(name))).collect();
     let held = cluster.states.iter().filter(|(_, on)| on.contains_key(machine)).map(|(name, _)| name);
     let stays = |name: &str| {
         let global = cluster.units.get(name).is_some_and(|unit| unit.requirements.global);

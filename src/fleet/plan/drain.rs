@@ -21,7 +21,7 @@ pub enum Arrival {
 }
 
 /// How a unit is doing where it was moved to; `None` for one that was not moved.
-pub fn arrival(cluster: &Cluster, unit: &Unit, scheduled: &Scheduled) -> Option<Arrival> {
+fn arrival(cluster: &Cluster, unit: &Unit, scheduled: &Scheduled) -> Option<Arrival> {
     scheduled.moved_from.as_ref()?;
     let state = cluster.states.get(&unit.name).and_then(|on| on.get(&scheduled.machine));
     Some(match state {

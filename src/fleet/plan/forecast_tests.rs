@@ -146,6 +146,16 @@ fn what_is_left_of_a_drain_and_why() {
     store.carry_out();
     let left = remaining(&store.cluster(), &id("m1"));
     assert_eq!((left.left.len(), left.moving.len(), left.stopping.len()), (1, 0, 0));
+    // An instance that failed after another move holds its kind back, and is named.
+    store.launched("w@3.service", "MachineMetadata=hostname=m1");
+    store.uncordon("m1");
+    store.settle();
+    store.launched("w@3.service", "");
+    store.report("w@1.service", "m2", "failed");
+    store.cordon("m1", Some(9));
+    assert_eq!(store.settle().decisions, []);
+    let left = remaining(&store.cluster(), &id("m1"));
+    assert_eq!(left.moving, [("w@1.service".to_owned(), id("m2"), Arrival::Failed)]);
 }
 
 #[test]
