@@ -19,6 +19,8 @@ node turns a set of Linux machines into one: store, scheduler, executor and temp
   node config check [--config FILE] [--KEY VALUE …]
                                              the effective settings, and where each comes from
   node etcd …                                the store alone, with etcd's flags; a link named etcd works too
+  node fleetd …                              agent and engine around an etcd that is there already; a link named
+                                             fleetd works too
   node ctl …                                 ask and steer the cluster
   node fleetctl …, node etcdctl …, node confd …
                                              the tools of old; links of those names to this file work too
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
     let code = match called.as_deref() {
         #[cfg(feature = "api")]
         Some("etcd") => app::etcd(rest),
+        #[cfg(all(feature = "scheduler", feature = "api"))]
+        Some("fleetd") => app::fleetd(rest),
         Some(face @ ("fleetctl" | "etcdctl" | "confd")) => tool(face, rest),
         _ => first_argument(rest),
     };
@@ -55,6 +59,8 @@ fn first_argument(arguments: &[String]) -> u8 {
         "config" => app::config(rest),
         #[cfg(feature = "api")]
         "etcd" => app::etcd(rest),
+        #[cfg(all(feature = "scheduler", feature = "api"))]
+        "fleetd" => app::fleetd(rest),
         #[cfg(feature = "scheduler")]
         corenode::process::SHIM_ARGUMENT => corenode::process::shim_main(rest),
         "help" | "--help" | "-h" => say(HELP),

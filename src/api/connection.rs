@@ -46,6 +46,7 @@ pub(super) async fn accept(
 ) {
     let room = Arc::new(Semaphore::new(bounds.connections));
     let server = Arc::new(server(bounds));
+    let entry = if matches!(listener, Listener::Unix(_)) { entry.on_socket() } else { entry };
     loop {
         let next = async {
             let permit = room.clone().acquire_owned().await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -17,7 +18,7 @@ use super::bounds::Bounds;
 use super::discovery::{Asked, Discovery};
 use super::receiving::{Room, Shape};
 use super::sending::Unread;
-use super::users::CertificateName;
+use super::users::{CertificateName, Credentials, administrator};
 use super::{Shared, history, info, status, v2, v3};
 use crate::wire::json as go_json;
 
@@ -29,23 +30,70 @@ pub(super) struct Entry {
     unread: Arc<Unread>,
     grpc: Router,
     http: Router,
+    on_socket: bool,
+}
+
+/// With a request that came in by a unix socket.
+#[derive(Clone, Copy)]
+struct OnSocket;
+
+/// Routes that change the cluster itself: while users are asked for, they are root's, and those' whom a socket's mode lets in.
+fn guarded(shared: &Arc<Shared>, routes: Router) -> Router {
+    let shared = shared.clone();
+    routes.layer(middleware::from_fn(move |request: Request<Body>, next: Next| {
+        let shared = shared.clone();
+        async move {
+            let who = Credentials::of_http(&request);
+            let local = request.extensions().get::<OnSocket>().is_some();
+            match if local { Ok(()) } else { shared.check(&who, &administrator).await } {
+                Ok(()) => next.run(request).await,
+                Err(error) => {
+                    let code = status::not_administrator(&error);
+                    let message = format!(
+                        "users are asked for: this takes root's name and password, or a unix socket of the node ({error})"
+                    );
+                    let body = serde_json::json!({"error": {"code": code.as_u16(), "message": message}});
+                    json(code, body.to_string())
+                }
+            }
+        }
+    }))
 }
 
 impl Entry {
     pub fn new(shared: &Arc<Shared>, extra: Router, bounds: Bounds) -> Self {
-        let http = extra
+        let http = guarded(shared, extra)
             .merge(info::routes(shared))
             .merge(history::routes(shared))
             .merge(v2::routes(shared))
             .merge(v3::gateway::routes(shared))
             .fallback(async || not_found());
-        let (room, unread) = (Room::new(bounds), Unread::new(bounds));
-        Self { shared: shared.clone(), room, unread, grpc: v3::routes(shared), http }
+        Self::over(shared, v3::routes(shared), http, bounds)
     }
 
-    pub async fn answer(&self, request: Request<Incoming>) -> Response {
+    /// The way in to `routes` alone.
+    #[cfg(feature = "scheduler")]
+    pub fn only(shared: &Arc<Shared>, routes: Router, bounds: Bounds) -> Self {
+        let http = guarded(shared, routes).fallback(async || not_found());
+        Self::over(shared, Router::new(), http, bounds)
+    }
+
+    fn over(shared: &Arc<Shared>, grpc: Router, http: Router, bounds: Bounds) -> Self {
+        let (room, unread) = (Room::new(bounds), Unread::new(bounds));
+        Self { shared: shared.clone(), room, unread, grpc, http, on_socket: false }
+    }
+
+    /// The same for those who come in by a unix socket: its mode has let them in.
+    pub fn on_socket(self) -> Self {
+        Self { on_socket: true, ..self }
+    }
+
+    pub async fn answer(&self, mut request: Request<Incoming>) -> Response {
         if decode(request.uri().path()).is_none() {
             return malformed();
+        }
+        if self.on_socket {
+            request.extensions_mut().insert(OnSocket);
         }
         let grpc = is_grpc(request.headers());
         let shape = match grpc {

@@ -118,6 +118,12 @@ pub fn serve(listeners: Vec<Listener>, services: Services) -> Doors {
 
 /// As [`serve`], with limits other than the usual.
 fn serve_within(bounds: Bounds, listeners: Vec<Listener>, services: Services) -> Doors {
+    open(bounds, listeners, services, http::Entry::new)
+}
+
+type MakeEntry = fn(&Arc<Shared>, Routes, Bounds) -> http::Entry;
+
+fn open(bounds: Bounds, listeners: Vec<Listener>, services: Services, entry: MakeEntry) -> Doors {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let shared = Arc::new(Shared {
@@ -131,13 +137,19 @@ fn serve_within(bounds: Bounds, listeners: Vec<Listener>, services: Services) ->
         stop: stop.clone(),
         ids: OnceLock::new(),
     });
-    let entry = http::Entry::new(&shared, services.routes, bounds);
+    let entry = entry(&shared, services.routes, bounds);
     tasks.spawn(count_leaders(shared));
     for listener in listeners {
         let accept = connection::accept(listener, entry.clone(), bounds, stop.clone(), tasks.clone());
         tasks.spawn(accept);
     }
     Doors { stop, tasks }
+}
+
+/// Opens doors behind which there is nothing but `routes`, and the metrics: for a store that has doors of its own elsewhere.
+#[cfg(feature = "scheduler")]
+pub fn serve_only(listeners: Vec<Listener>, services: Services) -> Doors {
+    open(Bounds::default(), listeners, services, http::Entry::only)
 }
 
 async fn count_leaders(shared: Arc<Shared>) {

@@ -267,7 +267,7 @@ pub(super) fn fleet(failure: &Failure) -> StatusCode {
         Failure::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Failure::Store(StoreError::Refused(_)) => StatusCode::BAD_REQUEST,
         Failure::Store(_) | Failure::Contended { .. } | Failure::NotReady => StatusCode::SERVICE_UNAVAILABLE,
-        Failure::Inspect(InspectError::NoSuchMachine(_)) => StatusCode::NOT_FOUND,
+        Failure::Inspect(InspectError::NoSuchMachine(_) | InspectError::Elsewhere) => StatusCode::NOT_FOUND,
         Failure::Inspect(InspectError::Unreachable { .. }) => StatusCode::BAD_GATEWAY,
         Failure::Inspect(InspectError::TimedOut { .. }) => StatusCode::GATEWAY_TIMEOUT,
         Failure::Inspect(InspectError::Executor(error)) => match error {
@@ -291,6 +291,15 @@ pub(super) fn history(failure: &history::Failure) -> StatusCode {
         Failure::Store(StoreError::Refused(_)) => StatusCode::BAD_REQUEST,
         Failure::Store(StoreError::Unsupported(_)) => StatusCode::NOT_IMPLEMENTED,
         Failure::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// The HTTP status for who is not let in to what is root's.
+pub(super) fn not_administrator(error: &StoreError) -> StatusCode {
+    match error {
+        StoreError::Refused(KvError::Auth(AuthError::Denied)) => StatusCode::FORBIDDEN,
+        StoreError::Refused(_) => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -20,8 +20,11 @@ use crate::jobs::agent::Agent;
 use crate::jobs::engine::Engine;
 use crate::jobs::presence::Presence;
 use crate::jobs::rollout::Rollouts;
+use crate::kv::Store;
 use crate::process::{Host, ProcessExecutor, ProcessOptions};
-use crate::raft::{PeerHandler, RaftStore};
+use crate::raft::PeerHandler;
+#[cfg(feature = "api")]
+use crate::raft::RaftStore;
 
 /// An executor that is ready, before the store is there to tell it what to run.
 pub struct Ready {
@@ -80,16 +83,24 @@ async fn systemd_executor(_settings: &Settings) -> Result<Arc<dyn Executor>, Sta
 }
 
 impl Ready {
+    pub fn id(&self) -> &MachineId {
+        &self.id
+    }
+
+    pub fn executor(&self) -> Arc<dyn Executor> {
+        self.executor.clone()
+    }
+
     /// Answers other nodes' questions about the units here.
     pub fn answering(&self) -> Arc<dyn PeerHandler> {
         Arc::new(Answering(self.executor.clone()))
     }
 
-    /// Starts presence, agent and engine.
+    /// Starts presence, agent, engine and rollouts.
     pub fn start_jobs(
         self,
         settings: &Settings,
-        store: &Arc<RaftStore>,
+        store: &Arc<dyn Store>,
         jobs: &mut Jobs,
         fatal: watch::Sender<Option<String>>,
     ) -> Machine {

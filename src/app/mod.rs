@@ -6,6 +6,8 @@ mod answer;
 mod discovery;
 #[cfg(feature = "api")]
 mod etcd;
+#[cfg(all(feature = "scheduler", feature = "api"))]
+mod fleetd;
 #[cfg(feature = "api")]
 mod founding;
 mod host;
@@ -25,6 +27,8 @@ mod templates;
 
 #[cfg(feature = "api")]
 pub use etcd::etcd;
+#[cfg(all(feature = "scheduler", feature = "api"))]
+pub use fleetd::fleetd;
 pub use node::{Node, StartError, Teardown};
 pub use run::{config, run};
 pub use settings::Settings;

@@ -118,7 +118,10 @@ impl Node {
         let (known_tx, published) = watch::channel(false);
         jobs.start(Announce { store: store.clone(), member: own_member(&settings), known: known_tx });
         #[cfg(feature = "scheduler")]
-        let machine = executor.map(|executor| executor.start_jobs(&settings, &store, &mut jobs, fatal_tx.clone()));
+        let machine = {
+            let store: Arc<dyn Store> = store.clone();
+            executor.map(|executor| executor.start_jobs(&settings, &store, &mut jobs, fatal_tx.clone()))
+        };
         #[cfg(feature = "template")]
         if settings.template.enabled {
             super::templates::start(&settings, &store, &mut jobs);

@@ -107,7 +107,7 @@ pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-fn start_logging(level: &str) {
+pub(super) fn start_logging(level: &str) {
     // openraft tells of every step at info; its warnings are what an operator can use.
     let filter = tracing_subscriber::EnvFilter::new(format!("{level},openraft=error"));
     let _ = tracing_subscriber::fmt()

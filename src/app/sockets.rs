@@ -50,6 +50,26 @@ pub async fn unix(key: &'static str, path: &Path) -> Result<Listener, StartError
     Ok(Listener::Unix(listener))
 }
 
+/// A listener that whoever started this process has opened and handed over.
+///
+/// # Errors
+/// The descriptor is no socket, or of a kind that clients do not come by.
+#[cfg(feature = "scheduler")]
+pub fn handed_over(descriptor: std::os::fd::RawFd) -> std::io::Result<Listener> {
+    use rustix::net::{AddressFamily, sockopt};
+    // SAFETY: descriptors that were handed over stay open: nothing here owns or closes them.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
+    let own = borrowed.try_clone_to_owned()?;
+    if sockopt::socket_domain(&own)? == AddressFamily::UNIX {
+        let listener = std::os::unix::net::UnixListener::from(own);
+        listener.set_nonblocking(true)?;
+        return Ok(Listener::Unix(UnixListener::from_std(listener)?));
+    }
+    let listener = std::net::TcpListener::from(own);
+    listener.set_nonblocking(true)?;
+    Ok(Listener::Tcp(TcpListener::from_std(listener)?))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

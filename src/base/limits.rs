@@ -310,6 +310,8 @@ pub const PAST_KEYS_SEEN_MAX: usize = 100_000;
 pub const PAST_PAGE_ITEMS: usize = 1_000;
 pub const PAST_PAGE_BYTES: usize = 4 << 20;
 
+/// Operations of one of fleet's own transactions: a store that is shared with others adds one.
+pub const FLEET_TXN_OPS_MAX: usize = TXN_OPS_MAX - 1;
 /// Units that one apply changes at most, and bytes of their texts, those that are alike counted once.
 pub const ROLLOUT_UNITS_MAX: usize = 2_000;
 pub const ROLLOUT_BYTES_MAX: usize = 1 << 20;

@@ -8,6 +8,9 @@ use crate::base::{BoxFuture, MachineId};
 /// Why a unit on some machine could not be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InspectError {
+    /// This node cannot look at other machines' units: there are other ways to.
+    #[error("this node looks at its own machine's units only")]
+    Elsewhere,
     #[error("machine {0} is not in the cluster")]
     NoSuchMachine(MachineId),
     #[error("machine {machine} does not answer: {reason}")]

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::follow::Follower;
 use super::{Job, JobError, Stop, accepted, health};
-use crate::base::limits::{AGENT_RETRY_MS, HEALTH_PAUSE_MS, TXN_OPS_MAX};
+use crate::base::limits::{AGENT_RETRY_MS, FLEET_TXN_OPS_MAX, HEALTH_PAUSE_MS};
 use crate::base::{BoxFuture, LeaseId};
 use crate::fleet::executor::{Executor, ExecutorError, UnitFile};
 use crate::fleet::types::{Health, Machine};
@@ -284,7 +284,7 @@ impl Desk<'_> {
 async fn write(store: &Arc<dyn Store>, operations: Vec<TxnOp>) -> Result<i64, JobError> {
     let doing = "publishing the states of this machine's units";
     let mut revision = 0;
-    for chunk in operations.chunks(TXN_OPS_MAX) {
+    for chunk in operations.chunks(FLEET_TXN_OPS_MAX) {
         let txn = TxnRequest { success: chunk.to_vec(), ..TxnRequest::default() };
         let written = store.write(Op::Txn(txn)).await;
         revision = written.as_ref().map_or(revision, |applied| applied.position.system_revision);

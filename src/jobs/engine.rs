@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::follow::Follower;
 use super::leading::while_leading;
 use super::{Job, JobError, Stop, accepted};
-use crate::base::limits::TXN_OPS_MAX;
+use crate::base::limits::FLEET_TXN_OPS_MAX;
 use crate::base::{BoxFuture, Clock, MemberId};
 use crate::fleet::{Plan, plan_at, transactions};
 use crate::kv::{Op, Reply, Store};
@@ -66,7 +66,7 @@ impl Engine {
         for decision in &plan.decisions {
             tracing::info!("{decision}");
         }
-        for txn in transactions(plan, TXN_OPS_MAX) {
+        for txn in transactions(plan, FLEET_TXN_OPS_MAX) {
             match accepted(self.store.write(Op::Txn(txn)).await, "writing a plan")? {
                 Reply::Txn(reply) if reply.succeeded => {}
                 _ => return Ok(false),

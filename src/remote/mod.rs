@@ -3,12 +3,14 @@
 mod convert;
 mod error;
 mod login;
+mod shared;
 mod store;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub use login::{Line, LineError, Login, Token, line};
+pub use shared::{Candidacy, SharedStore};
 pub use store::RemoteStore;
 
 use std::time::Duration;

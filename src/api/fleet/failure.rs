@@ -29,7 +29,17 @@ pub(in crate::api) enum Failure {
     #[error("this node is reading the cluster's state just now; try again")]
     NotReady,
     #[error(transparent)]
-    Inspect(#[from] InspectError),
+    Inspect(InspectError),
+}
+
+impl From<InspectError> for Failure {
+    /// What a node cannot look at is no path of its own, so that clients go the old way.
+    fn from(error: InspectError) -> Self {
+        match error {
+            InspectError::Elsewhere => Self::NotFound(String::new()),
+            other => Self::Inspect(other),
+        }
+    }
 }
 
 impl Failure {

@@ -11,7 +11,7 @@ use super::scheduling_model::{
 };
 use super::{Api, Failure, empty, ok, write};
 use crate::base::MachineId;
-use crate::base::limits::{FLEET_WRITE_ATTEMPTS_MAX, MOVES_AT_ONCE_MAX, SIMULATED_MACHINES_MAX, TXN_OPS_MAX};
+use crate::base::limits::{FLEET_TXN_OPS_MAX, FLEET_WRITE_ATTEMPTS_MAX, MOVES_AT_ONCE_MAX, SIMULATED_MACHINES_MAX};
 use crate::fleet::operations::cordon_machine;
 use crate::fleet::plan::{Arrival, PassedOver, Scenario, moving};
 use crate::fleet::{self, Cluster, Decision, Machine, Plan, transactions};
@@ -75,7 +75,7 @@ impl Api {
     }
 
     async fn carry_out(&self, plan: &Plan) -> Result<bool, Failure> {
-        for transaction in transactions(plan, TXN_OPS_MAX) {
+        for transaction in transactions(plan, FLEET_TXN_OPS_MAX) {
             if !self.write(transaction).await? {
                 return Ok(false);
             }
