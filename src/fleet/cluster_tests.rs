@@ -17,6 +17,7 @@ fn record(desired: DesiredState, launch: u64) -> Bytes {
         launch,
         set: None,
         next: None,
+        restarts: BTreeMap::new(),
     })
 }
 

@@ -13,6 +13,8 @@
 //! | `/fleet/rollout/progress` | [`Progress`] | the leader | as long as the rollout |
 //! | `/applies/REVISION` | [`Applied`](super::rollout::Applied) | the leader | as one of the last fifty |
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -143,6 +145,8 @@ pub struct UnitRecord {
     pub set: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub restarts: BTreeMap<MachineId, u64>,
 }
 
 impl UnitRecord {
@@ -163,6 +167,7 @@ impl UnitRecord {
             mod_revision,
             set: self.set.clone(),
             next: self.next.clone(),
+            restarts: self.restarts.clone(),
         })
     }
 }

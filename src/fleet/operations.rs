@@ -58,6 +58,8 @@ pub enum Refusal {
     State(#[from] UnknownState),
     #[error("cannot activate template {0:?}")]
     Template(String),
+    #[error("{0} is no global unit that is launched: it is restarted as a whole")]
+    NotGlobal(String),
     #[error("unit does not exist and options field empty")]
     NoOptions,
     #[error("must provide DesiredState to update existing unit")]
@@ -83,7 +85,7 @@ impl Refusal {
     /// Which kind this is.
     pub fn kind(&self) -> RefusalKind {
         match self {
-            Self::NoOptions | Self::NoState => RefusalKind::Conflict,
+            Self::NoOptions | Self::NoState | Self::NotGlobal(_) => RefusalKind::Conflict,
             Self::NoSuchUnit | Self::NoSuchMachine(_) => RefusalKind::Missing,
             _ => RefusalKind::Invalid,
         }
@@ -130,14 +132,21 @@ pub fn put_unit(cluster: &Cluster, put: &PutUnit) -> Result<Operation, Refusal> 
     Ok(Operation { outcome, transaction: (!unchanged).then(write) })
 }
 
-/// Asks for a new start of a unit that is to be launched: its machine stops and starts it.
+/// Asks for a new start of a unit that is to be launched: its machine stops and starts it. Of a global unit that is
+/// launched already, `machine` alone may be asked.
 ///
 /// # Errors
-/// [`Refusal::NoSuchUnit`]; [`Refusal::Template`].
-pub fn restart_unit(cluster: &Cluster, name: &str) -> Result<Operation, Refusal> {
+/// [`Refusal::NoSuchUnit`]; [`Refusal::Template`]; [`Refusal::NotGlobal`].
+pub fn restart_unit(cluster: &Cluster, name: &str, machine: Option<&MachineId>) -> Result<Operation, Refusal> {
     let unit = cluster.units.get(name).ok_or(Refusal::NoSuchUnit)?;
     if UnitName::new(name).is_template() {
         return Err(Refusal::Template(name.to_owned()));
+    }
+    if let Some(machine) = machine {
+        if !unit.requirements.global || unit.desired != DesiredState::Launched {
+            return Err(Refusal::NotGlobal(name.to_owned()));
+        }
+        return Ok(Operation { outcome: Outcome::Done, transaction: Some(restart_on(cluster, unit, machine)) });
     }
     let text = unit.text.to_string();
     let launched = DesiredState::Launched;
@@ -203,19 +212,49 @@ fn write(
     text: String,
     desired_state: DesiredState,
 ) -> TxnRequest {
-    let key = Key::Unit(name.to_owned());
-    // Larger than whatever a unit of this name had before it was destroyed.
-    let revision = u64::try_from(cluster.revision).unwrap_or(0);
-    let generation = revision.max(existing.map_or(0, |u| u.generation)) + 1;
+    let generation = next_generation(cluster, existing);
     let launch = match desired_state {
         DesiredState::Launched => generation,
         _ => existing.map_or(0, |u| u.launch),
     };
     let set = existing.and_then(|unit| unit.set.clone());
-    let record = UnitRecord { text, desired_state, generation, launch, set, next: None };
+    // An apply that is replacing the unit goes on where its text stays.
+    let next = existing.filter(|unit| unit.text.to_string() == text).and_then(|unit| unit.next.clone());
+    // A start of the whole unit is newer than those of single machines.
+    let restarts = existing.filter(|_| launch != generation).map(|unit| unit.restarts.clone()).unwrap_or_default();
+    record(cluster, name, &UnitRecord { text, desired_state, generation, launch, set, next, restarts })
+}
+
+/// Larger than whatever a unit of this name had before it was destroyed.
+pub(super) fn next_generation(cluster: &Cluster, existing: Option<&Unit>) -> u64 {
+    let revision = u64::try_from(cluster.revision).unwrap_or(0);
+    revision.max(existing.map_or(0, |u| u.generation)) + 1
+}
+
+/// Asks one machine for a new start of a global unit.
+fn restart_on(cluster: &Cluster, unit: &Unit, machine: &MachineId) -> TxnRequest {
+    let generation = next_generation(cluster, Some(unit));
+    let mut restarts = unit.restarts.clone();
+    // Machines that are gone are not remembered.
+    restarts.retain(|machine, _| cluster.machines.contains_key(machine));
+    restarts.insert(machine.clone(), generation);
+    let restarted = UnitRecord {
+        text: unit.text.to_string(),
+        desired_state: unit.desired,
+        generation,
+        launch: unit.launch,
+        set: unit.set.clone(),
+        next: unit.next.clone(),
+        restarts,
+    };
+    record(cluster, &unit.name, &restarted)
+}
+
+fn record(cluster: &Cluster, name: &str, record: &UnitRecord) -> TxnRequest {
+    let key = Key::Unit(name.to_owned());
     TxnRequest {
         compare: vec![key.unchanged(cluster.mod_revision(&key))],
-        success: vec![key.put(encode(&record), LeaseId::NONE)],
+        success: vec![key.put(encode(record), LeaseId::NONE)],
         failure: Vec::new(),
     }
 }

@@ -81,7 +81,7 @@ fn each_start_asked_for_is_a_new_one() {
     note(&store);
     send(&mut store, &put("a.service", "", "launched"));
     note(&store);
-    let restart = restart_unit(&store.cluster(), "a.service").unwrap();
+    let restart = restart_unit(&store.cluster(), "a.service", None).unwrap();
     assert!(store.txn(&restart.transaction.unwrap()));
     note(&store);
     let destroy = destroy_unit(&store.cluster(), "a.service").unwrap();
@@ -114,7 +114,23 @@ fn the_hash_is_that_of_the_text_that_is_kept() {
 fn destroy_what_is_there_and_what_cannot_be_read() {
     let mut store = Store::default();
     assert_eq!(destroy_unit(&store.cluster(), "a.service"), Err(Refusal::NoSuchUnit));
-    assert_eq!(restart_unit(&store.cluster(), "a.service"), Err(Refusal::NoSuchUnit));
+    assert_eq!(restart_unit(&store.cluster(), "a.service", None), Err(Refusal::NoSuchUnit));
+    // Of a global unit one machine, and only until the whole unit is started again.
+    let (m1, m2) = (MachineId("m1".into()), MachineId("m2".into()));
+    store.machine("m1", &[]);
+    store.launched("g.service", "Global=true");
+    store.launched("b.service", "");
+    let refused = restart_unit(&store.cluster(), "b.service", Some(&m1));
+    assert_eq!(refused, Err(Refusal::NotGlobal("b.service".into())));
+    let whole = store.cluster().units["g.service"].launch;
+    let restart = restart_unit(&store.cluster(), "g.service", Some(&m1)).unwrap();
+    assert!(store.txn(&restart.transaction.unwrap()));
+    let unit = store.cluster().units["g.service"].clone();
+    assert!(unit.launch == whole && unit.launch_on(&m1) > whole && unit.launch_on(&m2) == whole);
+    let restart = restart_unit(&store.cluster(), "g.service", None).unwrap();
+    assert!(store.txn(&restart.transaction.unwrap()));
+    let unit = store.cluster().units["g.service"].clone();
+    assert!(unit.launch > whole && unit.launch_on(&m1) == unit.launch && unit.restarts.is_empty());
     assert_eq!(Refusal::NoSuchUnit.kind(), RefusalKind::Missing);
     store.put(&Key::Unit("a.service".into()), bytes::Bytes::from_static(b"junk"));
     assert_eq!(send(&mut store, &put("a.service", TEXT, "loaded")), "201");

@@ -92,7 +92,15 @@ impl Store {
         let text = format!("[Service]\nExecStart=/bin/sleep 1\n[X-Fleet]\n{fleet}\n");
         self.put(
             &Key::Unit(name.to_owned()),
-            encode(&UnitRecord { text, desired_state, generation, launch, set: None, next: None }),
+            encode(&UnitRecord {
+                text,
+                desired_state,
+                generation,
+                launch,
+                set: None,
+                next: None,
+                restarts: BTreeMap::new(),
+            }),
         );
     }
 

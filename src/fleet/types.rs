@@ -115,9 +115,16 @@ pub struct Unit {
     pub set: Option<String>,
     /// While a global unit is replaced: the text that some machines have already.
     pub next: Option<Next>,
+    /// Of a global unit: machines that were asked for a start of their own since, and its generation.
+    pub restarts: BTreeMap<MachineId, u64>,
 }
 
 impl Unit {
+    /// The start that was last asked for on this machine.
+    pub fn launch_on(&self, machine: &MachineId) -> u64 {
+        self.restarts.get(machine).copied().unwrap_or(0).max(self.launch)
+    }
+
     /// Whether any machine has to do with it: someone wants it loaded, and it is no template.
     pub fn is_active(&self) -> bool {
         self.desired != DesiredState::Inactive && !UnitName::new(&self.name).is_template()

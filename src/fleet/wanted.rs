@@ -47,7 +47,11 @@ fn of(unit: &Unit, machine: &Machine) -> Wanted {
         Some(next) => (next.text.clone(), next.hash.clone()),
         None => (unit.text.to_string(), unit.hash.clone()),
     };
-    Wanted { file: UnitFile { name: unit.name.clone(), text, hash }, desired: unit.desired, launch: unit.launch }
+    Wanted {
+        file: UnitFile { name: unit.name.clone(), text, hash },
+        desired: unit.desired,
+        launch: unit.launch_on(&machine.id),
+    }
 }
 
 #[cfg(test)]

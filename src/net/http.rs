@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
@@ -39,6 +41,11 @@ pub struct Streamed {
     pub headers: HeaderMap,
     address: String,
     body: Incoming,
+}
+
+/// The value of `Authorization` for `NAME:PASSWORD`.
+pub fn basic(name_and_password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(name_and_password))
 }
 
 /// Sends a request and reads the whole answer within `wait`.

@@ -10,6 +10,7 @@
 //! | `GET journal/NAME[?machine=ID&lines=N&follow=true&output=FMT]` | the unit's output as it comes |
 //! | `GET explain/NAME` | [`Explanation`](model::Explanation): every machine and what speaks against it |
 //! | `POST restart/NAME` | 204; the unit's machine stops and starts it |
+//! | `POST restart/NAME?machine=ID` | [`Restarted`](model::Restarted); of a global unit, one machine does |
 //! | `POST apply` | [`Apply`](model::Apply) in, [`Planned`](model::Planned) out: units changed together, or what that would change |
 //! | `POST rollback` | [`Rollback`](model::Rollback) in, [`Planned`](model::Planned) out: an apply that brings back what was |
 //! | `GET applies[/REVISION]` | [`Applies`](model::Applies), the newest first; of one with its units' texts |
@@ -157,7 +158,7 @@ impl Api {
             }
             ["restart", name] => {
                 only(Method::POST, ONLY_POST)?;
-                self.restart_unit(name).await
+                self.restart_unit(name, &query).await
             }
             ["apply"] => {
                 only(Method::POST, ONLY_POST)?;

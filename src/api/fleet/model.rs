@@ -29,6 +29,9 @@ pub struct Page {
 pub struct News {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone: Option<Gone>,
+    /// With a state: which start that was asked for it is about; 0: none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub launched: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<MachineJson>,
     /// How the apply goes that is under way, or that there is none.
@@ -93,6 +96,13 @@ pub struct Verdict {
     /// The unit is scheduled there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub holds: bool,
+}
+
+/// The start that was asked of a machine: its states tell once it has done so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Restarted {
+    pub launch: u64,
 }
 
 /// Units that are to be changed together, and how.
@@ -185,6 +195,11 @@ pub struct ErrorBody {
 pub struct ErrorDetail {
     pub code: u16,
     pub message: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// Go's decoder takes `null` for an empty list.

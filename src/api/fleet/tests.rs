@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use hyper::Request;
 use tower::ServiceExt as _;
 
-use super::model::{News, Status};
+use super::model::{News, Planned, Status};
 use super::*;
 use crate::api::test_store::{Fixed, TestStore};
 use crate::base::{BoxFuture, LeaseId, MachineId};
@@ -407,4 +407,51 @@ async fn moves_are_foretold_and_made() {
         assert_eq!(bench.ask("POST", &format!("/fleet/v1/{path}"), "").await.0, code, "{path}");
     }
     assert_eq!(bench.get("/fleet/v1/rebalance").await.0, 405);
+}
+
+#[tokio::test]
+async fn applies_are_planned_begun_and_told() {
+    let bench = Bench::new();
+    let body = |more: &str| {
+        format!(
+            r#"{{"by":"me@here","units":[{{"name":"a.service","text":"[Service]\nExecStart=/bin/true\n"}}]{more}}}"#
+        )
+    };
+    let changes = r#"[{"unit":"a.service","after":{"hash":"HASH","desired":"launched","set":"default"}}]"#;
+    let planned: Planned =
+        serde_json::from_str(&bench.ask("POST", "/fleet/v1/apply", &body(r#","dryRun":true"#)).await.1).unwrap();
+    assert_eq!((planned.revision, planned.changes.len()), (0, 1));
+    let hash = planned.texts.keys().next().unwrap().clone();
+    assert_eq!(serde_json::to_string(&planned.changes).unwrap(), changes.replace("HASH", &hash));
+    assert_eq!(bench.get("/fleet/v1/applies").await, (200, r#"{"applies":[]}"#.into()));
+
+    let (code, text) = bench.ask("POST", "/fleet/v1/apply", &body(r#","seen":[]"#)).await;
+    assert!(code == 409 && text.contains("units have changed since the plan was made"), "{text}");
+    let seen = format!(r#","seen":{}"#, changes.replace("HASH", &hash));
+    let begun: Planned = serde_json::from_str(&bench.ask("POST", "/fleet/v1/apply", &body(&seen)).await.1).unwrap();
+    assert_eq!((begun.revision, begun.joined), (1, false));
+    let joined: Planned = serde_json::from_str(&bench.ask("POST", "/fleet/v1/apply", &body("")).await.1).unwrap();
+    assert_eq!((joined.revision, joined.joined), (1, true));
+    let other = body("").replace("a.service", "b.service");
+    let (code, text) = bench.ask("POST", "/fleet/v1/apply", &other).await;
+    assert!(code == 409 && text.contains("revision 1 of me@here is under way (0 of 1 units)"), "{text}");
+    let (_, list) = bench.get("/fleet/v1/applies").await;
+    assert!(list.contains(r#""underWay":{"revision":1,"passed":0,"released":0}"#), "{list}");
+
+    // Nobody leads here: what is under way is taken back by hand, and goes on once somebody does.
+    let (code, _) = bench.ask("POST", "/fleet/v1/rollback", r#"{"by":"you"}"#).await;
+    let (_, list) = bench.get("/fleet/v1/applies").await;
+    assert!(code == 200 && list.contains(r#""failure":"taken back by you""#), "{list}");
+    for (method, path, body, expected) in [
+        ("GET", "applies/7", "", error(404, "revision 7 is not known: `node ctl history` shows those that are")),
+        ("GET", "apply", "", error(405, "only POST supported against this resource")),
+        ("POST", "applies", "", error(405, "only GET supported against this resource")),
+        ("POST", "restart/a.service?machine=m1", "", error(404, "unit does not exist")),
+    ] {
+        assert_eq!(bench.ask(method, &format!("/v1-alpha/{path}"), body).await, expected, "{method} {path}");
+    }
+    for (more, expected) in [(r#","desiredState":"up""#, "invalid value"), (r#","units":3"#, "unable to decode body")] {
+        let (code, text) = bench.ask("POST", "/fleet/v1/apply", &body(more)).await;
+        assert!(code == 400 && text.contains(expected), "{text}");
+    }
 }

@@ -154,7 +154,9 @@ fn news(cluster: &Cluster, subject: Subject) -> News {
         Subject::State(name, id) => {
             let state = wire::states(cluster, Some(&name), Some(&id)).into_iter().next();
             let gone = Gone { machine_id: id.0, state: true, unit: name };
-            (News { state, ..News::default() }, gone)
+            let launched = cluster.states.get(&gone.unit).and_then(|on| on.get(&MachineId(gone.machine_id.clone())));
+            let launched = launched.map_or(0, |state| state.launched);
+            (News { state, launched, ..News::default() }, gone)
         }
     };
     if told == News::default() { News { gone: Some(gone), ..News::default() } } else { told }

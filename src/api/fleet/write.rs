@@ -9,10 +9,12 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderMap};
 use serde::Deserialize;
 
-use super::model::UnitJson;
-use super::{Api, Failure, empty};
+use super::model::{Restarted, UnitJson};
+use super::query::Query;
+use super::{Api, Failure, empty, ok};
 use crate::api::body::{self, BodyError};
-use crate::base::limits::{FLEET_WRITE_ATTEMPTS_MAX, REQUEST_BYTES_MAX, TXN_OPS_MAX};
+use crate::base::MachineId;
+use crate::base::limits::{FLEET_TXN_OPS_MAX, FLEET_WRITE_ATTEMPTS_MAX, REQUEST_BYTES_MAX};
 use crate::fleet::metadata::{MetadataPatch, patch_metadata};
 use crate::fleet::operations::{PutUnit, destroy_unit, put_unit, restart_unit};
 use crate::fleet::{Cluster, Operation, Outcome, Refusal, RefusalKind};
@@ -90,10 +92,14 @@ impl Api {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    /// `POST restart/NAME`
-    pub(super) async fn restart_unit(&self, name: &str) -> Result<Response, Failure> {
-        self.change(name, |cluster| restart_unit(cluster, name)).await?;
-        Ok(empty(StatusCode::NO_CONTENT))
+    /// `POST restart/NAME[?machine=ID]`
+    pub(super) async fn restart_unit(&self, name: &str, query: &Query) -> Result<Response, Failure> {
+        let machine = query.value("machine").map(|id| MachineId(id.to_owned()));
+        self.change(name, |cluster| restart_unit(cluster, name, machine.as_ref())).await?;
+        let Some(machine) = machine else { return Ok(empty(StatusCode::NO_CONTENT)) };
+        let launch = |cluster: &Cluster| cluster.units.get(name).map(|unit| unit.launch_on(&machine));
+        let launch = self.view.read(launch).await?.ok_or_else(Failure::no_unit)?;
+        Ok(ok(&Restarted { launch }))
     }
 
     /// `PATCH machines`
@@ -101,8 +107,8 @@ impl Api {
         let patches: Vec<PatchJson> = read_json(request.into_body()).await?;
         let patches: Vec<MetadataPatch> = patches.into_iter().map(MetadataPatch::from).collect();
         let request = patch_metadata(&patches).map_err(|error| Failure::Bad(error.to_string()))?;
-        if request.success.len() > TXN_OPS_MAX {
-            return Err(Failure::Bad(format!("more than {TXN_OPS_MAX} changes; send them in several requests")));
+        if request.success.len() > FLEET_TXN_OPS_MAX {
+            return Err(Failure::Bad(format!("more than {FLEET_TXN_OPS_MAX} changes; send them in several requests")));
         }
         if !request.success.is_empty() {
             self.write(request).await?;

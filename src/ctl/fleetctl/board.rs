@@ -31,6 +31,8 @@ pub struct Board {
     pub machines: Machines,
     pub units: BTreeMap<String, UnitJson>,
     pub states: BTreeMap<(String, String), UnitStateJson>,
+    /// Which start that was asked for each state is about.
+    pub launches: BTreeMap<(String, String), u64>,
     /// Whether all that was there has been told.
     pub synced: bool,
 }
@@ -67,11 +69,14 @@ impl Board {
             self.units.insert(unit.name.clone(), unit);
         }
         if let Some(state) = news.state {
+            self.launches.insert((state.name.clone(), state.machine_id.clone()), news.launched);
             self.states.insert((state.name.clone(), state.machine_id.clone()), state);
         }
         if let Some(gone) = news.gone {
             if gone.state {
-                self.states.remove(&(gone.unit, gone.machine_id));
+                let key = (gone.unit, gone.machine_id);
+                self.launches.remove(&key);
+                self.states.remove(&key);
             } else if gone.unit.is_empty() {
                 self.machines.remove(&gone.machine_id);
             } else {

@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
 use super::tunnel::Tunnel;
-use crate::api::fleet::model::{ErrorBody, MachineJson, Page, UnitJson, UnitStateJson};
+use crate::api::fleet::model::{ErrorBody, MachineJson, Page, Restarted, UnitJson, UnitStateJson};
 use crate::ctl::args::Parsed;
 use crate::ctl::http::{self, Answer, Streamed};
 use crate::ctl::tls;
@@ -63,6 +63,8 @@ pub struct Client {
     addresses: Vec<Address>,
     current: Cell<usize>,
     tunnel: Option<Tunnel>,
+    /// The header of who calls.
+    authorization: Option<String>,
 }
 
 impl Client {
@@ -88,7 +90,8 @@ impl Client {
         if let Some(tunnel) = &tunnel {
             addresses = vec![tunnel.address()];
         }
-        Ok(Self { addresses, current: Cell::new(0), tunnel })
+        let authorization = parsed.value("username").map(http::basic);
+        Ok(Self { addresses, current: Cell::new(0), tunnel, authorization })
     }
 
     /// Ends what the client keeps open.
@@ -146,6 +149,14 @@ impl Client {
         self.call(Method::POST, &format!("restart/{}", escape(name)), None).await.map(drop)
     }
 
+    /// Asks one machine for a new start of a global unit; which start that is.
+    pub async fn restart_on(&self, name: &str, machine: &str) -> Result<u64, ApiError> {
+        let path = format!("restart/{}?machine={machine}", escape(name));
+        let answer = self.call(Method::POST, &path, None).await?;
+        let nonsense = |error: serde_json::Error| ApiError::Nonsense { path, reason: error.to_string() };
+        serde_json::from_slice::<Restarted>(&answer.body).map(|restarted| restarted.launch).map_err(nonsense)
+    }
+
     /// Reads something as JSON.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let answer = self.call(Method::GET, path, None).await?;
@@ -159,7 +170,11 @@ impl Client {
         let full = format!("/fleet/v1/{path}");
         let mut streamed = self
             .first_that_answers(async |address| {
-                let head = tokio::time::timeout(ANSWER_WITHIN, http::open(address, Method::GET, &full, None)).await;
+                let head = tokio::time::timeout(
+                    ANSWER_WITHIN,
+                    http::open_as(self.authorization.as_deref(), address, Method::GET, &full, None),
+                )
+                .await;
                 let late = |_| http::HttpError::TimedOut { address: address.to_string(), waited: ANSWER_WITHIN };
                 head.map_err(late)?.map(|streamed| (streamed.status, streamed))
             })
@@ -202,7 +217,8 @@ impl Client {
         let answer = self
             .first_that_answers(async |address| {
                 let body = body.clone().map(|body| ("application/json", body));
-                let answer = http::call(address, method.clone(), &full, body, ANSWER_WITHIN).await;
+                let who = self.authorization.as_deref();
+                let answer = http::call_as(who, address, method.clone(), &full, body, ANSWER_WITHIN).await;
                 answer.map(|answer| (answer.status, answer))
             })
             .await?;

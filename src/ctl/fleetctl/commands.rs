@@ -1,6 +1,6 @@
 //! The commands and their flags: which there are, how they are found by name or unique prefix, and what runs them.
 
-use super::{Context, Failed, list, look, remote, say, units};
+use super::{Context, Failed, list, look, remote, restart, say, units};
 use crate::ctl::args::{Flag, Parsed};
 
 /// One command.
@@ -51,6 +51,7 @@ pub const GLOBAL: &[Flag] = &[
     },
     global(&["known-hosts-file"], "FLEETCTL_KNOWN_HOSTS_FILE", "Where ssh keeps the keys of hosts [ssh's own]"),
     global(&["driver"], "FLEETCTL_DRIVER", "Accepted: API or etcd; the same port serves both"),
+    global(&["username"], "FLEETCTL_USERNAME", "NAME:PASSWORD of root, where the store asks for users"),
     global(&["request-timeout"], "FLEETCTL_REQUEST_TIMEOUT", "Accepted; requests have bounds of their own"),
     global(&["etcd-key-prefix"], "FLEETCTL_ETCD_KEY_PREFIX", "Accepted and not used"),
     global(&["cacert", "ca-file", "etcd-cafile"], "FLEETCTL_CA_FILE", "Who vouches for an https:// endpoint, PEM"),
@@ -146,7 +147,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "restart",
         usage: "restart [--block-attempts=N] UNIT...",
-        summary: "Stop and start units where they are, one after the other.",
+        summary: "Stop and start units where they are, one after the other; global ones machine by machine.",
         examples: "  $ fleetctl restart web@1.service web@2.service    the second once the first is active again\n",
         flags: WAITING,
     },
@@ -308,7 +309,7 @@ pub async fn execute(command: &Command, context: &Context) -> Result<u8, Failed>
         "stop" => units::stop(context).await,
         "unload" => units::unload(context).await,
         "destroy" => units::destroy(context).await,
-        "restart" => units::restart(context).await,
+        "restart" => restart::restart(context).await,
         "cat" => look::cat(context).await,
         "status" => look::status(context).await,
         "journal" => look::journal(context).await,

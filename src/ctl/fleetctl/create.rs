@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::client::IN_FLIGHT;
-use super::find::text_of;
+use super::find::{is_global, text_of};
 use super::wait::{Goal, Waiter};
 use super::{Context, Failed, say};
 use crate::api::fleet::model::{OptionJson, UnitJson};
@@ -19,19 +19,24 @@ use crate::unit::{Requirements, UnitText, requirements};
 /// What is to be said about a word, in the order of the words: to standard error or (`true`) to standard output.
 type Notes = Vec<(bool, String)>;
 
-/// Creates the units of all words, and waits until those that are new are known as inactive.
-pub async fn create(context: &Context, command: &str) -> Result<(), Failed> {
+/// Creates the units of all words, and waits until those that are new are known as inactive. Those that were replaced where
+/// they are, in the state that they are to be in anyway, are returned: the caller waits for them.
+pub async fn create(context: &Context, command: &str) -> Result<Vec<String>, Failed> {
     let (units, mut mistake) = prepare(context, command).await;
-    let mut created = Vec::new();
+    let (mut created, mut replaced) = (Vec::new(), Vec::new());
     let writes = units.iter().map(async |unit| {
         let name = &unit.name;
         context.client.put(unit).await.map_err(|error| format!("failed creating unit {name}: {error}"))?;
-        Ok::<_, String>(name.clone())
+        Ok::<_, String>(unit)
     });
     let mut writes = stream::iter(writes).buffered(IN_FLIGHT);
     while let Some(written) = writes.next().await {
         match written {
-            Ok(name) => created.push(name),
+            Ok(unit) if unit.desired_state.is_empty() => created.push(unit.name.clone()),
+            Ok(unit) if is_global(unit) => {
+                say::out(&format!("Triggered global unit {} {command}\n", unit.name));
+            }
+            Ok(unit) => replaced.push(unit.name.clone()),
             Err(error) => {
                 mistake = Some(error);
                 break;
@@ -45,7 +50,7 @@ pub async fn create(context: &Context, command: &str) -> Result<(), Failed> {
             mistake.get_or_insert("One or more errors creating units".to_owned());
         }
     }
-    mistake.map_or(Ok(()), |error| Err(Failed::new(format!("Error creating units: {error}"))))
+    mistake.map_or(Ok(replaced), |error| Err(Failed::new(format!("Error creating units: {error}"))))
 }
 
 /// The units that are to be written, up to the first word that is a mistake.
@@ -95,7 +100,11 @@ async fn prepare_one(
         notes.push((false, format!("WARNING: Unit {name}: unrecognized requirement in [X-Fleet] section: {option:?}")));
     }
     let options = text.options().iter().map(OptionJson::from).collect();
-    Ok(Some(UnitJson { name, options, ..UnitJson::default() }))
+    // With its desired state a unit is replaced where it is; without, it stops, and may go elsewhere.
+    let stays = existing
+        .filter(|unit| matches!((command, unit.desired_state.as_str()), ("start", "launched") | ("load", "loaded")));
+    let desired_state = stays.map(|unit| unit.desired_state).unwrap_or_default();
+    Ok(Some(UnitJson { name, options, desired_state, ..UnitJson::default() }))
 }
 
 /// The file that a word means: in its folder, under the unit's name.

@@ -2,7 +2,7 @@
 
 use super::client::{ApiError, escape};
 use super::find::{is_global, is_pattern, text_of};
-use super::{Context, Failed, find, remote, say};
+use super::{Context, Failed, find, remote, say, why};
 use crate::api::fleet::model::{Status, UnitJson};
 use crate::unit::name::from_argument;
 
@@ -35,7 +35,8 @@ pub async fn status(context: &Context) -> Result<u8, Failed> {
     let mut first = true;
     for word in &context.words {
         for unit in meant(context, word).await? {
-            if !is_global(&unit) && unit.current_state == "inactive" {
+            if !is_up(context, &unit).await {
+                say_why(context, &unit).await;
                 return Err(Failed::new(format!("Unit {} does not appear to be loaded.", unit.name)));
             }
             if !first {
@@ -60,7 +61,29 @@ async fn status_of(context: &Context, unit: &UnitJson) -> Result<u8, Failed> {
         Err(error) if error.is_unknown_path() => {
             remote::on_machine(context, &unit.machine_id, &["systemctl", "status", "-l", &unit.name]).await
         }
-        Err(error) => Err(Failed::new(format!("Error retrieving status of unit {}: {error}", unit.name))),
+        Err(error) => {
+            say_why(context, unit).await;
+            Err(Failed::new(format!("Error retrieving status of unit {}: {error}", unit.name)))
+        }
+    }
+}
+
+/// Whether a unit is where it can be looked at: on a machine that did not refuse its text. Of global ones machines tell.
+async fn is_up(context: &Context, unit: &UnitJson) -> bool {
+    if is_global(unit) {
+        return true;
+    }
+    if unit.current_state == "inactive" {
+        return false;
+    }
+    let state = context.client.state(&unit.name).await.ok().flatten();
+    state.is_none_or(|state| state.load != "error" || state.problem.is_empty())
+}
+
+/// Tells what `start` would tell of a unit that does not run.
+async fn say_why(context: &Context, unit: &UnitJson) {
+    if let Some(reasons) = why::reasons(context, unit).await {
+        say::warn(&reasons);
     }
 }
 
@@ -78,7 +101,8 @@ pub async fn journal(context: &Context) -> Result<u8, Failed> {
     }
     let several = units.len() > 1;
     for (index, unit) in units.iter().enumerate() {
-        if !is_global(unit) && unit.current_state == "inactive" {
+        if !is_up(context, unit).await {
+            say_why(context, unit).await;
             return Err(Failed::new(format!("Unit {} does not appear to be running.", unit.name)));
         }
         if several {
@@ -102,6 +126,7 @@ pub async fn journal(context: &Context) -> Result<u8, Failed> {
                 }
             }
             Err(error) => {
+                say_why(context, unit).await;
                 return Err(Failed::new(format!("Error retrieving the journal of unit {}: {error}", unit.name)));
             }
         }

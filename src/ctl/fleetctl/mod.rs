@@ -12,10 +12,12 @@ mod help;
 mod list;
 mod look;
 mod remote;
+mod restart;
 mod say;
 mod tunnel;
 mod units;
 mod wait;
+mod why;
 
 use crate::api::fleet::FLEET_VERSION;
 use crate::ctl::args::{self, ArgsError, Parsed};

@@ -1,4 +1,4 @@
-//! What changes units: submit, load, start, stop, unload, destroy, restart.
+//! What changes units: submit, load, start, stop, unload, destroy.
 
 use futures_util::stream::{self, StreamExt as _};
 
@@ -18,16 +18,16 @@ pub async fn submit(context: &Context) -> Result<u8, Failed> {
 
 /// `load`
 pub async fn load(context: &Context) -> Result<u8, Failed> {
-    create(context, "load").await?;
-    let triggered = set_all(context, "loaded").await.map_err(|error| failed("Error loading units", &error))?;
+    let mut triggered = create(context, "load").await?;
+    triggered.extend(set_all(context, "loaded").await.map_err(|error| failed("Error loading units", &error))?);
     wait(context, "load", Goal::Loaded, &triggered).await.map_err(|error| waiting(&error))?;
     Ok(0)
 }
 
 /// `start`
 pub async fn start(context: &Context) -> Result<u8, Failed> {
-    create(context, "start").await?;
-    let triggered = set_all(context, "launched").await.map_err(|error| failed("Error starting units", &error))?;
+    let mut triggered = create(context, "start").await?;
+    triggered.extend(set_all(context, "launched").await.map_err(|error| failed("Error starting units", &error))?);
     wait(context, "start", Goal::Launched, &triggered).await.map_err(|error| {
         if error.starts_with("Failed to find") {
             failed("Error waiting for systemd unit states, err", &error)
@@ -109,47 +109,6 @@ pub async fn destroy(context: &Context) -> Result<u8, Failed> {
     Ok(code)
 }
 
-/// `restart`: one unit after the other, the next once the one before is active again.
-pub async fn restart(context: &Context) -> Result<u8, Failed> {
-    if context.words.iter().any(|word| !find::is_pattern(word)) {
-        create(context, "restart").await?;
-    }
-    let units = find::units(context, false).await?;
-    if units.is_empty() {
-        return nothing_found();
-    }
-    for unit in &units {
-        if !is_global(unit) && unit.current_state == "inactive" {
-            say::warn(&format!("Unable to restart unit {} in state inactive", unit.name));
-            continue;
-        }
-        match context.client.restart(&unit.name).await {
-            Ok(()) if is_global(unit) => {
-                say::out(&format!("Triggered global unit {} restart\n", unit.name));
-                continue;
-            }
-            Ok(()) => {}
-            Err(error) if error.is_unknown_path() => restart_of_old(context, unit).await?,
-            Err(error) => {
-                return Err(Failed::new(format!("Error setting target state for unit {}: {error}", unit.name)));
-            }
-        }
-        let one = [unit.name.clone()];
-        wait(context, "restart", Goal::Launched, &one).await.map_err(|error| waiting(&error))?;
-    }
-    Ok(0)
-}
-
-/// A fleetd of old knows no restart: the unit is stopped, to the end of its stop, and launched again.
-async fn restart_of_old(context: &Context, unit: &UnitJson) -> Result<(), Failed> {
-    if unit.current_state == "launched" {
-        set(context, unit, "loaded").await.map_err(|error| failed("Error restarting units", &error))?;
-        let one = [unit.name.clone()];
-        Waiter::new(context, &one)?.until(Goal::Loaded, &one).await.map_err(|error| waiting(&error))?;
-    }
-    set(context, unit, "launched").await.map_err(|error| failed("Error restarting units", &error))
-}
-
 /// Sets the desired state of the units of all words; returns those that are to be waited for. Units that are to be so
 /// already are passed over.
 async fn set_all(context: &Context, desired: &str) -> Result<Vec<String>, String> {
@@ -178,12 +137,12 @@ async fn set_all(context: &Context, desired: &str) -> Result<Vec<String>, String
     Ok(triggered)
 }
 
-async fn set(context: &Context, unit: &UnitJson, desired: &str) -> Result<(), String> {
+pub(super) async fn set(context: &Context, unit: &UnitJson, desired: &str) -> Result<(), String> {
     context.client.set_desired(&unit.name, desired).await.map_err(|error| error.to_string())
 }
 
 /// Waits, unless nobody wants to.
-async fn wait(context: &Context, verb: &str, goal: Goal, names: &[String]) -> Result<(), String> {
+pub(super) async fn wait(context: &Context, verb: &str, goal: Goal, names: &[String]) -> Result<(), String> {
     let no_block = context.parsed.truth("no-block").map_err(|error| error.to_string())?;
     if no_block {
         for name in names {
@@ -206,15 +165,15 @@ async fn finish(context: &Context, verb: (&str, &str), goal: Goal, names: &[Stri
     Ok(0)
 }
 
-fn nothing_found() -> Result<u8, Failed> {
+pub(super) fn nothing_found() -> Result<u8, Failed> {
     say::warn("Units not found in registry");
     Ok(0)
 }
 
-fn failed(doing: &str, error: &str) -> Failed {
+pub(super) fn failed(doing: &str, error: &str) -> Failed {
     Failed::new(format!("{doing}: {error}"))
 }
 
-fn waiting(error: &str) -> Failed {
+pub(super) fn waiting(error: &str) -> Failed {
     failed("Error waiting for unit states, exit status", error)
 }

@@ -11,8 +11,7 @@ pub use super::board::Goal;
 use super::board::{Board, Standing, Stuck};
 use super::client::escape;
 use super::list::machine_legend;
-use super::{Context, Failed, say};
-use crate::api::fleet::model::Explanation;
+use super::{Context, Failed, say, why};
 use crate::ctl::http::Streamed;
 
 /// One attempt of `--block-attempts`.
@@ -186,7 +185,7 @@ impl<'a> Waiter<'a> {
         let end = judge && !self.patience.stubborn;
         match stuck {
             Stuck::Nowhere => {
-                let Some(reasons) = self.why_nowhere(name).await else { return Ok(()) };
+                let Some(reasons) = why::nowhere(self.context, name, &self.board.machines).await else { return Ok(()) };
                 if say {
                     say::warn(&reasons);
                 }
@@ -198,7 +197,7 @@ impl<'a> Waiter<'a> {
             }
             Stuck::Refused(problem) => {
                 if say {
-                    say::warn(&format!("Unit {name}: {problem}"));
+                    say::warn(&why::refused(name, problem));
                 }
                 if end {
                     return Err(format!("unit {name} was refused by its machine"));
@@ -230,7 +229,7 @@ impl<'a> Waiter<'a> {
             let said = unit.stuck.is_some_and(|since| since.said);
             if standing == Standing::Stuck(Stuck::Nowhere)
                 && !said
-                && let Some(reasons) = self.why_nowhere(unit.name).await
+                && let Some(reasons) = why::nowhere(self.context, unit.name, &self.board.machines).await
             {
                 say::warn(&reasons);
             }
@@ -240,19 +239,44 @@ impl<'a> Waiter<'a> {
         first_error.unwrap_or_default()
     }
 
-    /// For each machine what speaks against it; `None` where one does not, or nobody can say.
-    async fn why_nowhere(&self, name: &str) -> Option<String> {
-        let explained = self.context.client.get::<Explanation>(&format!("explain/{}", escape(name))).await.ok()?;
-        if explained.machines.iter().any(|verdict| verdict.fits) {
-            return None;
+    /// Waits until a machine has answered a start that was asked of it, and the unit is active there. A machine that goes
+    /// away is not waited for.
+    pub async fn until_restarted(&mut self, name: &str, machine: &str, launch: u64) -> Result<(), String> {
+        let deadline = self.patience.in_all.map(|in_all| Instant::now() + in_all);
+        let key = (name.to_owned(), machine.to_owned());
+        let mut down = None;
+        loop {
+            if self.board.synced && !self.board.machines.contains_key(machine) {
+                return Ok(());
+            }
+            let answered = self.board.launches.get(&key) == Some(&launch);
+            let active = self.board.states.get(&key).filter(|_| answered).map(|state| state.active.as_str());
+            match active {
+                Some("active") => {
+                    let place = machine_legend(machine, &self.board.machines);
+                    say::out(&format!("Unit {name} launched on {place}\n"));
+                    return Ok(());
+                }
+                Some("failed" | "inactive") => {
+                    let since: &Instant = down.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= GRACE {
+                        let place = machine_legend(machine, &self.board.machines);
+                        return Err(format!("unit {name} is not active again on {place}"));
+                    }
+                }
+                _ => down = None,
+            }
+            let next = down.map(|since| since + GRACE).into_iter().chain(deadline).min();
+            match next {
+                None => self.hear().await,
+                Some(next) => {
+                    let _ = tokio::time::timeout_at(next, self.hear()).await;
+                }
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(format!("timed out waiting for unit {name} to report active state"));
+            }
         }
-        if explained.machines.is_empty() {
-            return Some(format!("Unit {name} fits on no machine: there is none in the cluster"));
-        }
-        let reasons = explained.machines.iter().map(|verdict| {
-            format!("\n  {}: {}", machine_legend(&verdict.machine_id, &self.board.machines), verdict.reason)
-        });
-        Some(format!("Unit {name} fits on no machine:{}", reasons.collect::<String>()))
     }
 
     /// Waits for the next news and takes them in. Cancel-safe: what was read is kept.

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use super::{get, show};
+use super::{Node, get, show};
 use crate::api::fleet::model::{Applies, News, Planned, Rolling};
 use crate::ctl::http;
 use crate::fleet::rollout::Progress;
-use crate::net::Address;
 
 /// Before a watch that ended is opened anew.
 const REOPEN: Duration = Duration::from_millis(300);
@@ -19,7 +18,7 @@ const AWAY_TRIES_MAX: usize = 100;
 ///
 /// # Errors
 /// The node stays away, or has no record of how it ended.
-pub async fn to_the_end(at: &Address, begun: &Planned) -> anyhow::Result<Option<String>> {
+pub async fn to_the_end(at: &Node, begun: &Planned) -> anyhow::Result<Option<String>> {
     let mut seen = Progress::default();
     let mut away = 0;
     loop {
@@ -42,9 +41,11 @@ pub async fn to_the_end(at: &Address, begun: &Planned) -> anyhow::Result<Option<
 }
 
 /// Whether it is over; `false`: the node has hung up.
-async fn until_over(at: &Address, begun: &Planned, seen: &mut Progress) -> anyhow::Result<bool> {
-    let mut stream = http::open(at, Method::GET, "/fleet/v1/watch?rollout=true", None).await?;
-    anyhow::ensure!(stream.status.is_success(), "{at}: {}", stream.status);
+async fn until_over(at: &Node, begun: &Planned, seen: &mut Progress) -> anyhow::Result<bool> {
+    let mut stream =
+        http::open_as(at.authorization.as_deref(), &at.address, Method::GET, "/fleet/v1/watch?rollout=true", None)
+            .await?;
+    anyhow::ensure!(stream.status.is_success(), "{}: {}", at.address, stream.status);
     let mut rest = Vec::new();
     while let Some(chunk) = stream.next().await? {
         rest.extend_from_slice(&chunk);

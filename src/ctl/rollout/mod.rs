@@ -47,6 +47,7 @@ The cluster carries on by itself when this command ends; `apply` with the same f
   --set NAME          the set that the units belong to [default]
   --desired STATE     of units that are new: launched, loaded or inactive [launched]
   --no-block          begin, and do not wait for the end
+  --user NAME:PASSWORD  root's, where the store asks for users and this is no unix socket; NODE_CTL_USER
   --endpoint URL      as of every `node ctl`; NODE_CTL_ENDPOINT
 ";
 
@@ -56,12 +57,19 @@ const ROLLING: &[Flag] = &[
     Flag { names: &["settle"], value: true, variable: None, help: "seconds" },
     Flag { names: &["timeout"], value: true, variable: None, help: "seconds" },
     Flag { names: &["no-block"], value: false, variable: None, help: "do not wait" },
+    Flag { names: &["user"], value: true, variable: Some("NODE_CTL_USER"), help: "NAME:PASSWORD" },
 ];
 const APPLYING: &[Flag] = &[
     Flag { names: &["prune"], value: false, variable: None, help: "remove what is no longer there" },
     Flag { names: &["set"], value: true, variable: None, help: "name of the set" },
     Flag { names: &["desired"], value: true, variable: None, help: "state of new units" },
 ];
+
+/// Who is asked, and as whom.
+pub(super) struct Node {
+    address: Address,
+    authorization: Option<String>,
+}
 
 /// Whether a command line is for one of these commands: `history` is a word of another one too.
 pub fn is_one(arguments: &[String]) -> bool {
@@ -89,7 +97,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         Err(error) => return Ok(misunderstood(&error.to_string())),
     };
     let words: Vec<&str> = parsed.words.iter().map(String::as_str).collect();
-    let at = endpoint(&parsed)?;
+    let at = Node { address: endpoint(&parsed)?, authorization: parsed.value("user").map(http::basic) };
     match words.as_slice() {
         ["apply"] => Ok(misunderstood("apply: which units? Name a folder or files")),
         ["apply", paths @ ..] => {
@@ -144,7 +152,7 @@ fn whoami() -> String {
 
 /// Shows what would change, begins it on the condition that it is still the same, and follows it to its end.
 async fn change<T: Serialize>(
-    at: &Address,
+    at: &Node,
     parsed: &Parsed,
     verb: &str,
     mut request: T,
@@ -189,30 +197,32 @@ async fn change<T: Serialize>(
     }
 }
 
-async fn post<Q: Serialize, A: DeserializeOwned>(at: &Address, path: &str, body: &Q) -> anyhow::Result<A> {
+async fn post<Q: Serialize, A: DeserializeOwned>(at: &Node, path: &str, body: &Q) -> anyhow::Result<A> {
     let body = serde_json::to_vec(body).context("writing the request")?;
     answer(at, Method::POST, path, Some(body)).await
 }
 
-async fn get<A: DeserializeOwned>(at: &Address, path: &str) -> anyhow::Result<A> {
+async fn get<A: DeserializeOwned>(at: &Node, path: &str) -> anyhow::Result<A> {
     answer(at, Method::GET, path, None).await
 }
 
 async fn answer<A: DeserializeOwned>(
-    at: &Address,
+    at: &Node,
     method: Method,
     path: &str,
     body: Option<Vec<u8>>,
 ) -> anyhow::Result<A> {
     let wait: Duration = ANSWER_WITHIN;
     let body = body.map(|body| ("application/json", body));
-    let answer = http::call(at, method, &format!("/fleet/v1/{path}"), body, wait).await?;
+    let answer =
+        http::call_as(at.authorization.as_deref(), &at.address, method, &format!("/fleet/v1/{path}"), body, wait)
+            .await?;
     if answer.status == StatusCode::NOT_FOUND && answer.body.is_empty() {
-        anyhow::bail!("{at}: this node has no units to manage (fleet.enabled is off)");
+        anyhow::bail!("{}: this node has no units to manage (fleet.enabled is off)", at.address);
     }
     if !answer.status.is_success() {
         let told = serde_json::from_slice::<ErrorBody>(&answer.body).unwrap_or_default().error.message;
-        anyhow::bail!("{}", if told.is_empty() { format!("{at}: {}", answer.status) } else { told });
+        anyhow::bail!("{}", if told.is_empty() { format!("{}: {}", at.address, answer.status) } else { told });
     }
-    serde_json::from_slice(&answer.body).with_context(|| format!("{at}: {path}: the answer is no JSON"))
+    serde_json::from_slice(&answer.body).with_context(|| format!("{}: {path}: the answer is no JSON", at.address))
 }

@@ -33,9 +33,9 @@ pub(super) struct Seen {
     pub active: (String, u64),
 }
 
-/// How `unit` stands on `machine` to the text with this hash. `now` and what it is compared with count alike.
+/// How `unit` stands on `machine`, which has told `published`, to the text with this hash. `now` and what it is compared with count alike.
 pub(super) fn standing(
-    (unit, hash): (&Unit, &str),
+    (unit, machine, hash): (&Unit, &MachineId, &str),
     published: Option<&UnitState>,
     seen: &Seen,
     settle_ms: u64,
@@ -55,7 +55,7 @@ pub(super) fn standing(
     if unit.desired != DesiredState::Launched {
         return Standing::Well;
     }
-    if state.launched != unit.launch {
+    if state.launched != unit.launch_on(machine) {
         return Standing::waiting("it has not been started yet");
     }
     let lasts = now.saturating_sub(seen.active.1);

@@ -10,6 +10,7 @@ use crate::base::limits::{ROLLOUT_BYTES_MAX, TXN_OPS_MAX};
 use crate::base::{LeaseId, MachineId, UnixMillis};
 use crate::fleet::cluster::Cluster;
 use crate::fleet::layout::{Key, UnitRecord, encode};
+use crate::fleet::operations::next_generation;
 use crate::fleet::plan::explain;
 use crate::fleet::types::{DesiredState, Unit, UnitState};
 use crate::kv::TxnRequest;
@@ -179,7 +180,7 @@ impl Watchman {
         let of = |machine: &MachineId| {
             let seen = self.seen.get(&(unit.name.clone(), machine.clone())).unwrap_or(&nothing);
             let published = states.and_then(|states| states.get(machine));
-            standing((unit, hash), published, seen, rollout.rules.settle_ms, now)
+            standing((unit, machine, hash), published, seen, rollout.rules.settle_ms, now)
         };
         machines.into_iter().map(|machine| (Some(machine.clone()), of(machine))).collect()
     }
@@ -218,7 +219,7 @@ impl<'a> Move<'a> {
 
 /// A unit's record with another text. One that is launched already is not asked to start again: it is replaced.
 fn record(cluster: &Cluster, unit: Option<&Unit>, text: &str, version: &Version) -> UnitRecord {
-    let generation = u64::try_from(cluster.revision).unwrap_or(0).max(unit.map_or(0, |unit| unit.generation)) + 1;
+    let generation = next_generation(cluster, unit);
     let desired = unit.map_or(version.desired, |unit| unit.desired);
     let new = if desired == DesiredState::Launched { generation } else { 0 };
     UnitRecord {
@@ -228,6 +229,7 @@ fn record(cluster: &Cluster, unit: Option<&Unit>, text: &str, version: &Version)
         launch: unit.map_or(new, |unit| unit.launch),
         set: version.set.clone(),
         next: None,
+        restarts: unit.map(|unit| unit.restarts.clone()).unwrap_or_default(),
     }
 }
 
