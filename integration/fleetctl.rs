@@ -143,3 +143,57 @@ fn units_are_roots_while_users_are_asked_for() {
     assert_eq!(apply(&["--endpoint", &endpoint, "--user", "root:rpw"]).0, Some(0));
     assert_eq!(apply(&["--endpoint", &local]).0, Some(0));
 }
+
+/// Writes down how it was stopped.
+fn stopper(log: &std::path::Path, more: &str) -> String {
+    let log = log.display();
+    format!(
+        "[Service]\nExecStart=/bin/sleep 1000{more}\nExecStop=/bin/sh -c 'echo stop >> {log}'\n\
+         ExecStopPost=/bin/sh -c 'echo post >> {log}'\n"
+    )
+}
+
+#[test]
+fn stops_run_to_their_end_and_nobody_waits_for_a_unit_that_hangs() {
+    let cluster = TestCluster::start(1);
+    let endpoint = cluster.nodes[0].endpoint();
+    let log = cluster.folder.path().join("stops");
+    let stops = |expected: &str| {
+        wait_for(&format!("{expected:?}"), Instant::now() + SOON, || {
+            (std::fs::read_to_string(&log).unwrap_or_default() == expected).then_some(())
+        });
+    };
+    let hung = write(&cluster, "hung.service", "[Service]\nExecStartPre=/bin/sleep 1000\nExecStart=/bin/true\n");
+    ok("fleetctl", &endpoint, &["start", "--no-block", &hung]);
+    let file = write(&cluster, "a.service", &stopper(&log, ""));
+    ok("fleetctl", &endpoint, &["start", &file]);
+    write(&cluster, "a.service", &stopper(&log, "0"));
+    ok("fleetctl", &endpoint, &["start", "--replace", &file]);
+    stops("stop\npost\n");
+    ok("fleetctl", &endpoint, &["destroy", "a.service"]);
+    stops("stop\npost\nstop\npost\n");
+    let units = ok("fleetctl", &endpoint, &["list-units", "--no-legend", "--fields", "unit,active"]);
+    assert_eq!(units, "hung.service\tactivating\n");
+    ok("fleetctl", &endpoint, &["destroy", "hung.service"]);
+}
+
+#[test]
+fn what_was_ordered_while_a_node_was_away_is_done_when_it_is_back() {
+    let mut cluster = TestCluster::start(3);
+    let endpoint = cluster.nodes[0].endpoint();
+    let log = cluster.folder.path().join("stops");
+    let pinned = format!("{}[X-Fleet]\nMachineID={}\n", stopper(&log, ""), cluster.nodes[2].machine_id);
+    let files = ["a.service", "b.service"].map(|name| write(&cluster, name, &pinned));
+    ok("fleetctl", &endpoint, &["start", &files[0], &files[1]]);
+    cluster.nodes[2].kill_9();
+    ok("fleetctl", &endpoint, &["destroy", "a.service"]);
+    // Where its machine counts as lost by now it is on none, and nothing is left to be waited for.
+    face("fleetctl", &endpoint, &["unload", "--no-block", "b.service"]);
+    assert!(!log.exists(), "a unit was stopped while its node was away");
+    cluster.nodes[2].start();
+    wait_for("both stops", Instant::now() + SOON, || {
+        let told = std::fs::read_to_string(&log).unwrap_or_default();
+        (told.matches("stop\n").count() == 2 && told.matches("post\n").count() == 2).then_some(())
+    });
+    cluster.nodes[2].wait_until_it_serves();
+}

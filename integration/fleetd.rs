@@ -140,6 +140,18 @@ fn a_cluster_works_around(etcd: &str) {
     });
     lines(&machines[0], 3, &["list-machines"]);
 
+    // SIGHUP reads the configuration anew.
+    let pid = rustix::process::Pid::from_raw(machines[1].child.as_ref().unwrap().id().cast_signed()).unwrap();
+    let conf = machines[1].folder.join("fleet.conf");
+    let text = std::fs::read_to_string(&conf).unwrap().replace("node=n2", "node=n2,new=yes");
+    std::fs::write(&conf, text).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    wait_for("the new metadata", Instant::now() + SOON, || {
+        let list = lines(&machines[0], 3, &["list-machines", "--fields", "metadata"]);
+        list.contains(&"new=yes,node=n2".to_owned()).then_some(())
+    });
+    assert!(machines[1].log().contains("Reloading configuration") && runs_with_argument(&mark));
+
     // A machine that is lost: its unit that fits elsewhere goes there, whoever led.
     let lone = folder.path().join("lone.service");
     std::fs::write(&lone, format!("[Service]\nExecStart=/bin/sleep {mark}\n")).unwrap();

@@ -315,6 +315,8 @@ pub const FLEET_TXN_OPS_MAX: usize = TXN_OPS_MAX - 1;
 /// Units that one apply changes at most, and bytes of their texts, those that are alike counted once.
 pub const ROLLOUT_UNITS_MAX: usize = 2_000;
 pub const ROLLOUT_BYTES_MAX: usize = 1 << 20;
+/// How long an apply may be told to wait for a batch, or for a unit to settle.
+pub const ROLLOUT_WAIT_MS_MAX: u64 = 86_400_000;
 /// Applies that are kept, to be told and taken back.
 pub const APPLIES_KEPT_MAX: u64 = 50;
 /// How long one check of a unit's health may take, and the pause before the next.

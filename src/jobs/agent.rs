@@ -137,6 +137,7 @@ impl Desk<'_> {
             Ok(tasks) => tasks,
             Err(older) => {
                 tracing::warn!("{older}; it is left alone");
+                self.checked.clear();
                 return;
             }
         };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Action, Change, Progress, Rollout, Rules, Version};
-use crate::base::limits::{ROLLOUT_BYTES_MAX, ROLLOUT_UNITS_MAX};
+use crate::base::limits::{ROLLOUT_BYTES_MAX, ROLLOUT_UNITS_MAX, ROLLOUT_WAIT_MS_MAX};
 use crate::base::{LeaseId, UnixMillis};
 use crate::fleet::cluster::Cluster;
 use crate::fleet::layout::{Key, encode};
@@ -95,7 +95,11 @@ pub(super) fn changes(
         at: asked.at,
         by: asked.by.clone(),
         set: asked.set.clone(),
-        rules: Rules { max_parallel: asked.rules.max_parallel.max(1), ..asked.rules },
+        rules: Rules {
+            max_parallel: asked.rules.max_parallel.max(1),
+            settle_ms: asked.rules.settle_ms.min(ROLLOUT_WAIT_MS_MAX),
+            timeout_ms: asked.rules.timeout_ms.min(ROLLOUT_WAIT_MS_MAX),
+        },
         ..Rollout::default()
     };
     for (name, target) in wanted {

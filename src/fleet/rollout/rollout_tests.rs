@@ -277,6 +277,11 @@ fn globals_are_replaced_machine_by_machine_and_back() {
         vec![("g.service".to_owned(), UnitText::parse(&text).unwrap())]
     };
     let mut bench = Bench::new(&["m1", "m2", "m3"]);
+    bench.fate.insert("bad", |state| state.state = active("failed"));
+    let rollout = apply(&bench.store.cluster(), &global("bad"), &asked()).unwrap();
+    assert!(bench.begin(rollout));
+    assert_eq!(bench.run().as_deref(), Some("g.service on m1...: it is failed (x)"), "a new one is waited for too");
+    assert_eq!(bench.texts(), []);
     let rollout = apply(&bench.store.cluster(), &global("1"), &asked()).unwrap();
     assert!(bench.begin(rollout));
     assert_eq!(bench.run(), None);
@@ -289,7 +294,6 @@ fn globals_are_replaced_machine_by_machine_and_back() {
 
     // Fails on the second machine: the first goes back too.
     bench.down = 0;
-    bench.fate.insert("bad", |state| state.state = active("failed"));
     let rollout = apply(&bench.store.cluster(), &global("bad"), &asked()).unwrap();
     assert!(bench.begin(rollout));
     assert_eq!(bench.run().as_deref(), Some("g.service on m1...: it is failed (x)"));

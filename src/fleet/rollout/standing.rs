@@ -59,7 +59,7 @@ pub(super) fn standing(
         return Standing::waiting("it has not been started yet");
     }
     let lasts = now.saturating_sub(seen.active.1);
-    let for_long = |ms: u64| if lasts >= ms { None } else { Some(seen.active.1 + ms) };
+    let for_long = |ms: u64| if lasts >= ms { None } else { Some(seen.active.1.saturating_add(ms)) };
     let word = format!("{} ({})", state.state.active, state.state.sub);
     match state.state.active.as_str() {
         "active" => match (for_long(settle_ms), asks_for_health(unit), &state.health) {

@@ -8,11 +8,13 @@ use super::standing::{Seen, Standing, place, standing};
 use super::{Action, Applied, Change, Next, Progress, Rollout, Version};
 use crate::base::limits::{ROLLOUT_BYTES_MAX, TXN_OPS_MAX};
 use crate::base::{LeaseId, MachineId, UnixMillis};
+use crate::fleet::board::mismatch;
 use crate::fleet::cluster::Cluster;
 use crate::fleet::layout::{Key, UnitRecord, encode};
 use crate::fleet::operations::next_generation;
 use crate::fleet::plan::explain;
-use crate::fleet::types::{DesiredState, Unit, UnitState};
+use crate::fleet::types::{DesiredState, Machine, Unit, UnitState};
+use crate::fleet::wanted::wanted;
 use crate::kv::TxnRequest;
 
 /// How long going back waits for a batch to run again before it goes on: it may never.
@@ -111,7 +113,7 @@ impl Watchman {
     /// How all that is under way stands. Going back nothing fails any more: what does not get well is left.
     fn batch(&self, cluster: &Cluster, rollout: &Rollout, changes: &[Change], back: bool, now: u64) -> Batch {
         let limit = if back { rollout.rules.timeout_ms.min(BACK_TIMEOUT_MS) } else { rollout.rules.timeout_ms };
-        let deadline = self.since + limit;
+        let deadline = self.since.saturating_add(limit);
         let mut until = deadline;
         let mut waits = None;
         for change in changes {
@@ -174,7 +176,7 @@ impl Watchman {
                 None => return vec![(None, nowhere(cluster, &unit.name, now - self.since))],
             },
             Some(next) => next.machines.iter().filter(|machine| cluster.machines.contains_key(*machine)).collect(),
-            None => states.into_iter().flat_map(BTreeMap::keys).collect(),
+            None => holders(cluster, unit),
         };
         let nothing = Seen { at_first: None, active: (String::new(), now) };
         let of = |machine: &MachineId| {
@@ -365,6 +367,17 @@ pub fn abort(cluster: &Cluster, reason: &str) -> Option<TxnRequest> {
     let released = progress.released;
     let to = Progress { passed: released, released, failure: Some(reason.to_owned()) };
     Some(step_over(cluster, &to))
+}
+
+/// The machines that hold a global unit, and those that are to.
+fn holders<'a>(cluster: &'a Cluster, unit: &Unit) -> Vec<&'a MachineId> {
+    let states = cluster.states.get(&unit.name);
+    let told = |machine: &Machine| states.is_some_and(|states| states.contains_key(&machine.id));
+    let is_to = |machine: &Machine| {
+        mismatch(unit, machine).is_none() && wanted(cluster, machine).iter().any(|wanted| wanted.file.name == unit.name)
+    };
+    let machines = cluster.machines.values().filter(|machine| told(machine) || is_to(machine));
+    machines.map(|machine| &machine.id).collect()
 }
 
 /// What all machines say of the units of these changes.
