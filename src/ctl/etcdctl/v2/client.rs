@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hyper::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -361,7 +359,7 @@ fn authorization(line: &Line) -> Result<Option<String>, Failed> {
         given if given.contains(':') => given.to_owned(),
         given => format!("{given}:{}", password::ask("Password: ").map_err(|failed| Failed::bare(failed.message))?),
     };
-    Ok(Some(format!("Basic {}", STANDARD.encode(pair))))
+    Ok(Some(http::basic(&pair)))
 }
 
 /// Names and values as Go encodes them, in the order of the names.
