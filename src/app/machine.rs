@@ -37,9 +37,9 @@ pub struct Ready {
 
 /// A machine that takes part in the cluster.
 pub struct Machine {
-    #[cfg(feature = "api")]
+    #[cfg(any(feature = "api", feature = "template"))]
     id: MachineId,
-    #[cfg(feature = "api")]
+    #[cfg(any(feature = "api", feature = "template"))]
     executor: Arc<dyn Executor>,
     process: Option<Arc<ProcessExecutor>>,
     lease: watch::Receiver<Option<LeaseId>>,
@@ -124,9 +124,9 @@ impl Ready {
         jobs.start(Engine { store: store.clone(), member: settings.member, clock: clock.clone() });
         jobs.start(Rollouts { store: store.clone(), member: settings.member, clock });
         Machine {
-            #[cfg(feature = "api")]
+            #[cfg(any(feature = "api", feature = "template"))]
             id: self.id,
-            #[cfg(feature = "api")]
+            #[cfg(any(feature = "api", feature = "template"))]
             executor: self.executor,
             process: self.process,
             lease,
@@ -158,6 +158,17 @@ impl Machine {
     pub async fn announced(&self) {
         // An error means that the job is gone, and with it the node.
         let _ = self.lease.clone().wait_for(Option::is_some).await;
+    }
+
+    /// What the template job needs of this machine.
+    #[cfg(feature = "template")]
+    pub fn home(&self, store: &Arc<RaftStore>) -> crate::jobs::templates::Home {
+        crate::jobs::templates::Home {
+            store: store.clone(),
+            machine: self.id.clone(),
+            lease: Some(self.lease.clone()),
+            executor: Some(self.executor.clone()),
+        }
     }
 
     /// fleet's doors.

@@ -124,7 +124,12 @@ impl Node {
         };
         #[cfg(feature = "template")]
         if settings.template.enabled {
-            super::templates::start(&settings, &store, &mut jobs);
+            #[cfg(feature = "scheduler")]
+            let home = machine.as_ref().map(|machine| machine.home(&store));
+            #[cfg(not(feature = "scheduler"))]
+            let home = None;
+            let home = home.unwrap_or_else(|| super::templates::homeless(&settings, &store));
+            super::templates::start(&settings, &store, home, &mut jobs);
         }
         #[cfg(feature = "api")]
         let closing = CancellationToken::new();

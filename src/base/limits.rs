@@ -349,3 +349,11 @@ pub const DISK_LOOK_MS: u64 = 1_000;
 pub const DISK_ALARM_SILENT_MS: u64 = 10_000;
 /// Body of a request that changes users or roles over the v2 API.
 pub const AUTH_BODY_BYTES_MAX: usize = 1 << 20;
+/// Pause between two writes of what a machine tells of its templates.
+pub const TEMPLATE_STATUS_PAUSE_MS: u64 = 500;
+/// Lease of a machine's place in the queue for its turn at a resource.
+pub const TEMPLATE_TURN_LEASE_MS: i64 = 10_000;
+/// How long a machine waits for its turn at a resource before that is an error; then it queues again.
+pub const TEMPLATE_TURN_WAIT_MS_MAX: u64 = 600_000;
+/// How long a machine whose reload failed keeps its turn, so that the others do not follow, while it tries again.
+pub const TEMPLATE_TURN_KEPT_MS_MAX: u64 = 60_000;

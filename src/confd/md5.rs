@@ -10,6 +10,19 @@ impl std::fmt::Display for Md5 {
     }
 }
 
+impl Md5 {
+    /// Reads 32 hex digits; `None`: they are not.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        let digit = |at: usize| char::from(*digits.get(at)?).to_digit(16);
+        let mut sum = [0; 16];
+        for (at, byte) in sum.iter_mut().enumerate() {
+            *byte = (digit(at * 2)? * 16 + digit(at * 2 + 1)?) as u8;
+        }
+        (digits.len() == 32).then_some(Self(sum))
+    }
+}
+
 /// Left rotations of the four rounds.
 const ROTATIONS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
 

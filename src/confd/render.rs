@@ -1,7 +1,9 @@
 //! A resource's template: parsed with the function library, executed over a view of the keys.
 
+use super::elements::Element;
 use super::functions::{self, Library, Outside};
-use super::view::{Reads, View};
+use super::resource::OnMissing;
+use super::view::{Reads, Shortest, View};
 use crate::gotemplate::{Budget, ExecError, Map, NoFunctions, ParseError, Template, Value, sprintf};
 
 /// Longest command line, and longest quoted command output.
@@ -13,11 +15,15 @@ const QUOTED_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug)]
 pub struct SourceTemplate(Template);
 
-/// What came of one execution. The reads are known in either case.
+/// What came of one execution. What was looked up is known in either case.
 #[derive(Debug)]
 pub struct Rendered {
     pub result: Result<Vec<u8>, ExecError>,
     pub reads: Reads,
+    /// The key for want of which it failed.
+    pub missing: Option<String>,
+    /// The shortest list that was looked up.
+    pub shortest: Option<Shortest>,
 }
 
 impl SourceTemplate {
@@ -29,12 +35,28 @@ impl SourceTemplate {
         Template::parse(name, text, &functions::is_known).map(Self)
     }
 
-    /// Renders over `view`, with facts from `outside`.
-    pub fn render(&self, view: &View, outside: &dyn Outside) -> Rendered {
-        let mut library = Library::new(view, outside);
-        let result = self.0.execute(&Value::Nil, &mut library, &Budget::default());
-        Rendered { result, reads: library.into_reads() }
+    /// Renders over `view`, with facts from `outside`. With an element, the template's `.name` and `.key` are its own.
+    pub fn render(
+        &self,
+        view: &View,
+        outside: &dyn Outside,
+        on_missing: OnMissing,
+        element: Option<&Element>,
+    ) -> Rendered {
+        let mut library = Library::new(view, outside, on_missing);
+        let data = match element {
+            Some(element) => texts(&[("name", &element.name), ("key", &element.key)]),
+            None => Value::Nil,
+        };
+        let result = self.0.execute(&data, &mut library, &Budget::default());
+        let found = library.into_found();
+        Rendered { result, reads: found.reads, missing: found.missing, shortest: found.shortest }
     }
+}
+
+/// A map of texts.
+fn texts(names: &[(&str, &str)]) -> Value {
+    Value::Map(Map::any(names.iter().map(|(name, value)| (*name, Value::from(*value)))))
 }
 
 /// A `check_cmd` with `{{.src}}` replaced by the staged file's path.
@@ -42,12 +64,16 @@ impl SourceTemplate {
 /// # Errors
 /// Go's message where the command is no template, or refers to what is not there.
 pub fn command_line(name: &str, text: &str, src: &str) -> Result<String, String> {
-    command(name, text, &[("src", src)])
+    named_line(name, text, &[("src", src)])
 }
 
-fn command(name: &str, text: &str, names: &[(&str, &str)]) -> Result<String, String> {
+/// A line of text with `{{.NAME}}` of each of `names` replaced; `name` is the line's own, for messages.
+///
+/// # Errors
+/// Go's message where the line is no template, or refers to what is not there.
+pub(super) fn named_line(name: &str, text: &str, names: &[(&str, &str)]) -> Result<String, String> {
     let template = Template::parse(name, text, &|_| false).map_err(|error| error.to_string())?;
-    let data = Value::Map(Map::any(names.iter().map(|(name, value)| (*name, Value::from(*value)))));
+    let data = texts(names);
     let budget = Budget { output_bytes: COMMAND_BYTES_MAX, ..Budget::default() };
     let line = template.execute(&data, &mut NoFunctions, &budget).map_err(|error| error.to_string())?;
     String::from_utf8(line).map_err(|_| format!("{name}: the command is not UTF-8"))
@@ -65,7 +91,7 @@ pub fn reload_line(text: &str, dest: &str) -> Result<String, String> {
             matches!(inside.trim_matches([' ', '-']), ".src" | ".dest")
         })
     };
-    if named(text) { command("reloadcmd", text, &[("src", dest), ("dest", dest)]) } else { Ok(text.to_owned()) }
+    if named(text) { named_line("reloadcmd", text, &[("src", dest), ("dest", dest)]) } else { Ok(text.to_owned()) }
 }
 
 /// The text in quotes with Go's escapes.

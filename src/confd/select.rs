@@ -25,7 +25,7 @@ pub fn effective_prefix(mode: PrefixMode, global: &str, own: &str) -> String {
 }
 
 /// The keys that a resource asks for: for each key exactly that key, and everything below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Selection {
     prefix: String,
     keys: Vec<String>,
@@ -36,6 +36,11 @@ impl Selection {
     pub fn new(prefix: String, keys: &[String]) -> Self {
         let keys = keys.iter().map(|key| path::join(&[&prefix, key])).collect();
         Self { prefix, keys }
+    }
+
+    /// The effective prefix.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The keys asked for, with the prefix and cleaned.

@@ -12,6 +12,8 @@ use crate::gotemplate::Str;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     keys: BTreeMap<String, Str>,
+    /// Why there is no view after all.
+    refused: Option<String>,
 }
 
 /// One lookup that a template made.
@@ -29,6 +31,13 @@ pub enum Read {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reads(BTreeSet<Read>);
 
+/// A list that a template looked up, and how long it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortest {
+    pub read: Read,
+    pub entries: usize,
+}
+
 impl View {
     /// The keys of the store that a resource asks for. Keys that are not UTF-8, and the markers of empty v2 directories
     /// (a key that ends in `/`, without a value), are not in the view.
@@ -41,12 +50,23 @@ impl View {
                 keys.insert(selection.shown(key), value.clone());
             }
         }
-        Self { keys }
+        Self { keys, refused: None }
+    }
+
+    /// The same view, of which the store said that it cannot be had.
+    #[must_use]
+    pub fn refused(self, refused: Option<String>) -> Self {
+        Self { refused, ..self }
+    }
+
+    /// Why it cannot be had.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     /// A view of exactly these keys.
     pub fn of<K: Into<String>, V: Into<Str>>(keys: impl IntoIterator<Item = (K, V)>) -> Self {
-        Self { keys: keys.into_iter().map(|(key, value)| (key.into(), value.into())).collect() }
+        Self { keys: keys.into_iter().map(|(key, value)| (key.into(), value.into())).collect(), refused: None }
     }
 
     /// How many keys there are.
@@ -92,6 +112,12 @@ impl View {
         names.into_iter().collect()
     }
 
+    /// The next component of all keys below a folder, sorted, each once.
+    pub fn list_below(&self, folder: &str) -> Vec<&str> {
+        let names: BTreeSet<&str> = self.below(folder).map(|rest| rest.split('/').next().unwrap_or(rest)).collect();
+        names.into_iter().collect()
+    }
+
     /// The next component of all keys below a folder, where it is a folder itself.
     pub fn list_folders(&self, folder: &str) -> Vec<&str> {
         let names: BTreeSet<&str> = self.below(folder).filter_map(|rest| Some(rest.split_once('/')?.0)).collect();
@@ -113,7 +139,23 @@ fn is_marker(key: &str, value: &Str) -> bool {
     key.ends_with('/') && value.is_empty()
 }
 
+impl Read {
+    /// The function that looks so, and what it is given.
+    pub fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Self::Key(key) => ("get", key),
+            Self::Pattern(pattern) => ("gets", pattern),
+            Self::Folder(folder) => ("ls", folder),
+        }
+    }
+}
+
 impl Reads {
+    /// Takes in what another run looked up.
+    pub fn merge(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// Notes a lookup.
     pub fn note(&mut self, read: Read) {
         self.0.insert(read);

@@ -5,15 +5,19 @@
 
 mod command;
 mod facts;
+mod links;
 mod owner;
 mod pending;
 mod stage;
+mod watch;
 
 pub use command::{CommandError, shell};
 pub use facts::{facts, mode_of};
+pub use links::{back_up, remove_unchanged, resolve_links};
 pub use owner::{Owner, resolve_owner};
 pub use pending::Pending;
 pub use stage::Staged;
+pub use watch::FolderWatch;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;

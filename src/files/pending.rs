@@ -23,6 +23,11 @@ impl Pending {
         Ok(Self(folder.join(format!(".{name}.reload-pending"))))
     }
 
+    /// The mark of several files that are reloaded together, in `folder`; `name` tells it from others there.
+    pub fn of_several(folder: &Path, name: &str) -> Self {
+        Self(folder.join(format!(".{name}.reload-pending")))
+    }
+
     /// Whether a reload is due.
     pub fn is_set(&self) -> bool {
         fs::symlink_metadata(&self.0).is_ok()

@@ -61,6 +61,16 @@ impl Staged {
         Ok(Wanted { uid, gid, mode, md5: md5(&self.content) })
     }
 
+    /// Where it goes to.
+    pub fn dest(&self) -> &Path {
+        &self.dest
+    }
+
+    /// What is in it.
+    pub fn content(&self) -> &[u8] {
+        &self.content
+    }
+
     /// Leaves the staged file where it is when this value goes.
     pub fn keep(&mut self) {
         self.remove = false;

@@ -111,6 +111,13 @@ pub trait Executor: Send + Sync + 'static {
     /// Stops a loaded unit: ExecStop and ExecStopPost run. A no-op where it is not active.
     fn stop<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>>;
 
+    /// Has a unit read its configuration anew, or restarts it where it cannot; returns once that is done. It may be a unit
+    /// of the machine's own that is not loaded here.
+    fn reload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        let reason = format!("the executor `{}` reloads no units; use reload_cmd", self.name());
+        Box::pin(async move { Err(ExecutorError::Unsupported { unit: name.to_owned(), reason }) })
+    }
+
     /// Forgets a unit. One that still runs is stopped first, to its end, within its own time-outs.
     fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>>;
 

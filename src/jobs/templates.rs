@@ -2,43 +2,67 @@
 //!
 //! One watch per folder of keys serves all resources. A burst of changes is one render. Every resource has a worker of its
 //! own, so that a reload that hangs delays nobody else. While the store is away the last good files stay; when it is back,
-//! everything is looked at once. What failed for a reason outside of the keys is tried again with growing pauses.
+//! everything is looked at once. What failed for a reason outside of the keys is tried again with growing pauses, and when
+//! a file of the confdir changes everything is loaded anew.
 
+mod board;
+mod keys;
 mod load;
 mod outside;
 mod pass;
+mod prepare;
+mod reconciler;
+mod reload;
 mod snapshot;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod worker;
 
-pub use load::{LoadError, Loaded, Target, load};
+pub use keys::{KeyChange, KeyChanges, Keys, StoreKeys, Views};
+pub use load::{Broken, LoadError, Loaded, Target, load};
+pub use outside::Machine;
 pub use pass::{Context, Options, Outcome, Pass, PassError, process};
+pub use prepare::{outputs, parsed};
+pub use reload::reload_all;
 pub use snapshot::{Snapshot, read};
+pub use turns::Turns;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::sync::watch;
 
-use self::snapshot::{Change, Changes};
-use self::worker::Worker;
+use self::board::Board;
+use self::reconciler::Reconciler;
+use self::reload::Group;
 use super::{Job, JobError, Stop};
-use crate::base::BoxFuture;
-use crate::base::limits::{JOB_BACKOFF_MS_MAX, JOB_BACKOFF_MS_MIN, TEMPLATE_BURST_MS_MAX, TEMPLATE_BURST_QUIET_MS};
-use crate::confd::{Selection, cover};
+use crate::base::{BoxFuture, LeaseId, MachineId};
+use crate::confd::Status;
+use crate::fleet::executor::Executor;
 use crate::kv::Store;
 
-/// The job. Resources are loaded when it starts.
+/// The job.
 pub struct Templates {
-    store: Arc<dyn Store>,
+    keys: Arc<dyn Keys>,
     confdir: PathBuf,
     prefix: String,
     options: Options,
+    home: Option<Home>,
+}
+
+/// The node that the job is part of.
+#[derive(Clone)]
+pub struct Home {
+    /// Where the resources' status is told, and machines queue for their turns.
+    pub store: Arc<dyn Store>,
+    pub machine: MachineId,
+    /// What the status hangs on; `None`: it stays when the machine is lost.
+    pub lease: Option<watch::Receiver<Option<LeaseId>>>,
+    pub executor: Option<Arc<dyn Executor>>,
 }
 
 impl Job for Templates {
@@ -48,30 +72,26 @@ impl Job for Templates {
 
     fn run(&mut self, mut stop: Stop) -> BoxFuture<'_, Result<(), JobError>> {
         Box::pin(async move {
-            let targets = self.load().await?;
-            if targets.is_empty() {
-                stop.wait().await;
-                return Ok(());
-            }
-            let mut workers = JoinSet::new();
-            let mut reconciler = Reconciler::new(self.store.clone(), targets, self.options, &mut workers);
+            let shop = Arc::new(Shop::new(self.options, self.home.as_ref()));
+            let mut reconciler =
+                Reconciler::new(self.keys.clone(), self.confdir.clone(), self.prefix.clone(), shop.clone());
             tokio::select! {
                 () = stop.wait() => {}
                 () = reconciler.follow_for_ever() => {}
+                () = shop.publish(self.home.as_ref()) => {}
             }
             // A pass under way may end; whoever stops the jobs bounds the wait.
-            drop(reconciler);
-            while workers.join_next().await.is_some() {}
+            reconciler.close().await;
             Ok(())
         })
     }
 }
 
 impl Templates {
-    /// Renders the resources of `confdir` (which holds `conf.d/` and `templates/`) from the keys of `store`. `prefix`, if
-    /// not empty, replaces the prefix of every resource.
-    pub fn new(store: Arc<dyn Store>, confdir: PathBuf, prefix: String) -> Self {
-        Self { store, confdir, prefix, options: Options::default() }
+    /// Renders the resources of `confdir` (which holds `conf.d/` and `templates/`) from `keys`. `prefix`, if not empty,
+    /// is the global prefix.
+    pub fn new(keys: Arc<dyn Keys>, confdir: PathBuf, prefix: String) -> Self {
+        Self { keys, confdir, prefix, options: Options::default(), home: None }
     }
 
     /// The same with other options.
@@ -81,110 +101,47 @@ impl Templates {
         self
     }
 
-    /// The resources that can be used; what is wrong with the others is told.
-    async fn load(&self) -> Result<Vec<Arc<Target>>, JobError> {
-        let (confdir, prefix) = (self.confdir.clone(), self.prefix.clone());
-        let loaded = tokio::task::spawn_blocking(move || load(&confdir, &prefix)).await;
-        let loaded = match loaded.map_err(|error| JobError::new("loading template resources", error))? {
-            Ok(loaded) => loaded,
-            Err(LoadError::NoConfdir(confdir)) => {
-                tracing::info!("no templates: there is no {}", confdir.display());
-                return Ok(Vec::new());
-            }
-            Err(error) => {
-                tracing::error!("no templates: {error}");
-                return Ok(Vec::new());
-            }
-        };
-        loaded.tell();
-        if loaded.targets.is_empty() {
-            tracing::info!("Found no templates in {}", self.confdir.display());
-        }
-        Ok(loaded.targets)
+    /// The same as part of a node.
+    #[must_use]
+    pub fn at(mut self, home: Home) -> Self {
+        self.home = Some(home);
+        self
     }
 }
 
-/// The resources and the keys that they read, kept up to date.
-struct Reconciler {
-    store: Arc<dyn Store>,
-    folders: Vec<String>,
-    workers: Vec<Worker>,
+/// What all workers share.
+struct Shop {
+    context: Arc<Context>,
+    groups: Mutex<BTreeMap<String, Arc<Group>>>,
+    board: Option<Board>,
 }
 
-impl Reconciler {
-    fn new(store: Arc<dyn Store>, targets: Vec<Arc<Target>>, options: Options, tasks: &mut JoinSet<()>) -> Self {
-        let selections: Vec<&Selection> = targets.iter().map(|target| &target.selection).collect();
-        let folders = cover(selections);
-        let context = Arc::new(Context::new(options));
-        let workers = targets.into_iter().map(|target| Worker::start(target, context.clone(), tasks)).collect();
-        Self { store, folders, workers }
+impl Shop {
+    fn new(options: Options, home: Option<&Home>) -> Self {
+        let mut context = Context::new(options);
+        context.executor = home.and_then(|home| home.executor.clone());
+        context.turns = home.map(|home| Turns { store: home.store.clone(), machine: home.machine.clone() });
+        let board = home.map(|home| Board::new(&home.machine));
+        Self { context: Arc::new(context), groups: Mutex::default(), board }
     }
 
-    /// Reads, follows, and reads again when the store went away or the watch could not keep up.
-    async fn follow_for_ever(&mut self) {
-        let mut pause = Duration::from_millis(JOB_BACKOFF_MS_MIN);
-        loop {
-            let (snapshot, changes) = match self.open().await {
-                Ok(opened) => opened,
-                Err(error) => {
-                    tracing::warn!("templates keep their last good files: {error}; again in {pause:?}");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(JOB_BACKOFF_MS_MAX));
-                    continue;
-                }
-            };
-            pause = Duration::from_millis(JOB_BACKOFF_MS_MIN);
-            let end = self.follow(snapshot, changes).await;
-            tracing::info!("templates read all their keys again: {end}");
+    fn group(&self, name: &str) -> Arc<Group> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// Changes what is told of a resource, where anything is told.
+    fn update(&self, target: &Target, change: impl FnOnce(&mut Status)) {
+        if let Some(board) = &self.board {
+            board.update(target, change);
         }
     }
 
-    async fn open(&self) -> Result<(Snapshot, Changes), JobError> {
-        let snapshot = read(&*self.store, &self.folders).await;
-        let snapshot = snapshot.map_err(|error| JobError::new("reading the keys of templates", error))?;
-        let changes = Changes::open(&*self.store, &self.folders, snapshot.revision).await;
-        let changes = changes.map_err(|error| JobError::new("watching the keys of templates", error))?;
-        Ok((snapshot, changes))
-    }
-
-    /// Hands everything out, then every burst of changes to whom it concerns. Returns why the watch ended.
-    async fn follow(&self, mut snapshot: Snapshot, mut changes: Changes) -> String {
-        self.workers.iter().for_each(|worker| worker.resync(&snapshot));
-        if self.folders.is_empty() {
-            // Resources without keys are rendered once; there is nothing to wait for.
-            std::future::pending::<()>().await;
-        }
-        loop {
-            let first = match changes.next().await {
-                Ok(first) => first,
-                Err(end) => return end,
-            };
-            let mut keys = snapshot.take(first);
-            let ended = collect_burst(&mut changes, &mut snapshot, &mut keys).await;
-            keys.sort_unstable();
-            keys.dedup();
-            if !keys.is_empty() {
-                self.workers.iter().for_each(|worker| worker.changed(&snapshot, &keys));
-            }
-            if let Some(end) = ended {
-                return end;
-            }
-        }
-    }
-}
-
-/// Takes in what follows at once, so that one render answers all of it. Returns why the watch ended, if it did.
-async fn collect_burst(changes: &mut Changes, snapshot: &mut Snapshot, keys: &mut Vec<String>) -> Option<String> {
-    let end = Instant::now() + Duration::from_millis(TEMPLATE_BURST_MS_MAX);
-    loop {
-        let quiet = Instant::now() + Duration::from_millis(TEMPLATE_BURST_QUIET_MS);
-        let next: Result<Change, String> = match tokio::time::timeout_at(quiet.min(end), changes.next()).await {
-            Ok(next) => next,
-            Err(_) => return None,
-        };
-        match next {
-            Ok(change) => keys.extend(snapshot.take(change)),
-            Err(end) => return Some(end),
+    /// Tells the store, for ever.
+    async fn publish(&self, home: Option<&Home>) {
+        match (&self.board, home) {
+            (Some(board), Some(home)) => board.publish(&home.store, home.lease.clone()).await,
+            _ => std::future::pending().await,
         }
     }
 }

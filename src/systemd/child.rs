@@ -30,6 +30,20 @@ pub async fn status(name: &str) -> Result<StatusText, ExecutorError> {
     Ok(StatusText { text, exit_code })
 }
 
+/// Has systemd reload a unit, or restart it, and waits for the end of that. Whoever waits bounds it.
+pub async fn reload(name: &str) -> Result<(), ExecutorError> {
+    files::check_name(name).map_err(|reason| ExecutorError::Unsupported { unit: name.to_owned(), reason })?;
+    let failed =
+        |reason: String| ExecutorError::Failed { unit: name.to_owned(), doing: "reloading it".to_owned(), reason };
+    let arguments = ["reload-or-restart", "--", name];
+    let ended =
+        command("systemctl", &arguments).output().await.map_err(|error| failed(format!("systemctl: {error}")))?;
+    match ended.status.success() {
+        true => Ok(()),
+        false => Err(failed(String::from_utf8_lossy(&ended.stderr).trim().to_owned())),
+    }
+}
+
 /// What `systemd-analyze verify` says against a unit file, on one line; nothing where it cannot be asked.
 pub async fn verify(path: &Path, unit: &str) -> String {
     let path = path.to_string_lossy();

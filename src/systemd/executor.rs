@@ -173,6 +173,10 @@ impl Executor for SystemdExecutor {
         Box::pin(self.stop_unit(name))
     }
 
+    fn reload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(child::reload(name))
+    }
+
     fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>> {
         Box::pin(async move {
             self.held(name)?;

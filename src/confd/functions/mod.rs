@@ -17,7 +17,8 @@ use ::regex::bytes::Regex;
 use jiff::Zoned;
 
 use self::include::Includes;
-use super::view::{Read, Reads, View};
+use super::resource::OnMissing;
+use super::view::{Read, Reads, Shortest, View};
 use super::{json, path, time};
 use crate::gotemplate::{Functions, List, Map, Signature, Str, Struct, StructType, Type, Value};
 
@@ -114,29 +115,57 @@ pub(super) fn is_known(name: &str) -> bool {
     signature(name).is_some()
 }
 
+/// What a run of a template found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub reads: Reads,
+    /// The first key that was not there, where that ended the run.
+    pub missing: Option<String>,
+    pub shortest: Option<Shortest>,
+}
+
 /// The library over one view, noting what is looked up.
 pub(super) struct Library<'a> {
     view: &'a View,
     outside: &'a dyn Outside,
-    reads: Reads,
+    on_missing: OnMissing,
+    found: Found,
     /// The patterns compiled so far.
     patterns: BTreeMap<Str, Regex>,
     includes: Includes,
 }
 
 impl<'a> Library<'a> {
-    pub fn new(view: &'a View, outside: &'a dyn Outside) -> Self {
-        Self { view, outside, reads: Reads::default(), patterns: BTreeMap::new(), includes: Includes::default() }
+    pub fn new(view: &'a View, outside: &'a dyn Outside, on_missing: OnMissing) -> Self {
+        let (found, patterns, includes) = (Found::default(), BTreeMap::new(), Includes::default());
+        Self { view, outside, on_missing, found, patterns, includes }
     }
 
     /// What was looked up.
-    pub fn into_reads(self) -> Reads {
-        self.reads
+    pub fn into_found(self) -> Found {
+        self.found
     }
 
     fn value_of(&mut self, key: &str) -> Option<Str> {
-        self.reads.note(Read::Key(key.to_owned()));
+        self.found.reads.note(Read::Key(key.to_owned()));
         self.view.get(key).cloned()
+    }
+
+    /// What is found instead of a key that is not there.
+    fn missing(&mut self, key: &str) -> Result<Str, String> {
+        if self.on_missing == OnMissing::Empty {
+            return Ok(Str::from(""));
+        }
+        self.found.missing.get_or_insert_with(|| key.to_owned());
+        Err(format!("key does not exist: {key}"))
+    }
+
+    /// Notes a list and how many entries it has.
+    fn listed(&mut self, read: Read, entries: usize) {
+        if self.found.shortest.as_ref().is_none_or(|shortest| entries < shortest.entries) {
+            self.found.shortest = Some(Shortest { read: read.clone(), entries });
+        }
+        self.found.reads.note(read);
     }
 
     fn pattern(&mut self, text: &Str) -> Result<&Regex, String> {
@@ -167,8 +196,10 @@ impl<'a> Library<'a> {
     }
 
     fn matching(&mut self, pattern: &str) -> Result<Vec<(&'a str, &'a Str)>, String> {
-        self.reads.note(Read::Pattern(pattern.to_owned()));
-        self.view.matching(pattern).map_err(|error| error.to_string())
+        let read = Read::Pattern(pattern.to_owned());
+        let found = self.view.matching(pattern).map_err(|error| error.to_string());
+        self.listed(read, found.as_ref().map_or(0, Vec::len));
+        found
     }
 
     fn store(&mut self, name: &str, key: &str, defaults: &[Value]) -> Result<Value, String> {
@@ -176,11 +207,11 @@ impl<'a> Library<'a> {
             "getv" => match (self.value_of(key), defaults.first()) {
                 (Some(value), _) => Value::Str(value),
                 (None, Some(default)) => default.clone(),
-                (None, None) => return Err(format!("key does not exist: {key}")),
+                (None, None) => Value::Str(self.missing(key)?),
             },
             "get" => match self.value_of(key) {
                 Some(value) => pair(key, &value),
-                None => return Err(format!("key does not exist: {key}")),
+                None => pair(key, &self.missing(key)?),
             },
             "exists" => Value::Bool(self.value_of(key).is_some()),
             "gets" => {
@@ -193,8 +224,8 @@ impl<'a> Library<'a> {
                 Value::List(List::strings(values))
             }
             _ => {
-                self.reads.note(Read::Folder(key.to_owned()));
                 let names = if name == "ls" { self.view.list(key) } else { self.view.list_folders(key) };
+                self.listed(Read::Folder(key.to_owned()), names.len());
                 Value::List(List::strings(names))
             }
         })

@@ -1,16 +1,19 @@
 //! Finds and reads the resources of a confdir.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::limits::{RESOURCE_FILES_MAX, TEMPLATE_BYTES_MAX};
-use crate::confd::{Mistake, Resource, Selection, effective_prefix, parse_resources};
+use crate::confd::{Mistake, Reload, Resource, Selection, effective_prefix, parse_resources};
 
 /// A resource, ready to be processed.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
+    /// The file's path below `conf.d` without `.toml`; `#2` and so on for further tables in it.
+    pub name: String,
     /// The resource's file.
     pub file: PathBuf,
     pub resource: Resource,
@@ -25,9 +28,20 @@ pub struct Target {
 #[derive(Debug, Default)]
 pub struct Loaded {
     pub targets: Vec<Arc<Target>>,
-    /// Files that cannot be used, with the reason in confd's words.
-    pub broken: Vec<(PathBuf, String)>,
+    /// Files that cannot be used.
+    pub broken: Vec<Broken>,
     pub warnings: Vec<Mistake>,
+}
+
+/// A resource file that cannot be used.
+#[derive(Debug)]
+pub struct Broken {
+    pub name: String,
+    pub file: PathBuf,
+    /// What is wrong in it, where the places are known.
+    pub mistakes: Vec<Mistake>,
+    /// The same in one line, in confd's words.
+    pub reason: String,
 }
 
 /// There are no resources to be had.
@@ -49,8 +63,8 @@ impl Loaded {
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
-        for (file, reason) in &self.broken {
-            tracing::error!("Cannot process template resource {} - {reason}", file.display());
+        for broken in &self.broken {
+            tracing::error!("Cannot process template resource {} - {}", broken.file.display(), broken.reason);
         }
     }
 }
@@ -71,29 +85,78 @@ pub fn load(confdir: &Path, prefix: &str) -> Result<Loaded, LoadError> {
     for file in files {
         tracing::debug!("Loading template resource from {}", file.display());
         match resources_of(&file) {
-            Ok(resources) => resources.into_iter().for_each(|one| loaded.add(confdir, prefix, &file, one)),
-            Err(reason) => loaded.broken.push((file, reason)),
+            Ok(resources) => {
+                let several = resources.into_iter().enumerate();
+                several.for_each(|(number, one)| loaded.add(confdir, prefix, &file, number, one));
+            }
+            Err((mistakes, reason)) => {
+                let name = name_of(confdir, &file, 0);
+                loaded.broken.push(Broken { name, file, mistakes, reason });
+            }
         }
     }
+    loaded.settle_groups();
     Ok(loaded)
 }
 
 impl Loaded {
-    fn add(&mut self, confdir: &Path, prefix: &str, file: &Path, resource: Resource) {
+    fn add(&mut self, confdir: &Path, prefix: &str, file: &Path, number: usize, resource: Resource) {
         let selection =
             Selection::new(effective_prefix(resource.prefix_mode, prefix, &resource.prefix), &resource.keys);
         let templates = confdir.join("templates");
         let src = templates.join(resource.src.trim_start_matches('/'));
         self.warnings.extend(resource.warnings.iter().cloned());
-        self.targets.push(Arc::new(Target { file: file.to_owned(), resource, src, templates, selection }));
+        let name = name_of(confdir, file, number);
+        self.targets.push(Arc::new(Target { name, file: file.to_owned(), resource, src, templates, selection }));
+    }
+
+    /// Gives all resources of a group its reload, which one of them at least names and none of them otherwise.
+    fn settle_groups(&mut self) {
+        let mut groups: BTreeMap<String, BTreeSet<Reload>> = BTreeMap::new();
+        for target in &self.targets {
+            if let Some(group) = &target.resource.reload_group {
+                groups.entry(group.clone()).or_default().extend(target.resource.reload.clone());
+            }
+        }
+        for target in std::mem::take(&mut self.targets) {
+            let Some((group, reloads)) =
+                target.resource.reload_group.as_ref().and_then(|group| groups.get_key_value(group))
+            else {
+                self.targets.push(target);
+                continue;
+            };
+            match reloads.len() {
+                1 => {
+                    let mut target = Arc::unwrap_or_clone(target);
+                    target.resource.reload = reloads.first().cloned();
+                    self.targets.push(Arc::new(target));
+                }
+                count => {
+                    let what = if count == 0 { "none of its resources says" } else { "its resources say differently" };
+                    let reason =
+                        format!("reload_group: {what} how `{group}` is reloaded; write one reload_cmd or reload_unit");
+                    let (name, file) = (target.name.clone(), target.file.clone());
+                    self.broken.push(Broken { name, file, mistakes: Vec::new(), reason });
+                }
+            }
+        }
     }
 }
 
-fn resources_of(file: &Path) -> Result<Vec<Resource>, String> {
-    let text = read_limited(file).map_err(|error| error.to_string())?;
-    let text = String::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
-    let listed = |mistakes: Vec<Mistake>| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    parse_resources(&file.to_string_lossy(), &text).map_err(listed)
+fn name_of(confdir: &Path, file: &Path, number: usize) -> String {
+    let below = file.strip_prefix(confdir.join("conf.d")).unwrap_or(file).to_string_lossy();
+    let name = below.strip_suffix("toml").unwrap_or(&below).trim_end_matches('.');
+    if number == 0 { name.to_owned() } else { format!("{name}#{}", number + 1) }
+}
+
+fn resources_of(file: &Path) -> Result<Vec<Resource>, (Vec<Mistake>, String)> {
+    let unplaced = |reason: String| (Vec::new(), reason);
+    let text = read_limited(file).map_err(|error| unplaced(error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|_| unplaced("it is not UTF-8".to_owned()))?;
+    parse_resources(&file.to_string_lossy(), &text).map_err(|mistakes| {
+        let reason = mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        (mistakes, reason)
+    })
 }
 
 /// A file's content, if it is not beyond all measure.

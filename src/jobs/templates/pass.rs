@@ -1,4 +1,4 @@
-//! One pass over one resource: render, stage, compare, check, replace, reload. The log lines are confd's.
+//! One pass over one resource: prepare, check, replace, reload. The log lines are confd's.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-use super::load::{Target, read_limited};
+use super::load::Target;
 use super::outside::Machine;
-use crate::base::limits::{CHECK_COMMAND_MS_MAX, RELOAD_COMMAND_MS_MAX, RENDERS_AT_ONCE_MAX};
-use crate::confd::{Reads, SourceTemplate, Verdict, View, Wanted, command_line, compare, md5, quoted, reload_line};
-use crate::files::{self, CommandError, FileError, Pending, Staged};
-
-/// The mode of a file that is new and whose resource does not say.
-const DEFAULT_MODE: u32 = 0o644;
+use super::prepare::{List, Prepared, pending_of, prepare};
+use super::reload::{self, Reloads, told};
+use super::turns::Turns;
+use crate::base::limits::RENDERS_AT_ONCE_MAX;
+use crate::confd::{Malformed, Md5, Reads, Reload, Steps, View, md5};
+use crate::files::{self, FileError, Staged};
+use crate::fleet::executor::Executor;
 
 /// How passes are made; confd's flags of these names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,12 +33,18 @@ pub struct Options {
 pub struct Context {
     options: Options,
     renders: Semaphore,
+    pub(super) reloads: Reloads,
+    /// Who reloads units; `None`: `systemctl`.
+    pub(super) executor: Option<Arc<dyn Executor>>,
+    /// Where machines queue; `None`: each does as it likes.
+    pub(super) turns: Option<Turns>,
 }
 
 impl Context {
     /// A context for passes that follow `options`.
     pub fn new(options: Options) -> Self {
-        Self { options, renders: Semaphore::new(RENDERS_AT_ONCE_MAX) }
+        let (renders, reloads) = (Semaphore::new(RENDERS_AT_ONCE_MAX), Reloads::default());
+        Self { options, renders, reloads, executor: None, turns: None }
     }
 }
 
@@ -45,14 +53,15 @@ impl Context {
 pub enum Outcome {
     InSync,
     Updated,
-    /// The file was in sync; a reload that had failed before has succeeded now.
+    /// The file was in sync; a reload that was still due has succeeded now.
     Reloaded,
     /// Nothing was done, as asked.
     Noop,
+    /// There is something to do, and it is not this machine's turn.
+    NeedsTurn,
 }
 
-/// Why a pass failed. The destination is as it was, except after [`PassError::Reload`] and
-/// [`PassError::ReloadCommand`].
+/// Why a pass failed. The destination is as it was, except after [`PassError::Reload`].
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
     #[error("Missing template: {}", .0.display())]
@@ -62,16 +71,28 @@ pub enum PassError {
     /// What the template did, or the keys made it do, with its line and column.
     #[error("{0}")]
     Render(String),
+    /// With `on_missing = "wait"`.
+    #[error("waits for the key {0}; the file stays as it is")]
+    Waits(String),
+    #[error("{what} finds {found} entries, and min_entries is {least}; the file stays as it is")]
+    TooFew { what: String, found: usize, least: usize },
+    #[error("{0}")]
+    Malformed(Malformed),
+    /// What the store said about the keys.
+    #[error("{0}")]
+    Store(String),
     #[error(transparent)]
     File(#[from] FileError),
     #[error("Config check failed: {0}")]
     Check(String),
     /// The new file is in place; the reload is due until it succeeds.
     #[error("{0}")]
-    Reload(CommandError),
-    /// The new file is in place; its `reload_cmd` is no template.
+    Reload(String),
+    /// Some of several files; the others are as they should be.
+    #[error("{failed} of {files} files: {first}")]
+    Some { failed: usize, files: usize, first: Box<PassError> },
     #[error("{0}")]
-    ReloadCommand(String),
+    Turn(String),
     #[error("{0}")]
     Interrupted(String),
 }
@@ -79,181 +100,227 @@ pub enum PassError {
 impl PassError {
     /// Whether the same keys may lead to success another time.
     pub fn may_heal(&self) -> bool {
-        !matches!(self, Self::Render(_))
+        match self {
+            Self::Render(_) | Self::Waits(_) | Self::TooFew { .. } | Self::Malformed(_) | Self::Store(_) => false,
+            Self::Some { first, .. } => first.may_heal(),
+            _ => true,
+        }
     }
 }
 
-/// A pass's end, and what the template looked up, if it got that far.
+/// A pass's end, and what is told of it.
 #[derive(Debug)]
 pub struct Pass {
     pub result: Result<Outcome, PassError>,
+    /// What the template looked up, if it got that far.
     pub reads: Option<Reads>,
+    /// How long each step took.
+    pub steps: Steps,
+    /// Files that were replaced or removed.
+    pub files: Vec<String>,
+    /// What was reloaded.
+    pub reloaded: Option<String>,
+    /// The reload is put off for so long.
+    pub reload_in: Option<Duration>,
+    /// The reload of its group is due.
+    pub group_due: bool,
+    /// What would be changed, as `diff -u` shows it, where nothing is to be done.
+    pub diffs: Vec<String>,
 }
 
-/// What rendering and comparing found.
-enum Prepared {
-    InSync,
-    Staged(Staged),
-}
-
-/// Makes one pass over `target` with the keys of `view`.
+/// Makes one pass over `target` with the keys of `view`. The reload of a group is left to whoever asked.
 pub async fn process(context: &Context, target: &Arc<Target>, view: Arc<View>) -> Pass {
+    pass(context, target, view, true).await
+}
+
+/// The same, and with [`Outcome::NeedsTurn`] where `may_change` is false and there is something to do.
+pub(super) async fn pass(context: &Context, target: &Arc<Target>, view: Arc<View>, may_change: bool) -> Pass {
+    let mut pass = Pass {
+        result: Ok(Outcome::InSync),
+        reads: None,
+        steps: Steps::default(),
+        files: Vec::new(),
+        reloaded: None,
+        reload_in: None,
+        group_due: false,
+        diffs: Vec::new(),
+    };
     let options = context.options;
     let prepared = {
         // Closed never: the semaphore lives as long as the context.
         let _turn = context.renders.acquire().await;
+        let began = Instant::now();
         let (target, handle) = (target.clone(), Handle::current());
         let machine = Machine { handle, templates: target.templates.clone() };
         let work = move || prepare(&target, &view, options, &machine);
-        tokio::task::spawn_blocking(work).await
+        let prepared = tokio::task::spawn_blocking(work).await;
+        pass.steps.render_us = micros(began);
+        prepared
     };
-    match prepared {
-        Ok((Ok(prepared), reads)) => Pass { result: carry_out(target, prepared, options).await, reads },
-        Ok((Err(error), reads)) => Pass { result: Err(error), reads },
-        Err(error) => Pass { result: Err(PassError::Interrupted(error.to_string())), reads: None },
-    }
-}
-
-/// Renders and compares; stages what differs.
-fn prepare(
-    target: &Target,
-    view: &View,
-    options: Options,
-    machine: &Machine,
-) -> (Result<Prepared, PassError>, Option<Reads>) {
-    let template = match parse(&target.src) {
-        Ok(template) => template,
-        Err(error) => return (Err(error), None),
-    };
-    let rendered = template.render(view, machine);
-    let content = rendered.result.map_err(|error| PassError::Render(error.to_string()));
-    let prepared = content.and_then(|content| Ok(stage(target, content, options)?));
-    (prepared, Some(rendered.reads))
-}
-
-fn parse(src: &Path) -> Result<SourceTemplate, PassError> {
-    tracing::debug!("Using source template {}", src.display());
-    let text = match read_limited(src) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(PassError::Missing(src.to_owned())),
-        Err(error) => return Err(PassError::Template { src: src.to_owned(), message: error.to_string() }),
-    };
-    tracing::debug!("Compiling source template {}", src.display());
-    let name = src.file_name().unwrap_or_default().to_string_lossy();
-    let failed = |message: String| PassError::Template { src: src.to_owned(), message };
-    SourceTemplate::parse(&name, &text).map_err(|error| failed(error.to_string()))
-}
-
-fn stage(target: &Target, content: Vec<u8>, options: Options) -> Result<Prepared, FileError> {
-    let (resource, dest) = (&target.resource, Path::new(&target.resource.dest));
-    let present = files::facts(dest)?;
-    let mode = resource.mode.or(present.map(|present| present.mode)).unwrap_or(DEFAULT_MODE);
-    let mut owner = files::resolve_owner(resource.user.as_ref(), resource.group.as_ref())?;
-    if let Some(present) = present.filter(|_| resource.preserve_owner) {
-        owner.uid = if resource.user.is_none() { present.uid } else { owner.uid };
-        owner.gid = if resource.group.is_none() { present.gid } else { owner.gid };
-    }
-    tracing::debug!("Comparing candidate config to {}", resource.dest);
-    // Most passes find nothing to do: those write nothing.
-    let wanted = Wanted { uid: owner.uid, gid: owner.gid, mode, md5: md5(&content) };
-    if !options.keep_stage_file && compare(&resource.dest, present.as_ref(), &wanted) == Verdict::InSync {
-        return Ok(Prepared::InSync);
-    }
-    if resource.create_dirs && !files::has_folder(dest) {
-        if options.noop {
-            // There is no place to stage it, and none is made.
-            return Ok(Prepared::InSync);
-        }
-        files::create_folders(dest)?;
-    }
-    let mut staged = Staged::create(dest, content, mode, owner)?;
-    if options.keep_stage_file {
-        tracing::info!("Keeping staged file: {}", staged.path().display());
-        staged.keep();
-    }
-    match compare(&resource.dest, present.as_ref(), &staged.wanted()?) {
-        Verdict::InSync => Ok(Prepared::InSync),
-        Verdict::Changed(reasons) => {
-            reasons.iter().for_each(|reason| tracing::info!("{reason}"));
-            staged.sync()?;
-            Ok(Prepared::Staged(staged))
-        }
-    }
-}
-
-async fn carry_out(target: &Target, prepared: Prepared, options: Options) -> Result<Outcome, PassError> {
-    let resource = &target.resource;
-    if options.noop {
-        tracing::warn!("Noop mode enabled. {} will not be modified", resource.dest);
-        return Ok(Outcome::Noop);
-    }
-    let reload = resource.reload_cmd.as_deref().filter(|_| !options.sync_only);
-    match prepared {
-        Prepared::Staged(staged) => {
-            tracing::info!("Target config {} out of sync", resource.dest);
-            if !options.sync_only {
-                check(target, &staged).await?;
+    pass.result = match prepared {
+        Ok((prepared, reads)) => {
+            pass.reads = reads;
+            match prepared {
+                Ok(prepared) => carry_out(context, target, prepared, may_change, &mut pass).await,
+                Err(error) => Err(error),
             }
-            replace(target, staged, reload.is_some()).await?;
-            if let Some(command) = reload {
-                run_reload(target, command).await?;
-            }
-            tracing::info!("Target config {} has been updated", resource.dest);
-            Ok(Outcome::Updated)
         }
-        Prepared::InSync => {
-            tracing::debug!("Target config {} in sync", resource.dest);
-            match reload {
-                Some(command) if Pending::of(Path::new(&resource.dest))?.is_set() => {
-                    tracing::info!("Target config {} is in sync, but its reload is still due", resource.dest);
-                    run_reload(target, command).await?;
-                    Ok(Outcome::Reloaded)
-                }
-                _ => Ok(Outcome::InSync),
+        Err(error) => Err(PassError::Interrupted(error.to_string())),
+    };
+    pass
+}
+
+/// Time since `began`.
+pub(super) fn micros(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+async fn carry_out(
+    context: &Context,
+    target: &Arc<Target>,
+    mut prepared: Prepared,
+    may_change: bool,
+    pass: &mut Pass,
+) -> Result<Outcome, PassError> {
+    let dest = &target.resource.dest;
+    if context.options.noop {
+        tracing::warn!("Noop mode enabled. {dest} will not be modified");
+        pass.diffs = prepared.diffs;
+        return some_failed(prepared.failed, prepared.files).map(|()| Outcome::Noop);
+    }
+    let reload = target.resource.reload.as_ref().filter(|_| !context.options.sync_only);
+    if prepared.is_in_sync() {
+        tracing::debug!("Target config {dest} in sync");
+        some_failed(std::mem::take(&mut prepared.failed), prepared.files)?;
+        return match reload {
+            Some(_) if pending_of(target)?.is_set() && !may_change => Ok(Outcome::NeedsTurn),
+            Some(how) if pending_of(target)?.is_set() => {
+                tracing::info!("Target config {dest} is in sync, but its reload is still due");
+                make_reload(context, target, how, pass).await?;
+                Ok(Outcome::Reloaded)
+            }
+            _ => Ok(Outcome::InSync),
+        };
+    }
+    if !may_change {
+        return Ok(Outcome::NeedsTurn);
+    }
+    tracing::info!("Target config {dest} out of sync");
+    if !context.options.sync_only {
+        check_all(target, &mut prepared, pass).await?;
+    }
+    let (failed, files) = (std::mem::take(&mut prepared.failed), prepared.files);
+    replace(target, prepared, reload.is_some(), pass).await?;
+    if let Some(how) = reload.filter(|_| !pass.files.is_empty()) {
+        make_reload(context, target, how, pass).await?;
+    }
+    some_failed(failed, files)?;
+    tracing::info!("Target config {dest} has been updated");
+    Ok(Outcome::Updated)
+}
+
+fn some_failed(mut failed: Vec<PassError>, files: usize) -> Result<(), PassError> {
+    let count = failed.len();
+    match failed.pop() {
+        None => Ok(()),
+        Some(first) => Err(PassError::Some { failed: count, files, first: Box::new(first) }),
+    }
+}
+
+/// Checks what is staged. Of several files those that fail stay as they are.
+async fn check_all(target: &Target, prepared: &mut Prepared, pass: &mut Pass) -> Result<(), PassError> {
+    if target.resource.check_cmd.is_none() {
+        return Ok(());
+    }
+    let began = Instant::now();
+    let mut passed = Vec::with_capacity(prepared.staged.len());
+    for staged in std::mem::take(&mut prepared.staged) {
+        match reload::check(target, &staged).await {
+            Ok(()) => passed.push(staged),
+            Err(error) if prepared.list.is_some() => prepared.failed.push(error),
+            Err(error) => {
+                pass.steps.check_us = Some(micros(began));
+                return Err(error);
             }
         }
     }
+    prepared.staged = passed;
+    pass.steps.check_us = Some(micros(began));
+    Ok(())
 }
 
-async fn check(target: &Target, staged: &Staged) -> Result<(), PassError> {
-    let Some(text) = target.resource.check_cmd.as_deref() else { return Ok(()) };
-    let line = command_line("checkcmd", text, &staged.path().to_string_lossy()).map_err(PassError::Check)?;
-    let limit = target.resource.check_limit.unwrap_or(Duration::from_millis(CHECK_COMMAND_MS_MAX));
-    let checked = run(&line, limit).await;
-    checked.map_err(|error| PassError::Check(error.to_string()))
+/// Puts staged files in their places and removes those that are gone; the mark that a reload is due is there before.
+async fn replace(target: &Arc<Target>, prepared: Prepared, reload: bool, pass: &mut Pass) -> Result<(), PassError> {
+    let began = Instant::now();
+    let target = target.clone();
+    let work = move || -> (Vec<String>, Result<(), FileError>) {
+        let mut done = Vec::new();
+        let result = replace_all(&target, prepared, reload, &mut done);
+        (done, result)
+    };
+    let (done, result) =
+        tokio::task::spawn_blocking(work).await.map_err(|error| PassError::Interrupted(error.to_string()))?;
+    pass.steps.replace_us = Some(micros(began));
+    pass.files = done;
+    Ok(result?)
 }
 
-/// Puts the staged file in its place; the mark that a reload is due is there before.
-async fn replace(target: &Target, staged: Staged, reload: bool) -> Result<(), PassError> {
-    let dest = target.resource.dest.clone();
-    let work = move || -> Result<(), FileError> {
-        if reload {
-            Pending::of(Path::new(&dest))?.set()?;
+fn replace_all(target: &Target, prepared: Prepared, reload: bool, done: &mut Vec<String>) -> Result<(), FileError> {
+    if reload && !(prepared.staged.is_empty() && prepared.gone.is_empty()) {
+        pending_of(target)?.set()?;
+    }
+    let mut list = prepared.list;
+    for staged in prepared.staged {
+        let dest = staged.dest().to_string_lossy().into_owned();
+        if target.resource.backup {
+            files::back_up(staged.dest())?;
         }
         tracing::debug!("Overwriting target config {dest}");
-        staged.replace()
-    };
-    let replaced = tokio::task::spawn_blocking(work).await;
-    Ok(replaced.map_err(|error| PassError::Interrupted(error.to_string()))??)
-}
-
-async fn run_reload(target: &Target, command: &str) -> Result<(), PassError> {
-    let line = reload_line(command, &target.resource.dest).map_err(PassError::ReloadCommand)?;
-    let limit = target.resource.reload_limit.unwrap_or(Duration::from_millis(RELOAD_COMMAND_MS_MAX));
-    run(&line, limit).await.map_err(PassError::Reload)?;
-    Ok(Pending::of(Path::new(&target.resource.dest))?.clear()?)
-}
-
-async fn run(line: &str, limit: Duration) -> Result<(), CommandError> {
-    tracing::debug!("Running {line}");
-    match files::shell(line, limit).await {
-        Ok(output) => {
-            tracing::debug!("{}", quoted(&output));
-            Ok(())
+        let sum = md5(staged.content());
+        staged.replace()?;
+        if let Some(list) = &mut list {
+            list.written.note(&dest, sum);
         }
-        Err(error) => {
-            tracing::error!("{}", quoted(error.output()));
-            Err(error)
-        }
+        done.push(dest);
     }
+    let Some(mut list) = list else { return Ok(()) };
+    remove_gone(&mut list, &prepared.gone, done)?;
+    if list.is_new() { write_list(&list) } else { Ok(()) }
+}
+
+fn remove_gone(list: &mut List, gone: &[(String, Md5)], done: &mut Vec<String>) -> Result<(), FileError> {
+    for (dest, sum) in gone {
+        if files::remove_unchanged(Path::new(dest), *sum)? {
+            tracing::info!("{dest} is removed: its name is gone");
+            done.push(dest.clone());
+        } else {
+            tracing::warn!("{dest} stays, though its name is gone: somebody has changed it");
+        }
+        list.written.forget(dest);
+    }
+    Ok(())
+}
+
+fn write_list(list: &List) -> Result<(), FileError> {
+    let owner = files::resolve_owner(None, None)?;
+    let staged = Staged::create(&list.path, list.written.print().into_bytes(), 0o600, owner)?;
+    staged.sync()?;
+    staged.replace()
+}
+
+/// Reloads, unless a group does so for several.
+async fn make_reload(context: &Context, target: &Arc<Target>, how: &Reload, pass: &mut Pass) -> Result<(), PassError> {
+    if target.resource.reload_group.is_some() {
+        pass.group_due = true;
+        return Ok(());
+    }
+    let began = Instant::now();
+    let reloaded = reload::reload(context, target, how).await;
+    if let Ok(Some(wait)) = reloaded {
+        pass.reload_in = Some(wait);
+        return Ok(());
+    }
+    pass.steps.reload_us = Some(micros(began));
+    pass.reloaded = Some(told(how));
+    reloaded.map(drop)
 }

@@ -1,13 +1,15 @@
 //! The keys of all resources at one revision, and the changes that follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::keys::{KeyChange, KeyChanges};
+use crate::base::BoxFuture;
 use crate::base::limits::{TEMPLATE_BATCHES_QUEUED_MAX, TEMPLATE_READ_KEYS_MAX};
-use crate::confd::{path, range_of};
+use crate::confd::{Selection, path, range_of};
 use crate::gotemplate::Str;
 use crate::kv::{
     Consistency, EventKind, KeyValue, RangeRequest, Space, Store, StoreError, WatchBatch, WatchRequest, WatchStart,
@@ -18,10 +20,10 @@ use crate::kv::{
 pub struct Snapshot {
     pub revision: i64,
     pub keys: BTreeMap<String, Str>,
+    /// Where the source tells a folder that is not there from an empty one: those that are there. A resource that asks for
+    /// another one is refused its view, with the source's words.
+    pub folders: Option<BTreeSet<String>>,
 }
-
-/// One step on from a snapshot, of one folder.
-pub(super) type Change = WatchBatch;
 
 /// Reads all keys of `folders`, at one revision.
 ///
@@ -71,24 +73,30 @@ impl Snapshot {
     }
 
     /// Takes a change in and returns the keys that changed.
-    pub(super) fn take(&mut self, change: Change) -> Vec<String> {
-        let mut changed = Vec::with_capacity(change.events.len());
-        for event in change.events {
-            let Ok(key) = std::str::from_utf8(&event.kv.key) else { continue };
-            match event.kind {
-                EventKind::Put => self.keys.insert(key.to_owned(), Str::from(&event.kv.value[..])),
-                EventKind::Delete => self.keys.remove(key),
-            };
-            changed.push(key.to_owned());
-        }
+    pub(super) fn take(&mut self, change: KeyChange) -> Vec<String> {
         self.revision = self.revision.max(change.revision);
-        changed
+        let take = |(key, value): (String, Option<Str>)| {
+            match value {
+                Some(value) => self.keys.insert(key.clone(), value),
+                None => self.keys.remove(&key),
+            };
+            key
+        };
+        change.keys.into_iter().map(take).collect()
+    }
+
+    /// Why a resource cannot have its keys.
+    pub(super) fn refusal(&self, selection: &Selection) -> Option<String> {
+        let folders = self.folders.as_ref()?;
+        let there = |key: &String| key == "/" || folders.contains(key) || self.keys.contains_key(key);
+        let missing = selection.keys().iter().find(|key| !there(key))?;
+        Some(format!("100: Key not found ({missing}) [{}]", self.revision))
     }
 }
 
 /// The changes of several folders in one stream.
 pub(super) struct Changes {
-    receiver: mpsc::Receiver<Result<Change, String>>,
+    receiver: mpsc::Receiver<Result<KeyChange, String>>,
     /// Ends the watches when it goes.
     _watches: JoinSet<()>,
 }
@@ -116,22 +124,33 @@ impl Changes {
         }
         Ok(Self { receiver, _watches: watches })
     }
+}
 
-    /// The next change. Cancel-safe.
-    pub async fn next(&mut self) -> Result<Change, String> {
-        loop {
-            match self.receiver.recv().await {
-                // Progress alone is no news.
-                Some(Ok(change)) if change.events.is_empty() => {}
-                Some(next) => return next,
-                None => return Err("its watches ended".to_owned()),
+impl KeyChanges for Changes {
+    fn next(&mut self) -> BoxFuture<'_, Result<KeyChange, String>> {
+        Box::pin(async {
+            loop {
+                match self.receiver.recv().await {
+                    // Progress alone is no news.
+                    Some(Ok(change)) if change.keys.is_empty() => {}
+                    Some(next) => return next,
+                    None => return Err("its watches ended".to_owned()),
+                }
             }
-        }
+        })
     }
 }
 
 /// A range holds a few keys beside its folder.
-fn only_within(mut batch: WatchBatch, folder: &str) -> WatchBatch {
-    batch.events.retain(|event| std::str::from_utf8(&event.kv.key).is_ok_and(|key| path::within(key, folder)));
-    batch
+fn only_within(batch: WatchBatch, folder: &str) -> KeyChange {
+    let mut change = KeyChange { revision: batch.revision, ..KeyChange::default() };
+    for event in batch.events {
+        let Ok(key) = std::str::from_utf8(&event.kv.key) else { continue };
+        if path::within(key, folder) {
+            let value = (event.kind == EventKind::Put).then(|| Str::from(&event.kv.value[..]));
+            change.written = change.written.or(event.made.map(|made| made.at));
+            change.keys.push((key.to_owned(), value));
+        }
+    }
+    change
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::testing::MemoryStore;
 use super::*;
 use crate::jobs::Jobs;
+use tokio::time::Instant;
 
 /// Longer than any of this takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,7 +44,7 @@ impl Bench {
     }
 
     fn start(&mut self) {
-        let job = Templates::new(self.store.clone(), self.path("confd"), String::new());
+        let job = Templates::new(Arc::new(StoreKeys(self.store.clone())), self.path("confd"), String::new());
         self.jobs.start(job);
     }
 
@@ -290,4 +291,134 @@ fn what_cannot_be_loaded_is_said() {
     bench.resource("x", "", "");
     std::os::unix::fs::symlink(bench.path("confd/conf.d/x.toml"), bench.path("confd/conf.d/y.toml")).unwrap();
     assert_eq!(load(&bench.path("linked"), "").unwrap().targets.len(), 2);
+}
+
+#[tokio::test]
+async fn one_name_one_file_and_what_goes_is_removed() {
+    let bench = Bench::new();
+    let context = Context::new(Options::default());
+    fs::write(bench.path("confd/templates/s.tmpl"), "{{.name}}={{getv (print .key \"/port\")}}").unwrap();
+    let text = format!(
+        "[template]\nsrc = \"s.tmpl\"\ndest = \"{out}/{{{{.name}}}}.conf\"\nkeys = [\"/sites\"]\nfor_each = \"/sites\"\n\
+         min_entries = 1\nreload_cmd = \"ls {out} >> {out}/reloads\"\ncheck_cmd = \"! grep -q bad {{{{.src}}}}\"\n",
+        out = bench.path("out").display()
+    );
+    fs::write(bench.path("confd/conf.d/s.toml"), text).unwrap();
+    let target = load(&bench.path("confd"), "").unwrap().targets[0].clone();
+    let run = async |keys: &[(&str, &str)]| {
+        let view = Arc::new(crate::confd::View::of(keys.iter().copied()));
+        process(&context, &target, view).await
+    };
+    let pass = run(&[("/sites/a/port", "1"), ("/sites/b/port", "2"), ("/sites/c/port", "3")]).await;
+    assert_eq!((pass.result.unwrap(), pass.files.len()), (Outcome::Updated, 3));
+    assert_eq!((bench.out("a.conf"), bench.out("b.conf")), ("a=1".into(), "b=2".into()));
+    assert_eq!(bench.out("reloads"), "a.conf\nb.conf\nc.conf\nreloads\n", "one reload for all");
+    // One fails its check, one cannot be rendered, one was changed by somebody: those stay, and the rest goes on.
+    fs::write(bench.path("out/c.conf"), "mine").unwrap();
+    let pass = run(&[("/sites/a/port", "bad"), ("/sites/b", ""), ("/sites/d/port", "4")]).await;
+    let error = pass.result.unwrap_err().to_string();
+    assert!(error.starts_with("2 of 3 files: "), "{error}");
+    let files = ["a.conf", "b.conf", "c.conf", "d.conf"].map(|name| bench.out(name));
+    assert_eq!(files, ["a=1", "b=2", "mine", "d=4"]);
+    // A name that is gone takes its file with it; without any name nothing is touched.
+    let pass = run(&[("/sites/d/port", "4")]).await;
+    assert_eq!(pass.result.unwrap(), Outcome::Updated);
+    assert_eq!((bench.out("a.conf"), bench.out("d.conf")), ("(none)".into(), "d=4".into()));
+    let pass = run(&[]).await;
+    assert!(matches!(pass.result, Err(PassError::TooFew { found: 0, least: 1, .. })));
+    assert_eq!(bench.out("d.conf"), "d=4");
+    assert_eq!(run(&[("/sites/d/port", "4")]).await.result.unwrap(), Outcome::InSync);
+}
+
+#[tokio::test]
+async fn outputs_are_looked_at_before_they_are_written() {
+    let bench = Bench::new();
+    let context = Context::new(Options::default());
+    let run = async |template: &str, rest: &str, keys: &[(&str, &str)]| {
+        bench.resource("x", template, rest);
+        let target = load(&bench.path("confd"), "").unwrap().targets[0].clone();
+        let view = Arc::new(crate::confd::View::of(keys.iter().copied()));
+        process(&context, &target, view).await.result.map_err(|error| error.to_string())
+    };
+    fs::write(bench.path("out/x"), "old").unwrap();
+    let list = "{{range gets \"/u/*\"}}{{.Value}}\n{{end}}";
+    let few = run(list, "min_entries = 1", &[]).await.unwrap_err();
+    assert_eq!(few, "gets \"/u/*\" finds 0 entries, and min_entries is 1; the file stays as it is");
+    let json = run("{\n  \"a\": {{getv \"/a\"}}}", "output_format = \"json\"", &[("/a", "x")]).await.unwrap_err();
+    assert_eq!(json, "the output is no JSON: expected value (its line 2, column 8)");
+    let waits = run("{{getv \"/none\"}}", "on_missing = \"wait\"", &[]).await.unwrap_err();
+    assert_eq!(waits, "waits for the key /none; the file stays as it is");
+    assert_eq!(bench.out("x"), "old");
+    run("[{{getv \"/none\"}}]", "on_missing = \"empty\"\nbackup = true", &[]).await.unwrap();
+    assert_eq!((bench.out("x"), bench.out("x.bak")), ("[]".into(), "old".into()));
+    run(list, "min_entries = 1\nbackup = true", &[("/u/1", "a")]).await.unwrap();
+    assert_eq!((bench.out("x"), bench.out("x.bak")), ("a\n".into(), "[]".into()));
+    fs::rename(bench.path("out/x"), bench.path("out/real")).unwrap();
+    std::os::unix::fs::symlink("real", bench.path("out/x")).unwrap();
+    run("linked", "follow_symlinks = true", &[]).await.unwrap();
+    assert!(fs::symlink_metadata(bench.path("out/x")).unwrap().is_symlink());
+    assert_eq!(bench.out("real"), "linked");
+}
+
+#[tokio::test]
+async fn a_group_is_reloaded_once_for_all_of_it() {
+    let mut bench = Bench::new();
+    let rest = |more: &str| format!("keys = [\"/k\"]\nreload_group = \"web\"\n{more}");
+    bench.resource("a", "{{getv \"/k\"}}", &rest("reload_cmd = \"cat @/a @/b >> @/reloads; echo >> @/reloads\""));
+    bench.resource("b", "{{getv \"/k\"}}", &rest("check_cmd = \"sleep 0.1\""));
+    bench.store.put("/k", "1");
+    bench.start();
+    bench.until("reloads", "11\n").await;
+    bench.store.put("/k", "2");
+    bench.until("reloads", "11\n22\n").await;
+    bench.until_tidy().await;
+    std::mem::take(&mut bench.jobs).stop(PATIENCE).await;
+    bench.resource("c", "", &rest("reload_cmd = \"another\""));
+    let loaded = load(&bench.path("confd"), "").unwrap();
+    assert_eq!((loaded.targets.len(), loaded.broken.len()), (0, 3));
+    assert!(loaded.broken[0].reason.contains("say differently how `web` is reloaded"), "{}", loaded.broken[0].reason);
+}
+
+#[tokio::test]
+async fn reloads_that_come_too_early_are_put_off_and_changes_gather() {
+    let mut bench = Bench::new();
+    let often = "keys = [\"/k\"]\nreload_cmd = \"cat @/x >> @/reloads\"\nmin_reload_interval = \"700ms\"";
+    bench.resource("x", "{{getv \"/k\"}}", often);
+    bench.resource(
+        "slow",
+        "{{getv \"/k\"}}",
+        "keys = [\"/k\"]\ndebounce = \"300ms\"\nreload_cmd = \"cat @/slow >> @/slows\"",
+    );
+    bench.store.put("/k", "1");
+    bench.start();
+    bench.until("reloads", "1").await;
+    bench.until("slows", "1").await;
+    for value in ["2", "3", "4"] {
+        bench.store.put("/k", value);
+        bench.until("x", value).await;
+    }
+    // The file is new at once, its reload comes later and once; the other one is rendered once.
+    bench.until("reloads", "14").await;
+    bench.until("slows", "14").await;
+    bench.until_tidy().await;
+    bench.jobs.stop(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn what_changes_in_the_confdir_counts_at_once() {
+    let mut bench = Bench::new();
+    bench.resource("bad", "{{getv \"/k\"}}{{.nonsense.field}}", "keys = [\"/k\"]");
+    fs::write(bench.path("confd/conf.d/broken.toml"), "[template]\nsrc = 1\n").unwrap();
+    bench.store.put("/k", "1");
+    bench.start();
+    bench.resource("later", "{{getv \"/k\"}}", "keys = [\"/k\"]");
+    bench.until("later", "1").await;
+    // A template that is mended, and a resource file that is mended.
+    fs::write(bench.path("confd/templates/bad.tmpl"), "good {{getv \"/k\"}}").unwrap();
+    bench.until("bad", "good 1").await;
+    bench.resource("broken", "mended", "");
+    bench.until("broken", "mended").await;
+    bench.store.put("/k", "2");
+    bench.until("later", "2").await;
+    bench.jobs.stop(PATIENCE).await;
 }
