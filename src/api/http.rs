@@ -66,8 +66,10 @@ impl Entry {
             .merge(info::routes(shared))
             .merge(history::routes(shared))
             .merge(v2::routes(shared))
-            .merge(v3::gateway::routes(shared))
-            .fallback(async || not_found());
+            .merge(v3::gateway::routes(shared));
+        #[cfg(feature = "template")]
+        let http = http.merge(super::templates::routes(shared));
+        let http = http.fallback(async || not_found());
         Self::over(shared, v3::routes(shared), http, bounds)
     }
 

@@ -19,6 +19,8 @@ mod metrics;
 mod receiving;
 mod sending;
 pub mod status;
+#[cfg(feature = "template")]
+mod templates;
 mod users;
 mod v2;
 mod v3;

@@ -18,6 +18,8 @@ mod rollout;
 #[cfg(feature = "scheduler")]
 mod scheduling;
 mod snapshot;
+#[cfg(feature = "template")]
+mod templates;
 mod tls;
 
 pub use crate::net::http;

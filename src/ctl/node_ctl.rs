@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use super::args::{self, Flag, Parsed};
 #[cfg(feature = "scheduler")]
 use super::scheduling;
+#[cfg(feature = "template")]
+use super::templates;
 use super::{export, http, import, kv, restore, snapshot, tls};
 use crate::net::Address;
 
@@ -27,6 +29,9 @@ node ctl: ask the cluster how it is.
   $ node ctl kv history /app/port                 who changed a key and when; `node ctl kv --help` has more
   $ node ctl explain web@1.service                why a unit is where it is; `node ctl explain --help` has more:
                                                   why-not, simulate, machines, cordon, drain, rebalance
+  $ node ctl templates                            how each template resource is on each machine
+  $ node ctl templates NAME                       all of one: what it reads, how long it took, what went wrong where
+  $ node ctl trace /app/port                      which files and processes a key has changed, in ms
   $ node ctl snapshot save FILE                   copies the cluster's state into a file, and checks it
   $ node ctl snapshot status FILE                 checks such a file and tells what it holds
   $ node ctl snapshot restore FILE --data-dir DIR begins a new cluster with what it holds; --help has more
@@ -104,6 +109,17 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         Some("kv") => match kv::understand(&parsed) {
             Ok(command) => runtime()?.block_on(kv::run(&endpoint(&parsed)?, command)),
             Err(what) => Ok(misunderstood(&format!("kv: {what}"))),
+        },
+        #[cfg(feature = "template")]
+        Some("templates") => match &parsed.words[1..] {
+            [] => runtime()?.block_on(templates::list(&endpoint(&parsed)?, None)),
+            [name] => runtime()?.block_on(templates::list(&endpoint(&parsed)?, Some(name))),
+            _ => Ok(misunderstood("`templates` takes one name at most")),
+        },
+        #[cfg(feature = "template")]
+        Some("trace") => match &parsed.words[1..] {
+            [key] => runtime()?.block_on(templates::trace(&endpoint(&parsed)?, key)),
+            _ => Ok(misunderstood("`trace` takes a key")),
         },
         Some("snapshot") => match &parsed.words[1..] {
             [verb, file] if verb == "save" => runtime()?.block_on(snapshot::save(&endpoint(&parsed)?, Path::new(file))),
