@@ -1,32 +1,41 @@
-//! The face `confd`: the command line of confd 0.16 over any etcd v3 endpoint, our own nodes among them, or the environment.
+//! The face `confd`: the command line of confd 0.16, and its fork's, over our own nodes, any etcd, files or the environment.
 
+mod files;
 mod log;
+mod reread;
 mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
+mod v2;
+mod verify;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::settings::{Mode, Settings, Start};
 use self::source::Source;
-use crate::confd::{View, cover};
+use crate::confd::cover;
 use crate::jobs::Jobs;
-use crate::jobs::templates::{Context, LoadError, Loaded, Templates, load, process};
+use crate::jobs::templates::{Context, LoadError, Loaded, Target, Templates, Views, load, process, reload_all};
 
 /// How long a watch that ends waits for checks and reloads under way.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 const HELP: &str = "\
-confd keeps local files up to date from keys of an etcd v3 store (a corenode cluster is one) or from the environment.
+confd keeps local files up to date from keys of a corenode cluster, of an etcd (v2 or v3), of files, or from the environment.
 
   $ confd -onetime -node http://127.0.0.1:2379         render everything once
   $ confd -watch -node 10.0.0.1:2379 -node 10.0.0.2:2379
                                                      render when keys change; the second node is asked if the first fails
   $ confd -interval 10 -node http://127.0.0.1:2379     look every ten seconds
-  $ confd -onetime -noop -log-level debug              say what would be done, do nothing
+  $ confd -onetime -noop                               show what would be changed, change nothing
+  $ confd check                                        parse resources and templates
+  $ confd validate -mock keys.yaml                     render them with the keys of a file, write nothing
+  $ confd -watch -backend file -file keys.yaml         keys from YAML or JSON
   $ confd -onetime -backend env                        keys from the environment: /app/port is APP_PORT
 
 A resource, /etc/confd/conf.d/app.toml:
@@ -84,27 +93,39 @@ fn fatal(message: &str) -> u8 {
 }
 
 async fn work(settings: &Settings) -> Result<(), String> {
+    match &settings.mode {
+        Mode::Check => return verify::check(&resources(settings)?),
+        Mode::Validate(mock) => return verify::validate(&resources(settings)?, mock.clone()).await,
+        Mode::Once | Mode::Watch | Mode::Interval(_) => {}
+    }
     tracing::info!("Backend set to {}", settings.backend.name());
     tracing::info!("Starting confd");
     let source = Source::open(settings).await?;
+    let context = Context::new(settings.options);
     match settings.mode {
-        Mode::Once => one_round(settings, &source, resources(settings)?).await,
-        Mode::Watch => watch(settings, &source, Ended::listen()?).await,
-        Mode::Interval(pause) => repeat(settings, &source, pause, Ended::listen()?).await,
+        Mode::Watch => watch(settings, &source, Signals::listen()?).await,
+        Mode::Interval(pause) => repeat(settings, &context, &source, pause, Signals::listen()?).await,
+        _ => one_round(&context, &source, resources(settings)?).await,
     }
 }
 
 /// Looks again and again, until a signal says otherwise. Resources are read anew each time; what fails is told and looked
 /// at the next time, but where no resources can be had at all there is nothing to go on with.
-async fn repeat(settings: &Settings, source: &Source, pause: Duration, mut ended: Ended) -> Result<(), String> {
+async fn repeat(
+    settings: &Settings,
+    context: &Context,
+    source: &Source,
+    pause: Duration,
+    mut signals: Signals,
+) -> Result<(), String> {
     loop {
         let loaded = resources(settings)?;
         tokio::select! {
-            () = ended.wait() => return Ok(()),
-            _told = one_round(settings, source, loaded) => {}
+            () = signals.end() => return Ok(()),
+            _told = one_round(context, source, loaded) => {}
         }
         tokio::select! {
-            () = ended.wait() => return Ok(()),
+            signal = signals.next() => if signal == Told::End { return Ok(()) },
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -123,70 +144,118 @@ fn resources(settings: &Settings) -> Result<Loaded, String> {
     if loaded.targets.is_empty() && loaded.broken.is_empty() {
         tracing::warn!("Found no templates");
     }
+    for target in loaded.targets.iter().filter(|target| target.resource.max_parallel.is_some()) {
+        tracing::warn!(
+            "{}: max_parallel is for nodes' own templates; this confd waits for nobody",
+            target.file.display()
+        );
+    }
     Ok(loaded)
 }
 
-/// One pass over every resource, one after the other. The last error is the answer; each is told when it happens.
-async fn one_round(settings: &Settings, source: &Source, loaded: Loaded) -> Result<(), String> {
+/// One pass over every resource, one after the other, then the reloads of groups. The last error is the answer; each is told
+/// when it happens.
+async fn one_round(context: &Context, source: &Source, loaded: Loaded) -> Result<(), String> {
     loaded.tell();
-    let mut last = loaded.broken.last().map(|(_, reason)| reason.clone());
+    let mut last = loaded.broken.last().map(|broken| broken.reason.clone());
     let folders = cover(loaded.targets.iter().map(|target| &target.selection));
-    let snapshot = match source.read(&folders).await {
+    let snapshot = match source.keys.read(&folders).await {
         Ok(snapshot) => snapshot,
         Err(error) => {
             tracing::error!("{error}");
             return Err(error);
         }
     };
-    let context = Context::new(settings.options);
+    let mut failed = |error: String| {
+        tracing::error!("{error}");
+        last = Some(error);
+    };
+    let (mut views, mut groups) = (Views::of(&snapshot), BTreeMap::<&str, Vec<Arc<Target>>>::new());
     for target in &loaded.targets {
-        let view = View::new(&target.selection, &snapshot.keys);
-        if let Err(error) = process(&context, target, view.into()).await.result {
-            tracing::error!("{error}");
-            last = Some(error.to_string());
+        let pass = process(context, target, views.get(&target.selection)).await;
+        pass.diffs.iter().for_each(|diff| print!("{diff}"));
+        if pass.group_due {
+            let group = target.resource.reload_group.as_deref().unwrap_or_default();
+            groups.entry(group).or_default().push(target.clone());
+        }
+        if let Err(error) = pass.result {
+            failed(error.to_string());
+        }
+    }
+    for due in groups.values() {
+        if let Err(error) = reload_all(context, due).await {
+            failed(error);
         }
     }
     last.map_or(Ok(()), Err)
 }
 
-async fn watch(settings: &Settings, source: &Source, mut ended: Ended) -> Result<(), String> {
+/// Follows the keys until a signal says otherwise. Files of the confdir that change are read anew at once.
+async fn watch(settings: &Settings, source: &Source, mut signals: Signals) -> Result<(), String> {
     let loaded = resources(settings)?;
     if loaded.targets.is_empty() {
         loaded.tell();
         let broken = loaded.broken.into_iter().next_back();
-        return broken.map_or(Ok(()), |(_, reason)| Err(reason));
+        return broken.map_or(Ok(()), |broken| Err(broken.reason));
     }
-    let Some(store) = source.store() else {
-        // The environment does not change: one round, as it is.
-        let _told = one_round(settings, source, loaded).await;
-        ended.wait().await;
+    if !source.changes {
+        // One round, as it is.
+        let _told = one_round(&Context::new(settings.options), source, loaded).await;
+        signals.end().await;
         return Ok(());
-    };
-    let job = Templates::new(store, settings.confdir.clone(), settings.prefix.clone()).with(settings.options);
-    let mut jobs = Jobs::default();
-    jobs.start(job);
-    ended.wait().await;
-    jobs.stop(FAREWELL).await;
-    Ok(())
+    }
+    loop {
+        let (keys, confdir) = (source.keys.clone(), settings.confdir.clone());
+        let mut jobs = Jobs::default();
+        jobs.start(Templates::new(keys, confdir, settings.prefix.clone()).with(settings.options));
+        let signal = signals.next().await;
+        jobs.stop(FAREWELL).await;
+        if signal == Told::End {
+            return Ok(());
+        }
+    }
 }
 
-/// Waits for the signals that end a daemon.
-struct Ended {
+/// What a signal says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    End,
+    /// Look at everything anew (SIGHUP).
+    Again,
+}
+
+/// The signals that a daemon listens to.
+struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
-impl Ended {
+impl Signals {
     fn listen() -> Result<Self, String> {
         let listen = |kind| signal(kind).map_err(|error| format!("listening for signals: {error}"));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
     }
 
-    async fn wait(&mut self) {
+    async fn next(&mut self) -> Told {
         let name = tokio::select! {
             _ = self.interrupt.recv() => "interrupt",
             _ = self.terminate.recv() => "terminated",
+            _ = self.hangup.recv() => {
+                tracing::info!("Captured hangup. Looking at everything anew");
+                return Told::Again;
+            }
         };
         tracing::info!("Captured {name}. Exiting...");
+        Told::End
+    }
+
+    /// Completes when the daemon is to end.
+    async fn end(&mut self) {
+        while self.next().await == Told::Again {}
     }
 }

@@ -17,32 +17,41 @@ use crate::remote::Login;
 /// Where keys come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backend {
-    /// `etcd` and `etcdv3` are one: keys of both dialects are the same keys.
-    Etcd(&'static str),
+    /// The v2 API where it is served by an etcd, else v3. At our own nodes the keys of both are the same.
+    Etcd,
+    EtcdV3,
+    File,
     Env,
 }
 
 impl Backend {
     pub fn name(self) -> &'static str {
         match self {
-            Self::Etcd(name) => name,
+            Self::Etcd => "etcd",
+            Self::EtcdV3 => "etcdv3",
+            Self::File => "file",
             Self::Env => "env",
         }
     }
 
     fn named(name: &str) -> Result<Self, Failed> {
         match name {
-            "" | "etcd" => Ok(Self::Etcd("etcd")),
-            "etcdv3" => Ok(Self::Etcd("etcdv3")),
+            "" | "etcd" => Ok(Self::Etcd),
+            "etcdv3" => Ok(Self::EtcdV3),
+            "file" => Ok(Self::File),
             "env" => Ok(Self::Env),
-            other => Err(fatal(format!("Invalid backend: `{other}`; there are etcd, etcdv3 and env"))),
+            other => Err(fatal(format!("Invalid backend: `{other}`; there are etcd, etcdv3, file and env"))),
         }
     }
 }
 
 /// When to look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
+    /// Parse everything, use nothing.
+    Check,
+    /// Render everything with the keys of a file, write nothing.
+    Validate(Option<PathBuf>),
     Once,
     Watch,
     Interval(Duration),
@@ -52,6 +61,9 @@ pub(super) enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
     pub backend: Backend,
+    /// Of the backend `file`.
+    pub files: Vec<PathBuf>,
+    pub filter: String,
     /// As given; empty: to be looked up under `srv_record`, or the backend's default.
     pub nodes: Vec<String>,
     pub srv_record: Option<String>,
@@ -92,7 +104,7 @@ const fn flag(names: &'static [&'static str], value: bool, help: &'static str) -
 }
 
 const FLAGS: &[Flag] = &[
-    flag(&["backend"], true, "etcd, etcdv3 or env [etcd]"),
+    flag(&["backend"], true, "etcd, etcdv3, file or env [etcd]"),
     flag(
         &["node"],
         true,
@@ -125,6 +137,11 @@ const FLAGS: &[Flag] = &[
         help: "who vouches for nodes with https",
     },
     flag(&["client-insecure"], false, "take any node with https for the one that is meant"),
+    flag(&["file"], true, "YAML or JSON file, or a folder of them, of the backend file; may be repeated"),
+    flag(&["filter"], true, "which names count in folders of the backend file [*]"),
+    flag(&["check-config"], false, "as the word check: parse resources and templates, use nothing"),
+    flag(&["validate"], false, "as the word validate: render with -mock, write nothing"),
+    flag(&["mock", "mock-data"], true, "YAML or JSON file with the keys for validate"),
     flag(&["version"], false, "print the version"),
     flag(&["help", "h"], false, "print this"),
 ];
@@ -143,8 +160,8 @@ const OTHERS: &[Flag] = &[
     flag(&["path"], true, ""),
     flag(&["table"], true, ""),
     flag(&["separator"], true, ""),
-    flag(&["file"], true, ""),
-    flag(&["filter"], true, ""),
+    flag(&["diff"], false, ""),
+    flag(&["color"], false, ""),
     flag(&["secret-keyring"], true, ""),
     flag(&["debug"], false, ""),
     flag(&["verbose"], false, ""),
@@ -197,12 +214,29 @@ fn settle(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<St
             None => file.truth(key),
         }
     };
-    // The fork's way: the backend as a word.
-    let backend = match parsed.words.first() {
-        Some(word) => word.clone(),
+    // The fork's way: the backend, or what is to be done, as a word.
+    let mut words: Vec<&str> = parsed.words.iter().map(String::as_str).collect();
+    let mut verb = |name: &str, flag: &str| -> Result<bool, Failed> {
+        let there = words.iter().position(|word| *word == name);
+        there.map(|at| words.remove(at));
+        Ok(there.is_some() || parsed.truth(flag).map_err(usage)?)
+    };
+    let (check, validate) = (verb("check", "check-config")?, verb("validate", "validate")?);
+    if let Some(beyond) = words.get(1) {
+        return Err(Failed::Usage(format!("unexpected argument: {beyond}")));
+    }
+    let files: Vec<PathBuf> = match parsed.values("file").map(PathBuf::from).collect::<Vec<_>>() {
+        given if given.is_empty() => file.texts("file")?.into_iter().map(PathBuf::from).collect(),
+        given => given,
+    };
+    let backend = match words.first() {
+        Some(word) => (*word).to_owned(),
         None => text("backend", "backend")?.unwrap_or_default(),
     };
     let backend = Backend::named(&backend)?;
+    if backend == Backend::File && files.is_empty() {
+        return Err(fatal("backend file: give -file FILE, of YAML or JSON"));
+    }
     let scheme = text("scheme", "scheme")?.unwrap_or_else(|| "http".to_owned());
     if !["http", "https"].contains(&scheme.as_str()) {
         return Err(fatal(format!("scheme: {scheme:?} is not http or https")));
@@ -212,13 +246,15 @@ fn settle(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<St
         _ if parsed.truth("debug").map_err(usage)? || parsed.truth("verbose").map_err(usage)? => LogLevel::Debug,
         _ if parsed.truth("quiet").map_err(usage)? => LogLevel::Error,
         Some(level) => level,
-        None => return Err(fatal(format!("not a valid logrus Level: {level:?}"))),
+        None => return Err(fatal(format!("not a valid level: {level:?}"))),
     };
     let interval = match parsed.number::<u64>("interval").map_err(usage)? {
         Some(seconds) => seconds,
         None => file.number("interval")?.unwrap_or(600),
     };
     let mode = match (truth("onetime", "onetime")?, truth("watch", "watch")?) {
+        _ if check => Mode::Check,
+        _ if validate => Mode::Validate(parsed.value("mock").map(PathBuf::from)),
         (true, _) => Mode::Once,
         (false, true) => Mode::Watch,
         (false, false) => Mode::Interval(Duration::from_secs(interval)),
@@ -235,6 +271,8 @@ fn settle(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<St
     };
     Ok(Settings {
         backend,
+        files,
+        filter: text("filter", "filter")?.unwrap_or_else(|| "*".to_owned()),
         nodes: nodes(parsed, file, variable)?,
         scheme,
         tls: tls(&text, &truth)?,

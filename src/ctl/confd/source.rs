@@ -1,13 +1,17 @@
-//! Where the keys come from: an etcd v3 store, or the environment.
+//! Where the keys come from: an etcd, through its API of version 2 or 3, files, or the environment.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::files::FileKeys;
+use super::reread::Reread;
 use super::settings::{Backend, Settings};
+use super::v2::{self, V2Keys};
+use crate::base::BoxFuture;
 use crate::ctl::tls;
 use crate::gotemplate::Str;
-use crate::jobs::templates::{Snapshot, read};
-use crate::kv::Store;
+use crate::jobs::templates::{KeyChanges, Keys, Snapshot, StoreKeys};
 use crate::net::Address;
 use crate::net::resolve::resolve_srv;
 use crate::net::tls::ClientTls;
@@ -18,19 +22,29 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const DEFAULT_NODE: &str = "http://127.0.0.1:2379";
 
 /// An opened source.
-pub(super) enum Source {
-    Etcd(Arc<RemoteStore>),
-    Env,
+pub(super) struct Source {
+    pub keys: Arc<dyn Keys>,
+    /// Whether it ever changes while this process lives.
+    pub changes: bool,
 }
 
 impl Source {
-    /// Opens the source; nothing is asked of it yet.
+    /// Opens the source.
     ///
     /// # Errors
     /// Nodes that are no addresses, or a record that names none.
     pub async fn open(settings: &Settings) -> Result<Self, String> {
-        if settings.backend == Backend::Env {
-            return Ok(Self::Env);
+        match settings.backend {
+            Backend::Env => {
+                tracing::info!("Backend source(s) set to {}", settings.nodes.join(", "));
+                return Ok(Self { keys: Arc::new(Environment), changes: false });
+            }
+            Backend::File => {
+                tracing::info!("Backend source(s) set to {}", shown(&settings.files));
+                let files = FileKeys::new(settings.files.clone(), settings.filter.clone());
+                return Ok(Self { keys: Arc::new(Reread::new(files)), changes: true });
+            }
+            Backend::Etcd | Backend::EtcdV3 => {}
         }
         let nodes = match &settings.srv_record {
             Some(record) if settings.nodes.is_empty() => nodes_of(record, &settings.scheme).await?,
@@ -38,30 +52,34 @@ impl Source {
             _ => settings.nodes.clone(),
         };
         tracing::info!("Backend source(s) set to {}", nodes.join(", "));
-        let addresses = nodes.iter().map(|node| address_of(node, &settings.tls)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::Etcd(Arc::new(RemoteStore::with_login(addresses, ANSWER_WITHIN, settings.login.clone()))))
+        let nodes = nodes.iter().map(|node| address_of(node, &settings.tls)).collect::<Result<Vec<_>, _>>()?;
+        let login = settings.login.clone();
+        if settings.backend == Backend::Etcd && v2::kind(&nodes).await == v2::Kind::V2 {
+            let keys = Arc::new(Reread::new(V2Keys { nodes, login }));
+            return Ok(Self { keys, changes: true });
+        }
+        let store = Arc::new(RemoteStore::with_login(nodes, ANSWER_WITHIN, login));
+        Ok(Self { keys: Arc::new(StoreKeys(store)), changes: true })
+    }
+}
+
+fn shown(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// The environment of this process, which does not change.
+struct Environment;
+
+impl Keys for Environment {
+    fn read<'a>(&'a self, _: &'a [String]) -> BoxFuture<'a, Result<Snapshot, String>> {
+        let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let variables = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));
+        let snapshot = environment(variables);
+        Box::pin(async move { Ok(snapshot) })
     }
 
-    /// The keys below `folders`, at one moment.
-    ///
-    /// # Errors
-    /// Nodes that do not answer.
-    pub async fn read(&self, folders: &[String]) -> Result<Snapshot, String> {
-        match self {
-            Self::Etcd(store) => read(&**store, folders).await.map_err(|error| error.to_string()),
-            Self::Env => Ok(environment(
-                std::env::vars_os()
-                    .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())),
-            )),
-        }
-    }
-
-    /// The store, where there is one that can be watched.
-    pub fn store(&self) -> Option<Arc<dyn Store>> {
-        match self {
-            Self::Etcd(store) => Some(store.clone()),
-            Self::Env => None,
-        }
+    fn follow<'a>(&'a self, _: &'a [String], _: i64) -> BoxFuture<'a, Result<Box<dyn KeyChanges>, String>> {
+        Box::pin(std::future::pending())
     }
 }
 
@@ -69,7 +87,7 @@ impl Source {
 pub(super) fn environment(variables: impl Iterator<Item = (String, String)>) -> Snapshot {
     let key = |name: String| format!("/{}", name.to_lowercase().replace('_', "/"));
     let keys = variables.map(|(name, value)| (key(name), Str::from(value))).collect();
-    Snapshot { revision: 0, keys }
+    Snapshot { keys, ..Snapshot::default() }
 }
 
 /// A node as people write it: with or without `http://` or `https://`, with or without a slash at the end.

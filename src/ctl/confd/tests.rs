@@ -10,7 +10,7 @@ use super::log::LogLevel;
 use super::settings::{Failed, Mode, Settings, Start, gather};
 use super::source::{address_of, environment};
 use super::*;
-use crate::confd::Selection;
+use crate::confd::{Selection, View};
 use crate::gotemplate::Str;
 
 fn start(line: &str, variables: &[(&str, &str)]) -> Result<Start, Failed> {
@@ -82,11 +82,19 @@ fn the_forks_backend_word_and_old_flags_are_taken() {
 
 #[test]
 fn what_is_wrong_has_confds_exit_code() {
-    let usage = ["-nope", "-interval", "-interval x", "-onetime=perhaps"];
+    let usage = ["-nope", "etcd beyond", "-interval", "-interval x", "-onetime=perhaps"];
     for line in usage {
         assert!(matches!(start(line, &[]), Err(Failed::Usage(_))), "{line}");
     }
-    let fatal = ["-backend consul", "-log-level loud", "-client-cert /x", "-basic-auth", "-scheme ftp", "zookeeper"];
+    let fatal = [
+        "-backend consul",
+        "-backend file",
+        "-log-level loud",
+        "-client-cert /x",
+        "-basic-auth",
+        "-scheme ftp",
+        "zookeeper",
+    ];
     for line in fatal {
         assert!(matches!(start(line, &[]), Err(Failed::Fatal(_))), "{line}");
     }
@@ -119,4 +127,17 @@ fn variables_are_keys() {
     let snapshot = environment(variables.into_iter());
     let view = View::new(&Selection::new("/".into(), &["/app".into()]), &snapshot.keys);
     assert_eq!((view.len(), view.get("/app/port")), (2, Some(&Str::from("1"))));
+}
+
+#[test]
+fn what_is_to_be_done_may_be_a_word_or_a_flag() {
+    for line in ["check", "-check-config", "etcd check", "check --confdir /c"] {
+        assert_eq!(settings(line, &[]).mode, Mode::Check, "{line}");
+    }
+    let mock = Some(PathBuf::from("k.yaml"));
+    for line in ["validate -mock k.yaml", "--validate --mock-data k.yaml", "env validate --mock=k.yaml"] {
+        assert_eq!(settings(line, &[]).mode, Mode::Validate(mock.clone()), "{line}");
+    }
+    let files = settings("file -file a.yaml --file b -filter *.json -watch", &[]);
+    assert_eq!((files.files, files.filter.as_str()), (vec!["a.yaml".into(), "b".into()], "*.json"));
 }
