@@ -5,6 +5,7 @@ mod command;
 mod executor;
 mod inside;
 mod lab;
+mod nginx;
 mod smoke;
 mod stage;
 mod tables;
@@ -33,6 +34,11 @@ fn hosts_boot_serve_and_keep_their_disk() -> anyhow::Result<()> {
 #[test]
 fn walkthrough() -> anyhow::Result<()> {
     walkthrough::run()
+}
+
+#[test]
+fn nginx_follows_the_keys() -> anyhow::Result<()> {
+    nginx::run()
 }
 
 #[test]

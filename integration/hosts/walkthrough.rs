@@ -27,7 +27,7 @@ const FAILOVER_BOUND: Duration = Duration::from_secs(10);
 const CALM: Duration = Duration::from_secs(5);
 
 /// What one host sets: the static cluster of all hosts, open to the lab's network.
-fn settings(host: &Host, hosts: &[Host]) -> String {
+pub fn settings(host: &Host, hosts: &[Host]) -> String {
     let members: Vec<String> = hosts.iter().map(|host| format!("{}=http://{}:2380", host.name, host.ip)).collect();
     let Host { name, ip } = host;
     format!(

@@ -1,0 +1,203 @@
+//! The confd walk-through: units register in `/app/server/%i`, nginx on each host follows, and requests go on meanwhile;
+//! first by the nodes themselves, then by `confd -onetime` and `confd -interval 10`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::{Host, Install, Lab};
+use crate::waits::wait_until;
+use crate::walkthrough::settings;
+
+const NAMES: [&str; 3] = ["core-01", "core-02", "core-03"];
+const PORTS: [u16; 4] = [5000, 5001, 5002, 5003];
+/// From a change until it is seen on every host.
+const SEEN_BOUND: Duration = Duration::from_secs(30);
+/// The same with `confd -interval 10`.
+const INTERVAL_BOUND: Duration = Duration::from_secs(45);
+/// Requests that must have been answered before and after each change.
+const REQUESTS: usize = 20;
+
+/// The resource, as people have it.
+const RESOURCE: &str = r#"[template]
+keys = [ "app/server" ]
+owner = "nginx"
+mode = "0644"
+src = "nginx.conf.tmpl"
+dest = "/etc/nginx/sites-enabled/app.conf"
+check_cmd = "/usr/sbin/nginx -t -c /etc/nginx/nginx.conf"
+reload_cmd = "/usr/sbin/service nginx reload"
+"#;
+
+const TEMPLATE: &str = r#"upstream app {
+{{range gets "/app/server/*"}}    server {{.Value}}; # {{base .Key}}
+{{else}}    server 127.0.0.1:1;
+{{end}}}
+
+server {
+    listen 80 default_server;
+    location / {
+        proxy_pass http://app;
+        proxy_next_upstream error timeout;
+        proxy_connect_timeout 2s;
+    }
+}
+"#;
+
+const UNIT: &str = "[Unit]
+Description=A web server on port %i
+
+[Service]
+EnvironmentFile=/etc/host.env
+ExecStart=/usr/bin/perl /opt/sinatra.pl %i
+ExecStartPost=/usr/bin/etcdctl set /app/server/%i ${HOST_IP}:%i
+ExecStop=/usr/bin/etcdctl rm /app/server/%i
+";
+
+/// One request after the other; told to stop, it answers the one it has and ends.
+const SERVER: &str = r#"use strict; use IO::Socket::INET;
+my $port = shift; my $stop = 0; $SIG{TERM} = sub { $stop = 1 };
+my $listener = IO::Socket::INET->new(LocalPort => $port, Listen => 128, ReuseAddr => 1) or die "$port: $!";
+until ($stop) {
+    my $client = $listener->accept or next;
+    while (my $line = <$client>) { last if $line =~ /^\r?$/ }
+    print $client "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n$port\n";
+    close $client;
+}
+"#;
+
+/// Asks nginx of each host in turn and notes each answer's code, until it is told to stop.
+const LOAD: &str = r#"while [ ! -e /run/load.stop ]; do
+    for ip in $*; do curl -s -o /dev/null -w '%{http_code}\n' --max-time 10 "http://$ip/" >>/run/load.codes; done
+    sleep 0.02
+done"#;
+
+/// Plays it.
+pub fn run() -> Result<()> {
+    let binary =
+        std::env::var_os("CORENODE_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_node")), PathBuf::from);
+    Lab::start(&NAMES, &Install { binary: &binary, settings })?.tell(|lab| {
+        prepare(lab)?;
+        start(lab)?;
+        by_the_nodes(lab)?;
+        by_confd(lab)
+    })
+}
+
+/// Files, the user that the resource names, and nginx.
+fn prepare(lab: &Lab) -> Result<()> {
+    for Host { name, ip } in lab.hosts() {
+        lab.write_file(name, "/opt/sinatra.pl", SERVER)?;
+        lab.write_file(name, "/etc/host.env", &format!("HOST_IP={ip}\n"))?;
+        lab.write_file(name, "/etc/confd/templates/nginx.conf.tmpl", TEMPLATE)?;
+        let script =
+            "useradd --system --user-group nginx; rm -f /etc/nginx/sites-enabled/default; systemctl start nginx";
+        lab.exec(name, &["sh", "-c", script])?.ok()?;
+    }
+    lab.write_file("core-01", "/root/sinatra@.service", UNIT)
+}
+
+/// Four instances are started, and the resource is put on every host: nodes take it up by themselves.
+fn start(lab: &Lab) -> Result<()> {
+    lab.shell("core-01", "fleetctl submit sinatra@.service")?.ok()?;
+    let units: Vec<String> = PORTS.iter().map(|port| format!("sinatra@{port}")).collect();
+    lab.shell("core-01", &format!("fleetctl start {}", units.join(" ")))?.ok()?;
+    for Host { name, .. } in lab.hosts() {
+        lab.write_file(name, "/etc/confd/conf.d/nginx.toml", RESOURCE)?;
+    }
+    lists_are(lab, &NAMES, &PORTS, SEEN_BOUND)?;
+    let ips: Vec<&str> = lab.hosts().iter().map(|host| host.ip.as_str()).collect();
+    for ip in &ips {
+        wait_until("nginx to answer", SEEN_BOUND, || {
+            let answer = lab.exec("core-01", &["curl", "-sf", "--max-time", "2", &format!("http://{ip}/")])?.ok()?;
+            Ok(answer.stdout.starts_with("500"))
+        })?;
+    }
+    lab.write_file("core-01", "/root/load.sh", LOAD)?;
+    lab.exec("core-01", &["sh", "-c", &format!("systemd-run --unit load sh /root/load.sh {}", ips.join(" "))])?
+        .ok()
+        .map(drop)
+}
+
+/// Instances go and come; nginx on all hosts follows.
+fn by_the_nodes(lab: &Lab) -> Result<()> {
+    for gone in [5003, 5000] {
+        turn(lab, "stop", gone)?;
+        let rest: Vec<u16> = PORTS.into_iter().filter(|port| *port != gone).collect();
+        lists_are(lab, &NAMES, &rest, SEEN_BOUND)?;
+        no_request_fails(lab)?;
+        turn(lab, "start", gone)?;
+        lists_are(lab, &NAMES, &PORTS, SEEN_BOUND)?;
+        no_request_fails(lab)?;
+    }
+    wait_until("all hosts to tell of the resource", SEEN_BOUND, || {
+        let told = lab.exec("core-02", &["node", "ctl", "templates"])?.ok()?;
+        let rows = told.stdout.lines().filter(|line| line.starts_with("nginx ") && line.contains(" ok ")).count();
+        ensure!(rows == NAMES.len(), "{told}");
+        Ok(true)
+    })?;
+    lab.shell("core-02", "node ctl templates")?.ok()?;
+    let traced = lab.shell("core-03", "node ctl trace /app/server/5000")?.ok()?;
+    ensure!(traced.stdout.contains("/etc/nginx/sites-enabled/app.conf replaced; reloaded by"), "{traced}");
+    Ok(())
+}
+
+/// The node of one host leaves its templates alone, and `confd` does them there.
+fn by_confd(lab: &Lab) -> Result<()> {
+    let (host, ip) = ("core-01", &lab.host("core-01")?.ip);
+    lab.write_file(host, "/etc/node/node.toml.d/template.toml", "[template]\nenabled = false\n")?;
+    lab.shell(host, "systemctl restart node")?.ok()?;
+    turn(lab, "stop", 5002)?;
+    lists_are(lab, &["core-02", "core-03"], &[5000, 5001, 5003], SEEN_BOUND)?;
+    ensure!(list(lab, host)? == PORTS, "a node that is told to leave templates alone does not");
+    let confd = format!("-node http://{ip}:2379 -config-file /etc/confd/conf.d/nginx.toml");
+    let once = lab.shell(host, &format!("confd -onetime {confd}"))?.ok()?;
+    ensure!(once.stderr.contains("Target config /etc/nginx/sites-enabled/app.conf has been updated"), "{once}");
+    lists_are(lab, &NAMES, &[5000, 5001, 5003], SEEN_BOUND)?;
+    no_request_fails(lab)?;
+    lab.shell(host, &format!("systemd-run --unit confd confd -interval 10 {confd}"))?.ok()?;
+    turn(lab, "start", 5002)?;
+    lists_are(lab, &NAMES, &PORTS, INTERVAL_BOUND)?;
+    no_request_fails(lab)?;
+    let codes = lab.shell(host, "touch /run/load.stop; sort /run/load.codes | uniq -c")?.ok()?;
+    ensure!(codes.stdout.lines().count() == 1, "{codes}");
+    let owner = lab.exec("core-02", &["stat", "-c", "%U %a", "/etc/nginx/sites-enabled/app.conf"])?.ok()?;
+    ensure!(owner.stdout == "nginx 644\n", "{owner}");
+    Ok(())
+}
+
+fn turn(lab: &Lab, verb: &str, port: u16) -> Result<()> {
+    lab.shell("core-03", &format!("fleetctl {verb} sinatra@{port}"))?.ok().map(drop)
+}
+
+/// The ports in a host's configuration of nginx.
+fn list(lab: &Lab, host: &str) -> Result<Vec<u16>> {
+    let text = lab.exec(host, &["cat", "/etc/nginx/sites-enabled/app.conf"])?.ok()?.stdout;
+    let port = |line: &str| line.split_once("# ").map(|(_, port)| port.parse().context("a port"));
+    text.lines().filter_map(port).collect()
+}
+
+fn lists_are(lab: &Lab, hosts: &[&str], ports: &[u16], bound: Duration) -> Result<()> {
+    for host in hosts {
+        wait_until(&format!("nginx of {host} to have {ports:?}"), bound, || {
+            let found = list(lab, host)?;
+            ensure!(found == ports, "{found:?}");
+            Ok(true)
+        })?;
+    }
+    Ok(())
+}
+
+/// After some more requests: all of them were answered.
+fn no_request_fails(lab: &Lab) -> Result<()> {
+    let codes = || -> Result<Vec<String>> {
+        let text = lab.exec("core-01", &["cat", "/run/load.codes"])?.ok()?.stdout;
+        Ok(text.lines().map(str::to_owned).collect())
+    };
+    let before = codes()?.len();
+    wait_until("requests to go on", SEEN_BOUND, || Ok(codes()?.len() >= before + REQUESTS))?;
+    let failed: Vec<String> = codes()?.into_iter().filter(|code| code != "200").collect();
+    ensure!(failed.is_empty(), "requests failed: {failed:?}");
+    Ok(())
+}
