@@ -3,6 +3,10 @@
 //
 //	go run . > vectors.jsonl
 //
+// Random templates, as many as one likes, for CORENODE_GOTEMPLATE_VECTORS of the test of the vectors:
+//
+//	go run . -fuzz 20000 -seed 7 > random.jsonl
+//
 // Go 1.19 is enough. Cases whose result changed in later versions are not here but in the unit tests.
 package main
 
@@ -11,6 +15,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"text/template"
@@ -39,7 +44,14 @@ func main() {
 	defer out.Flush()
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
-	for _, c := range append(languageCases(), printfCases()...) {
+	fuzz := flag.Int("fuzz", 0, "write the results of so many random templates instead")
+	seed := flag.Int64("seed", 1, "which random templates")
+	flag.Parse()
+	cases := append(languageCases(), printfCases()...)
+	if *fuzz > 0 {
+		cases = fuzzCases(*seed, *fuzz)
+	}
+	for _, c := range cases {
 		if err := encoder.Encode(run(c)); err != nil {
 			panic(err)
 		}
