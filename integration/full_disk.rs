@@ -127,3 +127,41 @@ fn a_read_only_disk_is_named_at_the_start() {
     assert!(!output.status.success());
     assert!(told.contains("Read-only file system") && told.contains(&*node.data_dir().to_string_lossy()), "{told}");
 }
+
+#[test]
+fn a_file_of_a_template_on_a_full_disk_stays_and_follows_when_there_is_room() {
+    let mut cluster = TestCluster::plan(1);
+    let confd = cluster.nodes[0].dir.join("confd");
+    let small = Small::mount(&cluster.folder.path().join("small"), "size=256k");
+    for folder in ["conf.d", "templates"] {
+        std::fs::create_dir_all(confd.join(folder)).unwrap();
+    }
+    let dest = small.0.join("out");
+    let text = format!("[template]\nsrc = \"x.tmpl\"\ndest = \"{}\"\nkeys = [\"/k\"]\n", dest.display());
+    std::fs::write(confd.join("conf.d/x.toml"), text).unwrap();
+    std::fs::write(confd.join("templates/x.tmpl"), "{{range seq 1 20000}}{{getv \"/k\"}}{{end}}").unwrap();
+    let more = ["--template-enabled", "true", "--template-confdir", &confd.to_string_lossy()].map(str::to_owned);
+    let node = &mut cluster.nodes[0];
+    node.more.extend(more);
+    node.start();
+    node.wait_until_it_serves();
+    let becomes = |value: &str| {
+        let looked = || std::fs::read_to_string(&dest).is_ok_and(|text| text == value.repeat(20_000)).then_some(());
+        wait_for(&format!("the file to be full of {value}"), Instant::now() + WITHIN, looked);
+    };
+    put(node, "/k", "1").unwrap();
+    becomes("1");
+    small.fill_up_to(4096);
+    put(node, "/k", "2").unwrap();
+    let told = || {
+        let output = face("ctl", "", &["templates", "x", "--endpoint", &node.endpoint()]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (text.contains("FAILED") && text.contains("No space left on device")).then_some(text)
+    };
+    let text = wait_for("the full disk to be told of", Instant::now() + WITHIN, told);
+    assert!(text.contains(&dest.display().to_string()), "{text}");
+    becomes("1");
+    std::fs::remove_file(small.ballast()).unwrap();
+    becomes("2");
+    node.kill_9();
+}
