@@ -13,7 +13,7 @@ var (
 	fuzzPaths = []string{".", "$", ".a", ".b", ".c", ".d", ".d.e", ".d.e.f", ".h", ".i", ".j", ".k", ".none", ".b.x", "$x", "$y", "$.d", "$x.Key", "nil"}
 	fuzzConst = []string{"1", "0", "-7", "2.5", "1e3", "0x1f", "'a'", `"s"`, `""`, "`raw`", `"%d %v"`, "true", "false", "1_000", "07", `"\u00e9"`}
 	fuzzNames = []string{"pair", "pairs", "none", "ints", "u8", "i64", "half", "flip", "up", "echo", "show", "opt", "len", "index", "slice",
-		"print", "printf", "println", "html", "js", "urlquery", "not", "and", "or", "eq", "ne", "lt", "le", "gt", "ge", "call", "add", "strs", "join", "null"}
+		"print", "printf", "println", "html", "js", "urlquery", "not", "and", "or", "eq", "ne", "lt", "le", "gt", "ge", "add", "strs", "join", "null"}
 )
 
 // fuzzer makes templates of a grammar, some of them with a fault.

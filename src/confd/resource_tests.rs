@@ -117,7 +117,7 @@ fn keys_of_our_own_are_read() {
     let resource = one(concat!(
         "[template]\nsrc=\"a\"\ndest=\"/s/{{.name}}\"\nfor_each=\"/sites\"\nreload_unit=\"nginx.service\"\n",
         "min_reload_interval=\"30s\"\ndebounce={min=\"2s\", max=\"10s\"}\nmax_parallel=2\non_missing=\"wait\"\n",
-        "min_entries=1\noutput_format=\"yaml\"\nbackup=true\nfollow_symlinks=true\n"
+        "min_entries=1\noutput_format=\"yaml\"\nbackup=true\n"
     ));
     assert_eq!(resource.for_each.as_deref(), Some("/sites"));
     assert_eq!(resource.reload, Some(Reload::Unit("nginx.service".into())));
@@ -125,7 +125,7 @@ fn keys_of_our_own_are_read() {
     assert_eq!(resource.debounce, Some(Debounce { quiet: Duration::from_secs(2), max: Duration::from_secs(10) }));
     assert_eq!((resource.max_parallel, resource.min_entries), (Some(2), 1));
     assert_eq!((resource.on_missing, resource.output_format), (OnMissing::Wait, Some(Format::Yaml)));
-    assert!(resource.backup && resource.follow_symlinks);
+    assert!(resource.backup);
     assert_eq!(
         one("[template]\nsrc=\"a\"\ndest=\"/b\"\ndebounce=\"1s\"\n").debounce,
         Some(Debounce::of(Duration::from_secs(1)))
