@@ -1,5 +1,7 @@
 //! Simulated machines and units of many kinds, and the planner carried out on them.
 
+use std::collections::BTreeMap;
+
 use corenode::base::MachineId;
 use corenode::fleet::layout::{Key, UnitRecord, encode};
 use corenode::fleet::{Cluster, DesiredState, Machine, Plan, Scheduled, plan};
@@ -47,6 +49,9 @@ impl World {
             desired_state: DesiredState::Launched,
             generation: 1,
             launch: 1,
+            set: None,
+            next: None,
+            restarts: BTreeMap::new(),
         };
         self.put(&Key::Unit(name.to_owned()), encode(&record));
     }

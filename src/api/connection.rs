@@ -63,7 +63,7 @@ pub(super) async fn accept(
                     let _permit = permit;
                     let (stream, user) = tokio::select! {
                         () = stop.cancelled() => return,
-                        opened = open(stream, door) => match opened {
+                        opened = open(stream, door, bounds.headers) => match opened {
                             Ok(opened) => opened,
                             Err(error) => {
                                 tracing::info!("a client is not let in: {error}");
@@ -83,9 +83,9 @@ pub(super) async fn accept(
 }
 
 /// Speaks TLS where the door does: the stream within, and the user whom the client's certificate names.
-async fn open(stream: Stream, door: Option<Door>) -> io::Result<(Stream, Option<CertificateName>)> {
+async fn open(stream: Stream, door: Option<Door>, wait: Duration) -> io::Result<(Stream, Option<CertificateName>)> {
     let Some(door) = door else { return Ok((stream, None)) };
-    let accepting = tokio::time::timeout(Duration::from_millis(HEADER_WAIT_MS_MAX), door.tls.accept(stream));
+    let accepting = tokio::time::timeout(wait, door.tls.accept(stream));
     let accepted = accepting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let name = accepted.name.filter(|_| door.users_by_name);
     Ok((Box::pin(accepted.stream), name.map(|name| CertificateName(name.into()))))

@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
-use hyper::http::request::Parts;
+
 use hyper::{Method, StatusCode};
 use serde_json::json;
 
@@ -27,22 +27,22 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router {
         any(move |request: Request| {
             let shared = shared.clone();
             // A body cannot be lent across threads, and there is none to read.
-            let (head, _) = request.into_parts();
-            async move { answer(&shared, &head).await }
+            let request = request.map(drop);
+            async move { answer(&shared, &request).await }
         }),
     )
 }
 
-async fn answer(shared: &Shared, request: &Parts) -> Response {
-    if request.method != Method::GET {
+async fn answer(shared: &Shared, request: &hyper::Request<()>) -> Response {
+    if *request.method() != Method::GET {
         return method_not_allowed("GET");
     }
     let refused = |status: StatusCode, error: String| answer_json(status, encoded(&json!({ "error": error })));
-    let key = match key_of(request.uri.query().unwrap_or_default()) {
+    let key = match key_of(request.uri().query().unwrap_or_default()) {
         Ok(key) => key,
         Err(error) => return refused(StatusCode::BAD_REQUEST, error),
     };
-    match read(shared, &Credentials::of_http(&request.headers)).await {
+    match read(shared, &Credentials::of_http(request)).await {
         Ok(mut templates) => {
             if let Some(key) = key {
                 templates.retain(|status| status.reads.iter().any(|read| read.touched_by(&key)));

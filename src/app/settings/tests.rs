@@ -135,7 +135,7 @@ fn the_ports_of_etcd_0_4_can_be_served_too() {
     let toml = "[client]\nlisten = [\"127.0.0.1:2379\", \"127.0.0.1:4001\"]\n\
                 [peer]\nlisten = [\"127.0.0.1:2380\", \"127.0.0.1:7001\"]\n";
     let settings = settle(&input(toml, &[], ""), "h").unwrap();
-    let ports = |addresses: &[std::net::SocketAddr]| addresses.iter().map(|address| address.port()).collect::<Vec<_>>();
+    let ports = |listens: &[Listen]| listens.iter().map(|listen| listen.address.port()).collect::<Vec<_>>();
     assert_eq!(ports(&settings.client_listen), [2379, 4001]);
     assert_eq!(ports(&settings.peer_listen), [2380, 7001]);
     let flags =
