@@ -146,9 +146,9 @@ impl<B> Receiving<B> {
             self.heard = now;
             now
         });
-        let (silent, whole) = (self.heard + self.bounds.body_silent, began + self.bounds.body);
-        match self.is_late(silent.min(whole), cx) {
-            true if silent < whole => self.fail(BodyError::Silent(self.bounds.body_silent)),
+        let (silent, late) = (self.heard + self.bounds.body_silent, began + self.bounds.body);
+        match self.is_late(silent.min(late), cx) {
+            true if silent < late => self.fail(BodyError::Silent(self.bounds.body_silent)),
             true => self.fail(BodyError::TooSlow(self.bounds.body)),
             false => Poll::Pending,
         }
@@ -169,10 +169,9 @@ impl<B> Receiving<B> {
             Poll::Ready(None) => self.fail(BodyError::Broken("the doors are closed".to_owned())),
             Poll::Pending => {
                 self.parked = Some((data, since));
+                let budget = [self.bounds.beginnings_bytes, self.bounds.bodies_bytes][pool];
                 match self.is_late(since + self.patience, cx) {
-                    true => {
-                        self.fail(BodyError::NoRoom([self.bounds.beginnings_bytes, self.bounds.bodies_bytes][pool]))
-                    }
+                    true => self.fail(BodyError::NoRoom(budget)),
                     false => Poll::Pending,
                 }
             }

@@ -292,13 +292,15 @@ fn render(own: &Value, rows: &[Row], fleet: Option<&[usize; 3]>) -> (String, boo
 
 fn limits() -> String {
     use crate::base::limits as l;
-    let rows: [(&str, u128, &str); 11] = [
+    let rows: [(&str, u128, &str); 13] = [
         ("largest request", l::REQUEST_BYTES_MAX as u128, "bytes"),
         ("operations in a transaction", l::TXN_OPS_MAX as u128, ""),
         ("wait for a quorum", l::QUORUM_WAIT_MS_MAX.into(), "ms"),
         ("writes that may wait", l::PROPOSALS_PENDING_MAX as u128, ""),
         ("events that a slow watcher may have waiting", l::WATCH_BACKLOG_EVENTS_MAX as u128, ""),
         ("client connections per listener", l::CLIENT_CONNECTIONS_MAX as u128, ""),
+        ("unfinished requests, all together", l::BODIES_BYTES_MAX as u128, "bytes"),
+        ("large answers not read yet, all together", l::ANSWERS_UNREAD_BYTES_MAX as u128, "bytes"),
         ("watches per stream", l::WATCHES_PER_STREAM_MAX as u128, ""),
         ("snapshots that clients may be reading", l::CLIENT_SNAPSHOTS_MAX as u128, ""),
         ("unit text", l::UNIT_BYTES_MAX as u128, "bytes"),

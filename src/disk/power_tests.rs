@@ -90,33 +90,3 @@ fn a_flush_that_the_power_interrupts_leaves_the_one_before() {
         assert!(holds(&crashed, &expected), "round {round}");
     }
 }
-
-#[test]
-fn a_state_whose_pages_went_bad_says_how_to_go_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state.redb");
-    let database = Database::open(&path, true).unwrap();
-    let (mut expected, mut seed) = (Expected::new(), 0xbad);
-    change(&database, &mut expected, &mut seed);
-    drop(database);
-    let whole = std::fs::read(&path).unwrap();
-    for length in [whole.len() / 2, PAGE_BYTES + 7, 100] {
-        std::fs::write(&path, &whole[..length]).unwrap();
-        let refusal = match Database::open(&path, false) {
-            Err(error) => error.to_string(),
-            Ok(database) => {
-                let txn = database
-                    .begin()
-                    .map(|txn| (0..400u64).try_for_each(|key| txn.get(Table::Keys, &key.to_be_bytes()).map(drop)));
-                match txn {
-                    Err(error) => error.to_string(),
-                    Ok(read) => read.unwrap_err().to_string(),
-                }
-            }
-        };
-        assert!(
-            refusal.contains("damaged") && refusal.contains("fetch its state from its peers"),
-            "{length}: {refusal}"
-        );
-    }
-}

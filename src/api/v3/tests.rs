@@ -498,3 +498,20 @@ async fn reflection_tells_of_every_service() {
     let text = b"min_create_revision";
     assert!(file.windows(text.len()).any(|part| part == text));
 }
+
+#[test]
+fn calls_whose_requests_are_a_stream_are_known() {
+    let described = protox::prost_reflect::DescriptorPool::decode(crate::wire::DESCRIPTORS).unwrap();
+    let mut streams = 0;
+    for service in described.services() {
+        for method in service.methods() {
+            let path = format!("/{}/{}", service.full_name(), method.name());
+            assert_eq!(super::takes_stream(&path), method.is_client_streaming(), "{path}");
+            streams += usize::from(method.is_client_streaming());
+        }
+    }
+    assert_eq!(streams, 2);
+    for version in ["v1", "v1alpha"] {
+        assert!(super::takes_stream(&format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo")));
+    }
+}
