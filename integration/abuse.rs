@@ -116,7 +116,7 @@ fn garbage_on_the_client_port_is_answered_or_closed() {
         ("many headers", many_headers.into_bytes(), "HTTP/1.1 431 "),
         ("two lengths", twice.as_bytes().to_vec(), "HTTP/1.1 400 "),
         ("a giant that is announced", giant.as_bytes().to_vec(), "HTTP/1.1 400 "),
-        ("HTTP/2 and then noise", after_preface(&random), ""),
+        ("HTTP/2 and then noise", after_preface(&[&[255; 3], &random[..]].concat()), ""),
         ("a frame of 16 MiB", after_preface(&[255, 255, 255, 0, 0, 0, 0, 0, 1]), ""),
         ("data on no stream", after_preface(&[0, 0, 1, 0, 0, 0, 0, 0, 0, 7]), ""),
         (

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::beside::Beside;
 use common::{TestCluster, resident_bytes, wait_for};
+use corenode::remote::channel;
+use corenode::wire::etcdserverpb::kv_client::KvClient;
+use corenode::wire::etcdserverpb::{PutRequest, RangeRequest};
 use hyper::Request;
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -144,21 +147,17 @@ fn answers_that_nobody_reads_are_let_go() {
     let address = node.client;
     let runtime = runtime();
     runtime.block_on(async {
-        let channel = corenode::remote::channel(&address.to_string().parse().unwrap(), PATIENCE).await.unwrap();
-        let mut client = corenode::wire::etcdserverpb::kv_client::KvClient::new(channel);
+        let channel = channel(&address.to_string().parse().unwrap(), PATIENCE).await.unwrap();
+        let mut client = KvClient::new(channel);
         for n in 0..VALUES {
             let (key, value) = (format!("large{n}").into(), vec![b'v'; MIB].into());
-            let put = corenode::wire::etcdserverpb::PutRequest { key, value, ..Default::default() };
+            let put = PutRequest { key, value, ..PutRequest::default() };
             client.put(put).await.unwrap();
         }
     });
     let beside = Beside::start(address);
     let before = resident_bytes(node.pid());
-    let range = corenode::wire::etcdserverpb::RangeRequest {
-        key: "large".into(),
-        range_end: "largf".into(),
-        ..Default::default()
-    };
+    let range = RangeRequest { key: "large".into(), range_end: "largf".into(), ..RangeRequest::default() };
     let message = range.encode_to_vec();
     let head = [&[0][..], &(message.len() as u32).to_be_bytes()].concat();
     let asked = Bytes::from([head, message].concat());
