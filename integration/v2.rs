@@ -11,6 +11,8 @@ mod compare;
 mod crowd;
 #[path = "v2/http.rs"]
 mod http;
+#[path = "v2/members.rs"]
+mod members;
 #[path = "v2/pairs.rs"]
 mod pairs;
 #[path = "v2/random.rs"]
@@ -20,9 +22,10 @@ mod server;
 #[path = "v2/users.rs"]
 mod users;
 
-use http::Request;
-use http::Watch;
-use pairs::{Pair, Watches, settle};
+use std::time::Instant;
+
+use http::{Connection, Request, Watch};
+use pairs::{FOLLOWS_WITHIN, Pair, Watches, settle};
 use random::Requests;
 use server::{Server, Side};
 
@@ -73,6 +76,12 @@ fn users_and_roles_are_answered_as_by_etcd() {
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
 }
 
+#[test]
+fn members_are_answered_as_by_etcd() {
+    let differences = members::differences(&mut Pair::start());
+    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
+}
+
 /// Long polls that wait at once in the test of their number.
 const CROWD: usize = 10_000;
 
@@ -120,25 +129,28 @@ fn figures_have_etcds_fields_and_are_true() {
         ("DELETE", "q?recursive=true", ""),
         ("PUT", "e", "value=1&ttl=1"),
     ];
-    let figures = Request::new("GET", "/v2/stats/store");
     for (method, path, form) in keys {
         pair.compare(&Request::new(method, format!("/v2/keys/{path}")).form(form)).unwrap();
     }
-    let polls =
-        [&pair.etcd, &pair.ours].map(|server| Watch::open(server.client, &Request::new("GET", "/v2/keys/e?wait=true")));
-    for poll in polls {
-        assert!(poll.next(pairs::FOLLOWS_WITHIN).unwrap().unwrap().contains("expire"));
-    }
     // etcd's own figures count its inner reads and writes too, and a compareAndDelete that fails as one that succeeds.
-    let [_, ours] = pair.ask(&figures);
-    assert_eq!(
-        ours.body,
-        concat!(
+    let figures = |watchers: u32| {
+        let others = concat!(
             r#"{"getsSuccess":1,"getsFail":1,"setsSuccess":2,"setsFail":1,"deleteSuccess":1,"deleteFail":1,"#,
             r#""updateSuccess":1,"updateFail":1,"createSuccess":1,"createFail":1,"compareAndSwapSuccess":1,"#,
-            r#""compareAndSwapFail":1,"compareAndDeleteSuccess":1,"compareAndDeleteFail":1,"expireCount":1,"watchers":0}"#
-        )
-    );
+            r#""compareAndSwapFail":1,"compareAndDeleteSuccess":1,"compareAndDeleteFail":1,"expireCount":1"#
+        );
+        format!("{others},\"watchers\":{watchers}}}")
+    };
+    let tells = |watchers: u32| {
+        let read = || pair.ours.ask(&Request::new("GET", "/v2/stats/store")).body;
+        let what = format!("{} at {}", figures(watchers), read());
+        common::wait_for(&what, Instant::now() + FOLLOWS_WITHIN, || (read() == figures(watchers)).then_some(()));
+    };
+    tells(0);
+    let poll = Watch::open(pair.ours.client, &Request::new("GET", "/v2/keys/never?wait=true"));
+    tells(1);
+    drop(poll);
+    tells(0);
     for which in ["self", "store", "leader"] {
         let [etcd, ours] = pair.ask(&Request::new("GET", format!("/v2/stats/{which}")));
         assert_eq!(shape(&etcd.body), shape(&ours.body), "{which}");
@@ -151,37 +163,33 @@ fn figures_have_etcds_fields_and_are_true() {
 #[test]
 fn the_leader_tells_of_its_followers() {
     let cluster = common::TestCluster::start(3);
-    let ask =
-        |at: usize, target: &str| http::Connection::open(cluster.nodes[at].client).ask(&Request::new("GET", target));
+    let ask = |at: usize, target: &str| Connection::open(cluster.nodes[at].client).ask(&Request::new("GET", target));
     for _ in 0..20 {
-        let written =
-            http::Connection::open(cluster.nodes[0].client).ask(&Request::new("PUT", "/v2/keys/a").form("value=1"));
+        let written = Connection::open(cluster.nodes[0].client).ask(&Request::new("PUT", "/v2/keys/a").form("value=1"));
         assert!(written.status < 300, "{written}");
     }
-    let mut leaders = 0;
-    for at in 0..3 {
-        let own: serde_json::Value = serde_json::from_str(&ask(at, "/v2/stats/self").body).unwrap();
-        let leads = own["state"] == "StateLeader";
-        let figures = ask(at, "/v2/stats/leader");
-        if !leads {
-            assert_eq!((figures.status, &figures.body[..]), (403, r#"{"message":"not current leader"}"#));
-            assert!(own["recvAppendRequestCnt"].as_u64() > Some(0), "{own}");
-            continue;
-        }
-        leaders += 1;
-        assert!(own["sendAppendRequestCnt"].as_u64() > Some(0), "{own}");
-        assert_eq!(own["leaderInfo"]["leader"], own["id"], "{own}");
-        let figures: serde_json::Value = serde_json::from_str(&figures.body).unwrap();
-        let followers = figures["followers"].as_object().unwrap();
-        assert_eq!(followers.len(), 2, "{figures}");
-        for follower in followers.values() {
-            let figure = |name: &str| follower["latency"][name].as_f64().unwrap();
-            assert!(follower["counts"]["success"].as_u64() > Some(0), "{figures}");
-            assert!(0.0 < figure("minimum") && figure("minimum") <= figure("average"), "{figures}");
-            assert!(figure("average") <= figure("maximum") && figure("current") <= figure("maximum"), "{figures}");
-        }
+    let leader = common::wait_for("a leader", Instant::now() + FOLLOWS_WITHIN, || {
+        (0..3).find(|at| ask(*at, "/v2/stats/leader").status == 200)
+    });
+    let own = |at: usize| serde_json::from_str::<serde_json::Value>(&ask(at, "/v2/stats/self").body).unwrap();
+    assert!(own(leader)["sendAppendRequestCnt"].as_u64() > Some(0), "{}", own(leader));
+    let figures = ask(leader, "/v2/stats/leader").body;
+    let figures: serde_json::Value = serde_json::from_str(&figures).unwrap();
+    let followers = figures["followers"].as_object().unwrap();
+    assert_eq!(followers.len(), 2, "{figures}");
+    for follower in followers.values() {
+        let figure = |name: &str| follower["latency"][name].as_f64().unwrap();
+        assert!(follower["counts"]["success"].as_u64() > Some(0), "{figures}");
+        assert!(0.0 < figure("minimum") && figure("minimum") <= figure("average"), "{figures}");
+        assert!(figure("average") <= figure("maximum") && figure("current") <= figure("maximum"), "{figures}");
     }
-    assert_eq!(leaders, 1);
+    for at in (0..3).filter(|at| *at != leader) {
+        let figures = ask(at, "/v2/stats/leader");
+        if figures.status != 200 {
+            assert_eq!((figures.status, &figures.body[..]), (403, r#"{"message":"not current leader"}"#));
+        }
+        assert!(own(at)["recvAppendRequestCnt"].as_u64() > Some(0), "{}", own(at));
+    }
     let machines = ask(1, "/v2/machines").body;
     let urls: Vec<&str> = machines.split(", ").collect();
     assert!(urls.len() == 3 && cluster.nodes.iter().all(|node| urls.contains(&&node.endpoint()[..])), "{machines}");
@@ -190,7 +198,7 @@ fn the_leader_tells_of_its_followers() {
 #[test]
 fn history_is_there_until_it_is_compacted() {
     let server = Server::start(Side::Ours);
-    let mut connection = http::Connection::open(server.client);
+    let mut connection = Connection::open(server.client);
     const CHANGES: u64 = 3_000;
     for number in 0..CHANGES {
         let put = Request::new("PUT", format!("/v2/keys/deep/{}", number % 7)).form(format!("value={number}"));
@@ -198,12 +206,12 @@ fn history_is_there_until_it_is_compacted() {
     }
     // The first change of a member of its own has index 4.
     let past = |path: &str| Request::new("GET", format!("/v2/keys/{path}?wait=true&waitIndex=4"));
-    let first = Watch::open(server.client, &past("deep/0")).next(pairs::FOLLOWS_WITHIN).unwrap().unwrap();
+    let first = Watch::open(server.client, &past("deep/0")).next(FOLLOWS_WITHIN).unwrap().unwrap();
     assert_eq!(first, r#"{"action":"set","node":{"key":"/deep/0","value":"0","modifiedIndex":4,"createdIndex":4}}"#);
     let stream = Request::new("GET", "/v2/keys/deep?wait=true&waitIndex=4&recursive=true&stream=true");
     let stream = Watch::open(server.client, &stream);
     for number in 0..CHANGES {
-        let line = stream.next(pairs::FOLLOWS_WITHIN).unwrap().unwrap();
+        let line = stream.next(FOLLOWS_WITHIN).unwrap().unwrap();
         assert!(line.contains(&format!("\"value\":\"{number}\",\"modifiedIndex\":{}", number + 4)), "{line}");
     }
     let compaction = Request::new("POST", "/v3/kv/compaction").json(format!("{{\"revision\":\"{}\"}}", CHANGES / 2));
@@ -214,7 +222,7 @@ fn history_is_there_until_it_is_compacted() {
     assert!(gone.body.contains(expected) && gone.number("X-Etcd-Index") == CHANGES + 3, "{gone}");
     let oldest = gone.body.split(['[', '/']).find_map(|word| word.parse::<u64>().ok()).unwrap();
     let kept = Request::new("GET", format!("/v2/keys/deep?wait=true&recursive=true&waitIndex={oldest}"));
-    let kept = Watch::open(server.client, &kept).next(pairs::FOLLOWS_WITHIN).unwrap().unwrap();
+    let kept = Watch::open(server.client, &kept).next(FOLLOWS_WITHIN).unwrap().unwrap();
     assert!(kept.contains(&format!("\"modifiedIndex\":{oldest}")), "{kept}");
 }
 
@@ -223,7 +231,7 @@ fn the_old_ports_are_served_beside_the_new() {
     let server = Server::start(Side::Ours);
     let [client, peer] = server.more;
     let put = Request::new("PUT", "/v2/keys/old").form("value=port");
-    assert_eq!(http::Connection::open(client).ask(&put).status, 201);
+    assert_eq!(Connection::open(client).ask(&put).status, 201);
     assert!(server.ask(&Request::new("GET", "/v2/keys/old")).body.contains("\"value\":\"port\""));
     assert!(std::net::TcpStream::connect(peer).is_ok());
 }
@@ -241,9 +249,9 @@ fn ends_are_the_same(pair: &mut Pair) -> Result<(), String> {
     pair.compare(&Request::new("PUT", "/v2/keys/end/now").form("value=3&ttl=0"))?;
     settle(pair, &Request::new("GET", "/v2/keys/end/now"), |answer| answer.status == 404)?;
     for (target, form) in [
-        ("/v2/keys/end/dir", "dir=true&ttl=2"),
         ("/v2/keys/end/dir/a/b", "value=1"),
         ("/v2/keys/end/dir/_c", "value=2"),
+        ("/v2/keys/end/dir", "dir=true&ttl=1&prevExist=true"),
     ] {
         pair.compare(&Request::new("PUT", target).form(form))?;
     }

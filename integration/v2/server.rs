@@ -22,6 +22,7 @@ pub enum Side {
 /// A running member.
 pub struct Server {
     pub client: SocketAddr,
+    pub peer: SocketAddr,
     /// A further address for clients, and one for peers, as where the ports of etcd 0.4 are served too.
     pub more: [SocketAddr; 2],
     pub folder: tempfile::TempDir,
@@ -51,7 +52,7 @@ impl Server {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ETCD_")) {
             command.env_remove(name);
         }
-        let mut server = Self { client, more: [old_client, old_peer], child: command.spawn().unwrap(), folder };
+        let mut server = Self { client, peer, more: [old_client, old_peer], child: command.spawn().unwrap(), folder };
         server.wait_until_it_serves();
         server
     }

@@ -31,7 +31,7 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
     Router::new()
         .route("/v2/members", members.clone())
         .route("/v2/members/", members.clone())
-        .route("/v2/members/{id}", members)
+        .route("/v2/members/{*id}", members)
         .route("/v2/machines", machines)
 }
 
@@ -174,7 +174,7 @@ fn member(member: Member) -> wire::Member {
     }
 }
 
-pub(super) fn failed(error: &StoreError) -> Response {
+fn failed(error: &StoreError) -> Response {
     let (_, code) = status::v2(status::v2_failed(error));
     message(code, &error.to_string())
 }

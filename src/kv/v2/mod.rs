@@ -1,6 +1,19 @@
 //! etcd v2's view of the user space: paths are keys, directories are implied by the keys below them.
 //!
 //! Values only; HTTP forms, headers and JSON are made at the door. Source: etcd's v2 API and its `store` package's behaviour.
+//!
+//! Who speaks v2 alone is answered as by etcd 3.4, but for these:
+//! * History is there until it is compacted, not for 1,000 changes; only then a watch is refused (401). A stream that begins in
+//!   the past goes on into the present, where etcd's ends after one event.
+//! * The end of `/a` is told to watchers of what was below it, not to those of `/ab`; a stream is told once that its node ended.
+//! * Listings are sorted, asked or not.
+//! * Paths and values are UTF-8: other bytes are replaced by U+FFFD, as JSON shows them. Paths have a longest length and a
+//!   greatest depth (209). A time to live has a longest one, where etcd's overflows.
+//! * Users and roles take no index. They are v3's; [`auth`](super::auth) tells how the two fit.
+//!
+//! Where v3 writes too, [`directories`] has the rules: what is a node, when a directory is there, and that a path which is a
+//! directory shows no file. A v3 change is an event of its own, `set`, `delete` or `expire`; one that the view does not show takes an
+//! index and is told to nobody.
 
 #[cfg(test)]
 mod both_sides_tests;

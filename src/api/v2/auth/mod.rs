@@ -19,10 +19,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::keys::INSUFFICIENT;
-use super::members::{failed, message};
+use super::members::message;
 use crate::api::http::{decode, encoded, json, method_not_allowed};
 use crate::api::users::{ATTEMPTS_MAX, Credentials, administrator, draw};
-use crate::api::{Shared, body};
+use crate::api::{Shared, body, status};
 use crate::base::limits::AUTH_BODY_BYTES_MAX;
 use crate::kv::auth::{Auth, AuthError, Change, GUEST, Patterns, ROOT};
 use crate::kv::{KvError, Op, StoreError};
@@ -41,16 +41,36 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
     router
 }
 
-/// A request that is not carried out: the answer.
-type Refused = Response;
+/// Why a request is not carried out.
+struct Refused {
+    code: StatusCode,
+    message: String,
+}
 
 /// As etcd words what its users and roles refuse.
 fn refused(code: StatusCode, what: impl AsRef<str>) -> Refused {
-    message(code, &format!("auth: {}", what.as_ref()))
+    Refused { code, message: format!("auth: {}", what.as_ref()) }
 }
 
 fn bad(what: &str) -> Refused {
-    message(StatusCode::BAD_REQUEST, what)
+    Refused { code: StatusCode::BAD_REQUEST, message: what.to_owned() }
+}
+
+/// The store did not do it.
+fn broken(error: &StoreError) -> Refused {
+    match error {
+        StoreError::Refused(KvError::Auth(AuthError::Denied)) => {
+            Refused { code: StatusCode::UNAUTHORIZED, message: INSUFFICIENT.to_owned() }
+        }
+        StoreError::Refused(KvError::Auth(refusal)) => refused(StatusCode::CONFLICT, refusal.to_string()),
+        other => Refused { code: status::v2(status::v2_failed(other)).1, message: other.to_string() },
+    }
+}
+
+impl Refused {
+    fn answer(&self) -> Response {
+        message(self.code, &self.message)
+    }
 }
 
 #[derive(Clone)]
@@ -64,7 +84,7 @@ impl Door {
         let path = path.strip_prefix("/v2/auth/").unwrap_or_default().trim_end_matches('/').to_owned();
         let (kind, name) = path.split_once('/').map_or((path.as_str(), None), |(kind, name)| (kind, Some(name)));
         if name.is_some_and(|name| name.contains('/')) {
-            return bad("Invalid path");
+            return bad("Invalid path").answer();
         }
         let list = name.is_none() && kind != "enable";
         let known = match *request.method() {
@@ -79,7 +99,7 @@ impl Door {
         let open = kind == "enable" && *request.method() == Method::GET;
         // What was acknowledged before must be known, whichever node was asked for it.
         if let Err(error) = self.shared.store.catch_up().await {
-            return failed(&error);
+            return broken(&error).answer();
         }
         if !open && self.shared.check(&who, &administrator).await.is_err() {
             return message(StatusCode::UNAUTHORIZED, INSUFFICIENT);
@@ -91,7 +111,7 @@ impl Door {
             ("roles", Some(name)) => self.role(&who, name, request).await,
             _ => self.switch(&who, request.method()).await,
         };
-        self.shared.name_cluster(done.unwrap_or_else(|refused| refused))
+        self.shared.name_cluster(done.unwrap_or_else(|refused| refused.answer()))
     }
 
     async fn switch(&self, who: &Credentials, method: &Method) -> Result<Response, Refused> {
@@ -141,13 +161,9 @@ impl Door {
             if result.as_ref().err() != Some(&outdated) {
                 break;
             }
-            self.shared.store.catch_up().await.map_err(|error| failed(&error))?;
+            self.shared.store.catch_up().await.map_err(|error| broken(&error))?;
         }
-        result.map_err(|error| match &error {
-            StoreError::Refused(KvError::Auth(AuthError::Denied)) => message(StatusCode::UNAUTHORIZED, INSUFFICIENT),
-            StoreError::Refused(KvError::Auth(refusal)) => refused(StatusCode::CONFLICT, refusal.to_string()),
-            _ => failed(&error),
-        })
+        result.map_err(|error| broken(&error))
     }
 }
 

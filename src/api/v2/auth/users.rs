@@ -6,9 +6,8 @@ use axum::extract::Request;
 use axum::response::Response;
 use hyper::{Method, StatusCode};
 
-use super::{Door, Refused, bad, nothing, read, refused, roles, shown};
+use super::{Door, Refused, bad, broken, nothing, read, refused, roles, shown};
 use crate::api::users::Credentials;
-use crate::api::v2::members::failed;
 use crate::kv::auth::{Auth, Change, PasswordHash, ROOT};
 use crate::wire::v2 as wire;
 
@@ -65,7 +64,7 @@ impl Door {
         }
         let given = asked.password.as_deref().filter(|password| !password.is_empty());
         let password = match given {
-            Some(given) => Some(self.shared.hash_password(given).await.map_err(|error| failed(&error))?),
+            Some(given) => Some(self.shared.hash_password(given).await.map_err(|error| broken(&error))?),
             None => None,
         };
         let (code, roles) = self
