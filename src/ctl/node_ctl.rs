@@ -81,7 +81,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         ["import", ..] => return import::run(&arguments[1..]),
         #[cfg(feature = "scheduler")]
         _ if super::rollout::is_one(arguments) => return super::rollout::run(arguments),
-        words if words.iter().any(|word| scheduling::COMMANDS.contains(word)) && !words.contains(&"kv") => {
+        words if verb(words).is_some_and(|verb| scheduling::COMMANDS.contains(&verb)) => {
             return scheduling::run(arguments);
         }
         _ => {}
@@ -128,6 +128,23 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         },
         Some(other) => Ok(misunderstood(&format!("no command `{other}`"))),
     }
+}
+
+/// The command: the first word that is neither a flag nor the value of [`FLAGS`]' only one that has a value.
+#[cfg(feature = "scheduler")]
+fn verb<'a>(words: &[&'a str]) -> Option<&'a str> {
+    let is_endpoint = |word: &&str| matches!(word.trim_start_matches('-'), "endpoint" | "endpoints");
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word {
+            flag if flag.starts_with('-') && is_endpoint(flag) => {
+                words.next();
+            }
+            flag if flag.starts_with('-') => {}
+            verb => return Some(verb),
+        }
+    }
+    None
 }
 
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -358,6 +375,9 @@ mod tests {
             ("kv get", 2),
             ("kv --help", 0),
             ("status --prefix", 2),
+            ("snapshot eat drain", 2),
+            ("--endpoint drain limits", 0),
+            ("--endpoint=x drain", 2),
         ] {
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             assert_eq!(run(&words).ok(), Some(expected), "{line}");

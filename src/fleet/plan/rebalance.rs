@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::drain::Moving;
 use super::{Plan, Planner, Reason};
+use crate::base::MachineId;
 use crate::fleet::Cluster;
 
 /// The plan in which at most `moves_max` units are on their way, those included that were moved before and have not
@@ -27,7 +28,7 @@ pub fn rebalance(cluster: &Cluster, moves_max: usize) -> Plan {
 impl<'a> Planner<'a> {
     /// Moves units for the better, from the most loaded machines first, until no move is one or `may` allows no more of
     /// those that would be.
-    pub(super) fn improve(&mut self, mut may: impl FnMut(&'a str, &'a crate::base::MachineId) -> bool) {
+    pub(super) fn improve(&mut self, mut may: impl FnMut(&'a str, &'a MachineId) -> bool) {
         let followed: BTreeSet<u32> = self.with_peers.iter().flat_map(|unit| self.leaders_of(*unit)).collect();
         let mut refused = BTreeSet::new();
         let mut changed = true;
