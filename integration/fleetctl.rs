@@ -37,10 +37,13 @@ fn restart_restarts_one_after_the_other() {
     let cluster = TestCluster::start(3);
     let endpoint = cluster.nodes[0].endpoint();
     let log = cluster.folder.path().join("starts");
-    // Each start tells how many of the same run at that moment, itself included.
-    let script =
-        format!("echo start %m >> {0}; trap \"echo stop %m >> {0}; exit\" TERM; sleep 1000 & wait", log.display());
-    let text = format!("[Service]\nExecStart=/bin/sh -c '{script}'\n[X-Fleet]\nGlobal=true\n");
+    // Written before a unit counts as active, and before it counts as down.
+    let note = |word: &str| format!("/bin/sh -c 'echo {word} >> {}'", log.display());
+    let text = format!(
+        "[Service]\nExecStartPre={}\nExecStart=/bin/sleep 1000\nExecStopPost={}\n[X-Fleet]\nGlobal=true\n",
+        note("start"),
+        note("stop")
+    );
     let global = write(&cluster, "g.service", &text);
     ok("fleetctl", &endpoint, &["start", &global]);
     let starts = || std::fs::read_to_string(&log).unwrap_or_default();
@@ -52,7 +55,7 @@ fn restart_restarts_one_after_the_other() {
     let after = pids(&endpoint, "g.service");
     assert!(after.len() == 3 && after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
     let events = starts();
-    let events: Vec<&str> = events.lines().skip(3).map(|line| line.split(' ').next().unwrap()).collect();
+    let events: Vec<&str> = events.lines().skip(3).collect();
     assert_eq!(events, ["stop", "start", "stop", "start", "stop", "start"], "one machine at a time");
 
     let plain = write(&cluster, "p.service", "[Service]\nExecStart=/bin/sleep 1000\n");

@@ -157,7 +157,7 @@ fn an_apply_outlives_its_client_and_the_leader() {
     write_all("one");
     ctl_ends(&cluster, 0, &["apply", "--settle", "0", &dir]);
     write_all("two");
-    let told = ctl_ends(&cluster, 0, &["apply", "--settle", "2", "--no-block", &dir]);
+    let told = ctl_ends(&cluster, 0, &["apply", "--settle", "3", "--no-block", &dir]);
     assert!(told.contains("revision 2 begins"), "{told}");
     // Others have to wait; the same is followed.
     let other = write(&cluster.folder.path().join("other"), "x.service", &sleeper("x", ""));

@@ -4,65 +4,38 @@
 //! exception is a destination that is a mount point of its own: that one is written in place.
 
 mod command;
+#[cfg(feature = "template")]
 mod facts;
+#[cfg(feature = "template")]
+mod folders;
+#[cfg(feature = "template")]
 mod links;
+#[cfg(feature = "template")]
 mod owner;
+#[cfg(feature = "template")]
 mod pending;
+#[cfg(feature = "template")]
 mod stage;
+#[cfg(feature = "template")]
 mod watch;
 
 pub use command::{CommandError, shell};
+#[cfg(feature = "template")]
 pub use facts::{facts, mode_of};
+#[cfg(feature = "template")]
+use folders::split;
+#[cfg(feature = "template")]
+pub use folders::{FileError, create_folders, has_folder};
+#[cfg(feature = "template")]
 pub use links::{back_up, remove_unchanged, resolve_links};
+#[cfg(feature = "template")]
 pub use owner::{Owner, resolve_owner};
+#[cfg(feature = "template")]
 pub use pending::Pending;
+#[cfg(feature = "template")]
 pub use stage::Staged;
+#[cfg(feature = "template")]
 pub use watch::FolderWatch;
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
-
-use std::path::{Path, PathBuf};
-
-/// What went wrong with a file, and with which.
-#[derive(Debug, thiserror::Error)]
-#[error("{doing} {}: {source}", path.display())]
-pub struct FileError {
-    pub doing: &'static str,
-    pub path: PathBuf,
-    pub source: std::io::Error,
-}
-
-impl FileError {
-    fn new(doing: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Self { doing, path: path.to_owned(), source }
-    }
-}
-
-/// Whether the directory of `dest` is there.
-pub fn has_folder(dest: &Path) -> bool {
-    split(dest).is_ok_and(|(folder, _)| folder.is_dir())
-}
-
-/// Makes the directory of `dest` and those above it, as far as they are missing, with mode 0755.
-///
-/// # Errors
-/// A place where none may be made.
-pub fn create_folders(dest: &Path) -> Result<(), FileError> {
-    let (folder, _) = split(dest)?;
-    let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
-    made.map_err(|source| FileError::new("making the folder", folder, source))
-}
-
-/// A destination's directory and name.
-fn split(dest: &Path) -> Result<(&Path, String), FileError> {
-    let name = dest.file_name().ok_or_else(|| {
-        let source = std::io::Error::other("it has no file name; dest must name a file");
-        FileError::new("writing", dest, source)
-    })?;
-    let folder = dest.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok((folder, name.to_string_lossy().into_owned()))
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "template"))]
 mod tests;

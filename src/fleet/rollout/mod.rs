@@ -5,6 +5,7 @@
 //! [`plan`] makes the changes, [`Watchman`] the steps; whoever leads the cluster carries them out.
 
 pub mod history;
+mod moves;
 pub mod plan;
 mod standing;
 mod step;
@@ -17,7 +18,8 @@ use super::types::DesiredState;
 use crate::base::UnixMillis;
 use crate::unit::{ParseError, Requirements, UnitText};
 
-pub use step::{Step, Watchman, abort};
+pub use moves::abort;
+pub use step::{Step, Watchman};
 
 /// All that is to change, fixed when it was committed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

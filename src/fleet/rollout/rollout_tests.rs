@@ -179,6 +179,19 @@ fn a_plan_creates_changes_adopts_and_removes_and_keeps_what_is_wanted_of_units()
 }
 
 #[test]
+fn a_unit_that_only_joins_its_set_may_be_as_it_was() {
+    let mut bench = Bench::new(&["m1"]);
+    bench.fate.insert("sleep", |state| state.state = active("failed"));
+    bench.store.launched("lone.service", "");
+    bench.machines_act();
+    let lone = bench.store.cluster().units["lone.service"].text.clone();
+    let rollout = apply(&bench.store.cluster(), &[("lone.service".into(), lone)], &asked()).unwrap();
+    assert!(bench.begin(rollout));
+    assert_eq!(bench.run(), None);
+    assert_eq!(bench.store.cluster().units["lone.service"].set.as_deref(), Some("s"));
+}
+
+#[test]
 fn instances_follow_their_template_unless_they_have_a_file() {
     let mut bench = Bench::new(&["m1"]);
     assert_eq!(bench.apply(&[("w@.service", "1"), ("w@1.service", "1"), ("w@2.service", "1")], &asked()), None);
@@ -292,7 +305,14 @@ fn globals_are_replaced_machine_by_machine_and_back() {
     assert_eq!((bench.down, bench.texts()), (1, pairs(&[("g.service", "2")])));
     assert_eq!(bench.store.cluster().units["g.service"].next, None);
 
-    // Fails on the second machine: the first goes back too.
+    // Its checks are those of the new text, and fail on the first machine.
+    let sick = UnitText::parse("[Service]\nExecStart=/bin/2\n[X-Fleet]\nGlobal=true\nHealthCmd=x\n").unwrap();
+    let rollout = apply(&bench.store.cluster(), &[("g.service".into(), sick)], &asked()).unwrap();
+    assert!(bench.begin(rollout));
+    let reason = bench.run().unwrap();
+    assert_eq!(reason, "g.service on m1...: not well within 20 s: its health is not known yet");
+
+    // The machine that fails is the first: none of the others was touched.
     bench.down = 0;
     let rollout = apply(&bench.store.cluster(), &global("bad"), &asked()).unwrap();
     assert!(bench.begin(rollout));

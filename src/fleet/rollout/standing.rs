@@ -1,9 +1,11 @@
 //! How a unit stands, on one machine, to the text that it is to run: what the gate of a batch goes by.
 
+use std::borrow::Cow;
+
 use crate::base::MachineId;
 use crate::fleet::cluster::Cluster;
 use crate::fleet::types::{DesiredState, Health, Unit, UnitState};
-use crate::unit::health;
+use crate::unit::{UnitText, health};
 
 /// For how long a unit must be down to count as such: a start may be on its way.
 const DOWN_MS: u64 = 2_000;
@@ -29,11 +31,12 @@ impl Standing {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub at_first: Option<UnitState>,
-    /// The word for how active it is, and when it was first heard.
-    pub active: (String, u64),
+    /// How active it is, of which text and which start, and when that was first heard.
+    pub says: (String, u64),
 }
 
-/// How `unit` stands on `machine`, which has told `published`, to the text with this hash. `now` and what it is compared with count alike.
+/// How `unit` stands on `machine`, which has told `published`, to the text with this hash. `now` and what it is compared
+/// with count alike.
 pub(super) fn standing(
     (unit, machine, hash): (&Unit, &MachineId, &str),
     published: Option<&UnitState>,
@@ -58,17 +61,17 @@ pub(super) fn standing(
     if state.launched != unit.launch_on(machine) {
         return Standing::waiting("it has not been started yet");
     }
-    let lasts = now.saturating_sub(seen.active.1);
-    let for_long = |ms: u64| if lasts >= ms { None } else { Some(seen.active.1.saturating_add(ms)) };
+    let lasts = now.saturating_sub(seen.says.1);
+    let for_long = |ms: u64| if lasts >= ms { None } else { Some(seen.says.1.saturating_add(ms)) };
     let word = format!("{} ({})", state.state.active, state.state.sub);
     match state.state.active.as_str() {
-        "active" => match (for_long(settle_ms), asks_for_health(unit), &state.health) {
+        "active" => match (for_long(settle_ms), asks_for_health(&text_of(unit, hash), &unit.name), &state.health) {
             (None, false, _) | (None, true, Some(Health::Well)) => Standing::Well,
             (_, true, Some(Health::Failing(why))) => Standing::waiting(format!("unhealthy: {why}")),
             (None, true, None) => Standing::waiting("its health is not known yet"),
             (look_at, ..) => Standing::OnItsWay { why: "it has not been active for long enough".into(), look_at },
         },
-        "inactive" if unit.text.last("Service", "Type").as_deref() == Some("oneshot") => Standing::Well,
+        "inactive" if text_of(unit, hash).last("Service", "Type").as_deref() == Some("oneshot") => Standing::Well,
         "failed" | "inactive" => match for_long(DOWN_MS) {
             None => Standing::Bad(format!("it is {word}")),
             look_at => Standing::OnItsWay { why: format!("it is {word}"), look_at },
@@ -77,8 +80,17 @@ pub(super) fn standing(
     }
 }
 
-fn asks_for_health(unit: &Unit) -> bool {
-    health::checks(&unit.text, &unit.name).is_ok_and(|checks| !checks.is_empty())
+/// The unit's own text, or the one that it has beside it.
+fn text_of<'a>(unit: &'a Unit, hash: &str) -> Cow<'a, UnitText> {
+    let next = unit.next.as_ref().filter(|next| next.hash == hash && unit.hash != hash);
+    match next.and_then(|next| UnitText::parse(&next.text).ok()) {
+        Some(text) => Cow::Owned(text),
+        None => Cow::Borrowed(&unit.text),
+    }
+}
+
+fn asks_for_health(text: &UnitText, unit: &str) -> bool {
+    health::checks(text, unit).is_ok_and(|checks| !checks.is_empty())
 }
 
 /// Where a unit that is no global one is looked at: where it is scheduled.
