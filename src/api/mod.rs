@@ -148,7 +148,7 @@ fn open(bounds: Bounds, listeners: Vec<Listener>, services: Services, entry: Mak
     Doors { stop, tasks }
 }
 
-/// Opens doors behind which there is nothing but `routes`, and the metrics: for a store that has doors of its own elsewhere.
+/// Opens doors behind which there is nothing but the routes that are given: for a store that has doors of its own elsewhere.
 #[cfg(feature = "scheduler")]
 pub fn serve_only(listeners: Vec<Listener>, services: Services) -> Doors {
     open(Bounds::default(), listeners, services, http::Entry::only)

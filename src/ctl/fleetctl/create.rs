@@ -101,9 +101,12 @@ async fn prepare_one(
     }
     let options = text.options().iter().map(OptionJson::from).collect();
     // With its desired state a unit is replaced where it is; without, it stops, and may go elsewhere.
-    let stays = existing
-        .filter(|unit| matches!((command, unit.desired_state.as_str()), ("start", "launched") | ("load", "loaded")));
-    let desired_state = stays.map(|unit| unit.desired_state).unwrap_or_default();
+    let desired_state = match (command, existing.as_ref().map(|unit| unit.desired_state.as_str())) {
+        ("start", Some("loaded" | "launched")) => "launched",
+        ("load", Some("loaded")) => "loaded",
+        _ => "",
+    };
+    let desired_state = desired_state.to_owned();
     Ok(Some(UnitJson { name, options, desired_state, ..UnitJson::default() }))
 }
 

@@ -3,7 +3,7 @@
 use super::find::is_global;
 use super::units::{failed, nothing_found, set, wait, waiting};
 use super::wait::{Goal, Waiter};
-use super::{Context, Failed, create, find, say};
+use super::{Context, Failed, create, find, remote, say};
 use crate::api::fleet::model::UnitJson;
 
 /// `restart`
@@ -52,7 +52,15 @@ async fn restart_global(context: &Context, unit: &UnitJson) -> Result<(), Failed
     machines.sort();
     let mut waiter = Waiter::new(context, std::slice::from_ref(name))?;
     for machine in machines {
-        let launch = context.client.restart_on(name, &machine).await.map_err(wrong)?;
+        let launch = match context.client.restart_on(name, &machine).await {
+            Ok(launch) => launch,
+            // A fleetd of old: its machines are asked themselves.
+            Err(error) if error.is_unknown_path() => {
+                remote::on_machine(context, &machine, &["systemctl", "restart", name]).await?;
+                continue;
+            }
+            Err(error) => return Err(wrong(error)),
+        };
         waiter.until_restarted(name, &machine, launch).await.map_err(|error| waiting(&error))?;
     }
     Ok(())

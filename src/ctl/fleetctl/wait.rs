@@ -249,7 +249,8 @@ impl<'a> Waiter<'a> {
             if self.board.synced && !self.board.machines.contains_key(machine) {
                 return Ok(());
             }
-            let answered = self.board.launches.get(&key) == Some(&launch);
+            // A newer one, of somebody else, answers this one too.
+            let answered = self.board.launches.get(&key).is_some_and(|answered| *answered >= launch);
             let active = self.board.states.get(&key).filter(|_| answered).map(|state| state.active.as_str());
             match active {
                 Some("active") => {
