@@ -31,7 +31,7 @@ reload_cmd = "/usr/sbin/service nginx reload"
 "#;
 
 const TEMPLATE: &str = r#"upstream app {
-{{range gets "/app/server/*"}}    server {{.Value}}; # {{base .Key}}
+{{range gets "/app/server/*"}}    server {{.Value}} max_fails=0; # {{base .Key}}
 {{else}}    server 127.0.0.1:1;
 {{end}}}
 
@@ -69,7 +69,7 @@ until ($stop) {
 
 /// Asks nginx of each host in turn and notes each answer's code, until it is told to stop.
 const LOAD: &str = r#"while [ ! -e /run/load.stop ]; do
-    for ip in $*; do curl -s -o /dev/null -w '%{http_code}\n' --max-time 10 "http://$ip/" >>/run/load.codes; done
+    for ip in $*; do curl -s -o /dev/null -w '%{http_code}\n' --max-time 30 "http://$ip/" >>/run/load.codes; done
     sleep 0.02
 done"#;
 

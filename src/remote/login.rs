@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -19,6 +21,13 @@ use crate::wire::etcdserverpb::auth_client::AuthClient;
 pub struct Login {
     pub user: String,
     pub password: String,
+}
+
+impl Login {
+    /// The same as HTTP's basic authentication has it.
+    pub fn basic(&self) -> String {
+        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
+    }
 }
 
 impl fmt::Debug for Login {

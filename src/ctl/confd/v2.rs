@@ -4,8 +4,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hyper::{Method, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -65,15 +63,10 @@ enum Got {
     Missing(i64),
 }
 
-/// The header that gives a name and a password.
-fn basic(login: &Login) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{}:{}", login.user, login.password)))
-}
-
 impl V2Keys {
     /// Asks one node after the other.
     async fn ask(&self, path: &str, wait: Duration) -> Result<http::Answer, String> {
-        let authorization = self.login.as_ref().map(basic);
+        let authorization = self.login.as_ref().map(Login::basic);
         let mut last = "there are no nodes to ask".to_owned();
         for node in &self.nodes {
             match http::call_as(authorization.as_deref(), node, Method::GET, path, None, wait).await {

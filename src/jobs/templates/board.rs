@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
 
 use super::load::{Broken, Target};
+use super::pass::PassError;
 use crate::base::limits::{JOB_BACKOFF_MS_MAX, JOB_BACKOFF_MS_MIN, TEMPLATE_STATUS_PAUSE_MS, TXN_OPS_MAX};
 use crate::base::{LeaseId, MachineId, UnixMillis};
 use crate::confd::{State, Status, Steps, Trouble, status_key};
@@ -183,4 +184,21 @@ impl Board {
 pub fn since(before: Option<&Status>, message: &str) -> UnixMillis {
     let same = before.and_then(|status| status.trouble.as_ref()).filter(|trouble| trouble.message == message);
     same.map_or_else(now, |trouble| trouble.since)
+}
+
+/// A trouble at the file in which it is to be mended.
+pub fn located(target: &Target, status: &Status, error: &PassError, message: &str) -> Trouble {
+    let mut trouble = Trouble::new(&target.src.to_string_lossy(), message, since(Some(status), message));
+    if let PassError::Malformed(malformed) = error {
+        (trouble.line, trouble.column) = (Some(malformed.line), Some(malformed.column));
+    }
+    let elsewhere = match error {
+        PassError::Check(_) | PassError::Reload(_) | PassError::Turn(_) => {
+            Some(target.file.to_string_lossy().into_owned())
+        }
+        PassError::File(_) | PassError::Malformed(_) => Some(target.resource.dest.clone()),
+        _ => None,
+    };
+    trouble.file = elsewhere.unwrap_or(trouble.file);
+    trouble
 }

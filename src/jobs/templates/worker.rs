@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Shop;
-use super::board::{now, since};
+use super::board::{located, now, since};
 use super::load::Target;
 use super::pass::{Outcome, Pass, PassError, micros, pass};
 use super::reload::{Group, told};
@@ -354,21 +354,4 @@ impl Work {
             }
         });
     }
-}
-
-/// A trouble at the file in which it is to be mended.
-fn located(target: &Target, status: &Status, error: &PassError, message: &str) -> Trouble {
-    let mut trouble = Trouble::new(&target.src.to_string_lossy(), message, since(Some(status), message));
-    if let PassError::Malformed(malformed) = error {
-        (trouble.line, trouble.column) = (Some(malformed.line), Some(malformed.column));
-    }
-    let elsewhere = match error {
-        PassError::Check(_) | PassError::Reload(_) | PassError::Turn(_) => {
-            Some(target.file.to_string_lossy().into_owned())
-        }
-        PassError::File(_) | PassError::Malformed(_) => Some(target.resource.dest.clone()),
-        _ => None,
-    };
-    trouble.file = elsewhere.unwrap_or(trouble.file);
-    trouble
 }
