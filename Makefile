@@ -1,7 +1,7 @@
 # The verbs a person types. `make demo` and `make test` need Rust and nothing else.
 
 CARGO ?= cargo
-FEATURES := scheduler systemd template api
+FEATURES := scheduler systemd template api cloudinit
 # Tests of the binary that take seconds and need no root; the rest take a minute or two, and root.
 QUICK := tidy wire licences process node etcd auth tls kv_history rollout docs
 SLOW := cluster watch members restore import full_disk etcdctl3 discovery clients hosts

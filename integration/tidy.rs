@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["base"],
     &["kv", "unit", "gotemplate"],
-    &["fleet", "confd"],
+    &["fleet", "confd", "cloudinit"],
     &["wal", "disk", "bolt", "net", "wire", "files", "process", "systemd"],
     &["raft", "remote", "etcd_file"],
     &["jobs"],
@@ -36,6 +36,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("x509_parser", &["net"]),
     ("bcrypt", &["api"]),
     ("hmac", &["api"]),
+    ("flate2", &["cloudinit"]),
     ("anyhow", &["app", "ctl", "main"]),
 ];
 

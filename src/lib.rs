@@ -15,6 +15,9 @@ pub mod kv;
 pub mod unit;
 
 // 2 · brains that build on them
+/// cloud-config: user-data in, a plan of steps for this machine out.
+#[cfg(feature = "cloudinit")]
+pub mod cloudinit;
 /// Template resources: what to render from which keys, when to replace and reload; the function library.
 #[cfg(feature = "template")]
 pub mod confd;
@@ -82,4 +85,6 @@ pub const FEATURES: &[&str] = &[
     "template",
     #[cfg(feature = "api")]
     "api",
+    #[cfg(feature = "cloudinit")]
+    "cloudinit",
 ];

@@ -21,6 +21,7 @@ node turns a set of Linux machines into one: store, scheduler, executor and temp
   node etcd …                                the store alone, with etcd's flags; a link named etcd works too
   node fleetd …                              agent and engine around an etcd that is there already; a link named
                                              fleetd works too
+  node cloudinit --from-file FILE            make of this machine what a CoreOS cloud-config says
   node ctl …                                 ask and steer the cluster
   node fleetctl …, node etcdctl …, node confd …
                                              the tools of old; links of those names to this file work too
@@ -43,6 +44,8 @@ fn main() -> ExitCode {
         Some("etcd") => app::etcd(rest),
         #[cfg(all(feature = "scheduler", feature = "api"))]
         Some("fleetd") => app::fleetd(rest),
+        #[cfg(feature = "cloudinit")]
+        Some("coreos-cloudinit") => app::cloudinit(rest),
         Some(face @ ("fleetctl" | "etcdctl" | "confd")) => tool(face, rest),
         _ => first_argument(rest),
     };
@@ -61,6 +64,8 @@ fn first_argument(arguments: &[String]) -> u8 {
         "etcd" => app::etcd(rest),
         #[cfg(all(feature = "scheduler", feature = "api"))]
         "fleetd" => app::fleetd(rest),
+        #[cfg(feature = "cloudinit")]
+        "cloudinit" => app::cloudinit(rest),
         #[cfg(feature = "scheduler")]
         corenode::process::SHIM_ARGUMENT => corenode::process::shim_main(rest),
         "help" | "--help" | "-h" => say(HELP),

@@ -55,7 +55,7 @@ pub fn cores() -> u32 {
 }
 
 /// The address that the default route would send from; empty without one. Nothing is sent.
-#[cfg(any(feature = "scheduler", feature = "api"))]
+#[cfg(any(feature = "scheduler", feature = "api", feature = "cloudinit"))]
 pub fn default_route_ip() -> String {
     use std::net::{IpAddr, UdpSocket};
     let probe = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {

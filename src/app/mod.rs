@@ -2,6 +2,8 @@
 
 #[cfg(feature = "scheduler")]
 mod answer;
+#[cfg(feature = "cloudinit")]
+mod cloudinit;
 #[cfg(feature = "api")]
 mod discovery;
 #[cfg(feature = "api")]
@@ -25,6 +27,8 @@ mod sockets;
 #[cfg(feature = "template")]
 mod templates;
 
+#[cfg(feature = "cloudinit")]
+pub use cloudinit::cloudinit;
 #[cfg(feature = "api")]
 pub use etcd::etcd;
 #[cfg(all(feature = "scheduler", feature = "api"))]

@@ -357,3 +357,10 @@ pub const TEMPLATE_TURN_LEASE_MS: i64 = 10_000;
 pub const TEMPLATE_TURN_WAIT_MS_MAX: u64 = 600_000;
 /// How long a machine whose reload failed keeps its turn, so that the others do not follow, while it tries again.
 pub const TEMPLATE_TURN_KEPT_MS_MAX: u64 = 60_000;
+/// A user-data, and each of its files unpacked.
+pub const CLOUD_CONFIG_BYTES_MAX: usize = 16 << 20;
+/// Values of a cloud-config, aliases counted as what they stand for; and how deep they may be nested.
+pub const CLOUD_CONFIG_NODES_MAX: usize = 100_000;
+pub const CLOUD_CONFIG_DEPTH_MAX: usize = 32;
+/// How long one command of a cloud-config may take, a unit's start included, before it is ended.
+pub const CLOUD_CONFIG_COMMAND_MS_MAX: u64 = 300_000;

@@ -29,7 +29,7 @@ pub use folders::{FileError, create_folders, has_folder};
 #[cfg(feature = "template")]
 pub use links::{back_up, remove_unchanged, resolve_links};
 #[cfg(feature = "template")]
-pub use owner::{Owner, resolve_owner};
+pub use owner::{Owner, resolve_owner, resolve_owner_below};
 #[cfg(feature = "template")]
 pub use pending::Pending;
 #[cfg(feature = "template")]

@@ -18,9 +18,19 @@ pub struct Owner {
 /// # Errors
 /// A name that `/etc/passwd` or `/etc/group` does not have.
 pub fn resolve_owner(user: Option<&Identity>, group: Option<&Identity>) -> Result<Owner, FileError> {
+    resolve_owner_below(Path::new("/"), user, group)
+}
+
+/// The same by the files of a system that lies below `root`.
+///
+/// # Errors
+/// A name that its `etc/passwd` or `etc/group` does not have.
+pub fn resolve_owner_below(root: &Path, user: Option<&Identity>, group: Option<&Identity>) -> Result<Owner, FileError> {
+    let (uid, gid) =
+        (resolve(user, &root.join("etc/passwd"), "owner")?, resolve(group, &root.join("etc/group"), "group")?);
     Ok(Owner {
-        uid: resolve(user, Path::new("/etc/passwd"), "owner")?.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
-        gid: resolve(group, Path::new("/etc/group"), "group")?.unwrap_or_else(|| rustix::process::getegid().as_raw()),
+        uid: uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+        gid: gid.unwrap_or_else(|| rustix::process::getegid().as_raw()),
     })
 }
 

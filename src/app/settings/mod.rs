@@ -151,11 +151,14 @@ impl Settings {
 pub fn gather(arguments: &[String], variables: impl Iterator<Item = (String, String)>) -> Fragment {
     let (flags, mut files) = fragment::from_flags(arguments);
     let mut input = fragment::defaults();
-    if files.is_empty() && Path::new(DEFAULT_FILE).exists() {
+    let named = !files.is_empty();
+    if !named {
         files.push(PathBuf::from(DEFAULT_FILE));
     }
     for file in files {
-        input.overlay(read_file(&file));
+        if named || file.exists() {
+            input.overlay(read_file(&file));
+        }
         for drop_in in drop_ins(&file) {
             input.overlay(read_file(&drop_in));
         }
