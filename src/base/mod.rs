@@ -1,13 +1,15 @@
-//! Floor 0: what every room shares — ids, traits for time and chance, limits, Go's glob, and errors told with their causes.
+//! Floor 0: what every room shares — ids, traits for time and chance, limits, Go's glob, a cluster's first members, and errors told with their causes.
 
 mod causes;
 pub mod clock;
+mod founders;
 pub mod glob;
 pub mod ids;
 pub mod limits;
 
 pub use causes::with_causes;
 pub use clock::{Clock, Random, UnixMillis};
+pub use founders::Founders;
 pub use ids::{ClusterId, LeaseId, MachineId, MemberId};
 
 use std::future::Future;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::args::{Flag, Parsed};
 use crate::base::limits::WAL_SEGMENT_BYTES;
-use crate::base::{ClusterId, MemberId};
+use crate::base::{ClusterId, Founders, MemberId};
 use crate::disk::Database;
 use crate::kv::Member;
 use crate::raft::{self, Peer, Seed};
@@ -144,23 +144,18 @@ impl Founding {
 
 /// Names with their URLs, in the order of their first mention.
 fn named(initial_cluster: &str) -> Result<Vec<(String, Vec<String>)>, Misunderstood> {
-    let mut named: Vec<(String, Vec<String>)> = Vec::new();
-    for item in initial_cluster.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-        let Some((name, url)) = item.split_once('=') else {
-            return Err(Misunderstood(format!("--initial-cluster: `{item}` is not NAME=http://HOST:PORT")));
-        };
-        check_url(url).map_err(|why| Misunderstood(format!("--initial-cluster: {why}")))?;
-        match named.iter_mut().find(|(known, _)| known == name) {
-            Some((_, urls)) => urls.push(url.to_owned()),
-            None => named.push((name.to_owned(), vec![url.to_owned()])),
-        }
+    let founders = Founders::parse(initial_cluster);
+    if let Some(item) = founders.strange.first() {
+        return Err(Misunderstood(format!("--initial-cluster: `{item}` is not NAME=http://HOST:PORT")));
     }
-    Ok(named)
+    let checked = founders.urls().try_for_each(check_url);
+    checked.map_err(|why| Misunderstood(format!("--initial-cluster: {why}")))?;
+    Ok(founders.members)
 }
 
 fn check_url(url: &str) -> Result<(), String> {
-    let Some(authority) = url.strip_prefix("http://") else {
-        return Err(format!("`{url}`: members speak http://HOST:PORT"));
+    let Some(authority) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
+        return Err(format!("`{url}`: members speak http://HOST:PORT or https://HOST:PORT"));
     };
     match authority.trim_end_matches('/').rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok() => Ok(()),
@@ -265,7 +260,7 @@ mod tests {
     fn mistakes_are_told() {
         let cases = [
             ("--name x --initial-cluster a=http://h:1", "couldn't find local name \"x\""),
-            ("--initial-cluster default=https://h:1", "members speak http://"),
+            ("--initial-cluster default=ftp://h:1", "members speak http://"),
             ("--initial-cluster default=http://h", "is not http://HOST:PORT"),
             ("--initial-cluster h:1", "is not NAME="),
             ("--initial-cluster default=http://h:1,b=http://h:1", "the same URLs"),

@@ -150,7 +150,8 @@ pub const FLAGS: &[Flag] = &[
     flag("max-request-bytes", Number, "1572864", Fate::NotYet),
     flag("max-concurrent-streams", Number, "4294967295", Fate::NotYet),
     flag("max-learners", Number, "1", Fate::NotYet),
-    flag("strict-reconfig-check", Truth, "true", Fate::NotYet),
+    // Changes of members are always checked.
+    flag("strict-reconfig-check", Truth, "true", Fate::Nothing),
     flag("enable-v2", Truth, "true", Fate::NotYet),
     flag("enable-grpc-gateway", Truth, "true", Fate::NotYet),
     followed("watch-progress-notify-interval", Duration, "10m"),
@@ -190,7 +191,8 @@ pub const FLAGS: &[Flag] = &[
     flag("peer-cert-allowed-hostname", Text, "", TLS),
     followed("peer-auto-tls", Truth, "false"),
     followed("peer-crl-file", Text, ""),
-    flag("peer-skip-client-san-verification", Truth, "false", TLS),
+    // Certificates of members that connect are not compared with the address that they come from.
+    nothing("peer-skip-client-san-verification", Truth),
     flag("cipher-suites", Text, "", TLS),
     flag("tls-min-version", OneOf(&["TLS1.2", "TLS1.3"]), "TLS1.2", TLS),
     flag("tls-max-version", OneOf(&["", "TLS1.2", "TLS1.3"]), "", TLS),

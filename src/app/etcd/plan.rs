@@ -9,6 +9,7 @@ use super::input::Input;
 use super::log::{Format, Output};
 use crate::app::settings::fragment::{self, Entry, Fragment};
 use crate::app::settings::tls::{CLIENT, Keys, Listen, PEER, scheme};
+use crate::base::Founders;
 
 const LOCAL_PEER: &str = "http://localhost:2380";
 const LOCAL_CLIENT: &str = "http://localhost:2379";
@@ -207,19 +208,15 @@ impl Planner<'_> {
         }
         let alone = own.iter().map(|url| format!("{name}={url}")).collect::<Vec<_>>().join(",");
         let cluster = input.get("initial-cluster").map_or(alone, str::to_owned);
-        let mut named = BTreeSet::new();
-        for item in list(&cluster) {
-            let Some((member, url)) = item.split_once('=') else {
-                self.wrong("initial-cluster", &format!("`{item}` is not name=http://host:port"));
-                continue;
-            };
-            if let Err(reason) = url_parts(url) {
-                self.wrong("initial-cluster", &reason);
-            }
-            if member == name {
-                named.insert(same_host(url));
-            }
+        let founders = Founders::parse(&cluster);
+        for item in &founders.strange {
+            self.wrong("initial-cluster", &format!("`{item}` is not name=http://host:port"));
         }
+        for reason in founders.urls().filter_map(|url| url_parts(url).err()) {
+            self.wrong("initial-cluster", &reason);
+        }
+        let own_urls = founders.members.iter().filter(|(member, _)| member == name).flat_map(|(_, urls)| urls);
+        let named: BTreeSet<String> = own_urls.map(|url| same_host(url)).collect();
         if named.is_empty() {
             let reason = format!("couldn't find local name \"{name}\" in the initial cluster configuration");
             self.wrong("initial-cluster", &reason);

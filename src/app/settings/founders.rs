@@ -2,25 +2,15 @@
 
 use super::check::check_url;
 use super::{PeerSetting, Settings};
-use crate::base::{ClusterId, MemberId};
+use crate::base::{ClusterId, Founders, MemberId};
 use crate::net::Address;
 
 /// Names with their peer URLs, in the order of their first mention, and what is wrong with the list.
 pub fn named(initial_cluster: &str) -> (Vec<(String, Vec<String>)>, Vec<String>) {
-    let mut named: Vec<(String, Vec<String>)> = Vec::new();
-    let mut mistakes = Vec::new();
-    for item in initial_cluster.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-        let Some((peer, url)) = item.split_once('=') else {
-            mistakes.push(format!("`{item}` is not name=http://host:port"));
-            continue;
-        };
-        mistakes.extend(check_url(url).err());
-        match named.iter_mut().find(|(known, _)| known == peer) {
-            Some((_, urls)) => urls.push(url.to_owned()),
-            None => named.push((peer.to_owned(), vec![url.to_owned()])),
-        }
-    }
-    (named, mistakes)
+    let founders = Founders::parse(initial_cluster);
+    let strange = founders.strange.iter().map(|item| format!("`{item}` is not name=http://host:port"));
+    let mistakes = strange.chain(founders.urls().filter_map(|url| check_url(url).err())).collect();
+    (founders.members, mistakes)
 }
 
 pub fn peers(named: Vec<(String, Vec<String>)>, token: &str) -> Vec<PeerSetting> {
