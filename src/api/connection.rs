@@ -106,7 +106,7 @@ async fn converse(
         let entry = entry.clone();
         async move { Ok::<_, std::convert::Infallible>(entry.answer(request).await) }
     });
-    let connection = server.serve_connection(TokioIo::new(stream), service);
+    let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

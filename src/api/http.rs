@@ -144,15 +144,16 @@ impl Entry {
             let discovery = Discovery { keys: &self.http, random: &*self.shared.random };
             return discovery.answer(request).await;
         }
+        if v3::websocket::is_asked_for(&request) {
+            return v3::websocket::answer(&self.shared, &self.http, request).await;
+        }
         run(&self.http, request).await
     }
 
     /// Whether a client comes to the gateway with a certificate that names a user, while users are asked for: the gateway takes
     /// tokens only, and as etcd's it says so rather than taking him for nobody.
     fn ignores_certificate(&self, request: &Request<Body>) -> bool {
-        let gateway = v3::gateway::PREFIXES
-            .iter()
-            .any(|prefix| request.uri().path().strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')));
+        let gateway = v3::gateway::method(request.uri().path()).is_some();
         let named = || request.extensions().get::<CertificateName>().is_some_and(|name| !name.0.is_empty());
         gateway && named() && self.shared.store.auth().enabled()
     }

@@ -34,9 +34,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::base::limits::WEBSOCKETS_MAX;
 use crate::base::{Clock, ClusterId, MemberId, Random};
 use crate::kv::Store;
 use crate::net::tls::ServerTls;
@@ -89,6 +91,8 @@ pub(crate) struct Shared {
     pub random: Arc<dyn Random>,
     users: users::Users,
     pub watch_progress: Duration,
+    /// Places for connections that have become websockets.
+    pub websockets: Arc<Semaphore>,
     /// Leaders that were seen, each time that one came up.
     leader_changes: AtomicU64,
     /// When the present one came up, as this node saw it, in milliseconds of Unix time.
@@ -134,6 +138,7 @@ fn open(bounds: Bounds, listeners: Vec<Listener>, services: Services, entry: Mak
         clock: services.clock,
         random: services.random,
         watch_progress: services.watch_progress,
+        websockets: Arc::new(Semaphore::new(WEBSOCKETS_MAX)),
         leader_changes: AtomicU64::new(0),
         leader_since: AtomicI64::new(0),
         stop: stop.clone(),

@@ -74,6 +74,8 @@ pub const SHIM_FAREWELL_MS_MAX: u64 = 1_000;
 pub const SHIM_ATTEMPTS_MAX: usize = 5;
 /// Client connections that one listener holds open; more wait in the kernel's queue.
 pub const CLIENT_CONNECTIONS_MAX: usize = 16_384;
+/// Websockets that are open at once; they are no more counted among client connections.
+pub const WEBSOCKETS_MAX: usize = 1_024;
 /// A client connection's first bytes arrive within this time.
 pub const FIRST_BYTES_WAIT_MS_MAX: u64 = 10_000;
 /// The headers of each HTTP/1.1 request arrive within this time after the answer before.

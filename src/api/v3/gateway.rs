@@ -31,9 +31,14 @@ use pb::lease_server::Lease;
 use pb::maintenance_server::Maintenance;
 
 /// Where the API is found; the older two are what clients of etcd 3.2 and 3.3 use.
-pub const PREFIXES: [&str; 3] = ["/v3", "/v3beta", "/v3alpha"];
+const PREFIXES: [&str; 3] = ["/v3", "/v3beta", "/v3alpha"];
 /// Base64 makes a request a third longer.
-const BODY_BYTES_MAX: usize = crate::base::limits::GRPC_MESSAGE_BYTES_MAX * 3 / 2;
+pub const BODY_BYTES_MAX: usize = crate::base::limits::GRPC_MESSAGE_BYTES_MAX * 3 / 2;
+
+/// The method that a path of the gateway names, for example `kv/put`.
+pub fn method(path: &str) -> Option<&str> {
+    PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix)?.strip_prefix('/'))
+}
 
 /// A route whose handler is a unary method of a gRPC service.
 macro_rules! call {
@@ -273,7 +278,7 @@ fn refused(refused: &Status) -> Response {
 }
 
 /// One line of a stream.
-fn line<T: Serialize>(answer: &Result<T, Status>) -> Bytes {
+pub fn line<T: Serialize>(answer: &Result<T, Status>) -> Bytes {
     #[derive(Serialize)]
     #[serde(rename_all = "lowercase")]
     enum Line<'a, T> {

@@ -20,6 +20,7 @@ mod queue_tests;
 mod tests;
 mod watch;
 mod watching;
+pub mod websocket;
 
 use std::pin::Pin;
 use std::sync::Arc;
