@@ -231,6 +231,63 @@ fn our_etcdctl_says_what_etcds_does() {
 }
 
 #[test]
+fn node_ctl_asks_as_a_user() {
+    if !original() {
+        return;
+    }
+    let (folder, link) = ours();
+    let node = Server::start(&link, &["--bcrypt-cost", "4"]);
+    for line in [
+        "user add root:rpw",
+        "role add root",
+        "user grant-role root root",
+        "user add u:pw",
+        "role add r",
+        "role grant-permission r readwrite a",
+        "user grant-role u r",
+        "auth enable",
+    ] {
+        let (said, code) = node.say(Path::new(ETCDCTL), &line.split(' ').collect::<Vec<_>>(), "");
+        assert_eq!(code, Some(0), "{line}: {said}");
+    }
+    let ctl = |words: &[&str], variables: &[(&str, &str)]| {
+        let mut command = Command::new(NODE);
+        command.env_remove("ETCDCTL_USER").env_remove("NODE_CTL_USER").envs(variables.iter().copied());
+        command.arg("ctl").args(words).args(["--endpoint", &node.client]).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.success(), text)
+    };
+    let (fine, said) = ctl(&["kv", "put", "a", "1"], &[]);
+    assert!(!fine && said.contains("user name is empty"), "{said}");
+    for (words, variables) in [
+        (&["kv", "put", "a", "1", "--user", "u:pw"][..], &[][..]),
+        (&["kv", "get", "a", "--user", "u", "--password", "pw"], &[]),
+        (&["kv", "history", "a"], &[("NODE_CTL_USER", "u:pw")]),
+        (&["kv", "history", "a"], &[("ETCDCTL_USER", "u"), ("ETCDCTL_PASSWORD", "pw")]),
+        (&["status", "--user", "root:rpw"], &[]),
+    ] {
+        let (fine, said) = ctl(words, variables);
+        assert!(fine, "{words:?}: {said}");
+    }
+    let (fine, said) = ctl(&["kv", "get", "b", "--user", "u:pw"], &[]);
+    assert!(!fine && said.contains("permission denied"), "{said}");
+    let (fine, said) = ctl(&["kv", "get", "a", "--user", "u:wrong"], &[]);
+    assert!(!fine && said.contains("logging in as u"), "{said}");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (ours, etcds) = (file("copy"), file("copy.db"));
+    let (fine, said) = ctl(&["snapshot", "save", &ours], &[]);
+    assert!(!fine && said.contains("user name is empty"), "{said}");
+    for words in [
+        &["snapshot", "save", &ours, "--user", "root:rpw"][..],
+        &["snapshot", "export", "--etcd", &etcds, "--user", "root:rpw"],
+    ] {
+        let (fine, said) = ctl(words, &[]);
+        assert!(fine, "{words:?}: {said}");
+    }
+}
+
+#[test]
 fn users_tokens_and_refusals_outlive_a_restart_and_go_to_every_member() {
     // Three members: a token that one gave is good at the others, and what is taken back at one is gone at all.
     let folder = tempfile::Builder::new().prefix("corenode-auth-").tempdir().unwrap();

@@ -47,7 +47,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         [] => {
             let fetched = Staged::beside(out, ".fetched");
             let from = node_ctl::endpoint(&parsed)?;
-            node_ctl::runtime()?.block_on(snapshot::fetch(&from, fetched.path()))?;
+            let login = node_ctl::login(&parsed)?;
+            node_ctl::runtime()?.block_on(snapshot::fetch(&from, login.as_ref(), fetched.path()))?;
             export(fetched.path(), out)?
         }
         _ => return Ok(misunderstood("`snapshot export` takes one FILE at most")),

@@ -3,6 +3,7 @@
 pub mod args;
 #[cfg(feature = "template")]
 mod confd;
+mod contact;
 mod dev;
 mod etcdctl;
 mod export;

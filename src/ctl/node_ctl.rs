@@ -10,12 +10,14 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::args::{self, Flag, Parsed};
+use super::contact::Contact;
 #[cfg(feature = "scheduler")]
 use super::scheduling;
 #[cfg(feature = "template")]
 use super::templates;
 use super::{export, http, import, kv, restore, snapshot, tls};
 use crate::net::Address;
+use crate::remote::Login;
 
 const HELP: &str = "\
 node ctl: ask the cluster how it is.
@@ -44,6 +46,8 @@ node ctl: ask the cluster how it is.
   --cacert, --cert, --key FILE
                     by TLS: who vouches for the nodes, the certificate to show and its key; NODE_CTL_CACERT, …;
                     --insecure-skip-tls-verify takes any node for the one that is meant
+  --user NAME[:PASSWORD], --password TEXT
+                    who asks, where users are asked for; NODE_CTL_USER, NODE_CTL_PASSWORD, ETCDCTL_USER, ETCDCTL_PASSWORD
 ";
 
 pub const FLAGS: &[Flag] = &[
@@ -53,6 +57,11 @@ pub const FLAGS: &[Flag] = &[
     Flag { names: &["cert"], value: true, variable: Some("NODE_CTL_CERT"), help: "the certificate to show" },
     Flag { names: &["key"], value: true, variable: Some("NODE_CTL_KEY"), help: "its key" },
     Flag { names: &["insecure-skip-tls-verify"], value: false, variable: None, help: "take any node for the one" },
+    // What is told to etcdctl counts here too, and what is told to this program counts more.
+    Flag { names: &["user"], value: true, variable: Some("ETCDCTL_USER"), help: "who asks" },
+    Flag { names: &["password"], value: true, variable: Some("ETCDCTL_PASSWORD"), help: "the password" },
+    Flag { names: &["user"], value: true, variable: Some("NODE_CTL_USER"), help: "" },
+    Flag { names: &["password"], value: true, variable: Some("NODE_CTL_PASSWORD"), help: "" },
 ];
 
 /// For commands with flags of their own.
@@ -107,7 +116,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         }
         Some("status") => runtime()?.block_on(status(&parsed)),
         Some("kv") => match kv::understand(&parsed) {
-            Ok(command) => runtime()?.block_on(kv::run(&endpoint(&parsed)?, command)),
+            Ok(command) => runtime()?.block_on(async { kv::run(&contact(&parsed).await?, command).await }),
             Err(what) => Ok(misunderstood(&format!("kv: {what}"))),
         },
         #[cfg(feature = "template")]
@@ -122,7 +131,10 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
             _ => Ok(misunderstood("`trace` takes a key")),
         },
         Some("snapshot") => match &parsed.words[1..] {
-            [verb, file] if verb == "save" => runtime()?.block_on(snapshot::save(&endpoint(&parsed)?, Path::new(file))),
+            [verb, file] if verb == "save" => {
+                let (from, login) = (endpoint(&parsed)?, login(&parsed)?);
+                runtime()?.block_on(snapshot::save(&from, login.as_ref(), Path::new(file)))
+            }
             [verb, file] if verb == "status" => snapshot::status(Path::new(file)),
             _ => Ok(misunderstood("`snapshot` takes `save FILE`, `status FILE`, `restore FILE` or `export`")),
         },
@@ -165,18 +177,27 @@ pub fn endpoint(parsed: &Parsed) -> anyhow::Result<Address> {
     address(parsed, text)
 }
 
+/// Who asks, if somebody is named.
+pub fn login(parsed: &Parsed) -> anyhow::Result<Option<Login>> {
+    super::etcdctl::login(parsed).map_err(|failed| anyhow::anyhow!("{}", failed.message))
+}
+
+async fn contact(parsed: &Parsed) -> anyhow::Result<Contact> {
+    Contact::open(endpoint(parsed)?, login(parsed)?.as_ref()).await
+}
+
 fn address(parsed: &Parsed, text: &str) -> anyhow::Result<Address> {
     let tls = tls::of(parsed).map_err(anyhow::Error::msg)?;
     tls::address(&tls, text).context("--endpoint")
 }
 
 async fn status(parsed: &Parsed) -> anyhow::Result<u8> {
-    let at = endpoint(parsed)?;
+    let at = contact(parsed).await?;
     let own = post(&at, "/v3/maintenance/status", ANSWER_WITHIN).await?;
     let members = post(&at, "/v3/cluster/member/list", ANSWER_WITHIN).await?;
     let mut rows = Vec::new();
     for member in members["members"].as_array().into_iter().flatten() {
-        rows.push(row(parsed, member, &own).await);
+        rows.push(row(parsed, &at, member, &own).await);
     }
     let fleet = fleet_counts(&at).await;
     let (text, well) = render(&own, &rows, fleet.as_ref());
@@ -195,11 +216,11 @@ struct Row {
     troubles: Vec<String>,
 }
 
-async fn row(parsed: &Parsed, member: &Value, own: &Value) -> Row {
+async fn row(parsed: &Parsed, at: &Contact, member: &Value, own: &Value) -> Row {
     let url = member["clientURLs"][0].as_str().unwrap_or_default();
     let mut troubles = Vec::new();
     let answer = match address(parsed, url) {
-        Ok(address) => match post(&address, "/v3/maintenance/status", PEER_WITHIN).await {
+        Ok(address) => match post(&at.at(address), "/v3/maintenance/status", PEER_WITHIN).await {
             Ok(status) => {
                 let errors = status["errors"].as_array().into_iter().flatten();
                 troubles = errors.filter_map(Value::as_str).map(|text| text.trim().to_owned()).collect();
@@ -233,7 +254,7 @@ fn hex(id: &Value) -> String {
 }
 
 /// Machines, units and active units; `None` where fleet is not served or does not answer.
-async fn fleet_counts(at: &Address) -> Option<[usize; 3]> {
+async fn fleet_counts(at: &Contact) -> Option<[usize; 3]> {
     let machines = listed(at, "machines", "machines").await?;
     let units = listed(at, "units", "units").await?;
     let states = listed(at, "state", "states").await?;
@@ -241,12 +262,12 @@ async fn fleet_counts(at: &Address) -> Option<[usize; 3]> {
     Some([machines.len(), units.len(), active])
 }
 
-async fn listed(at: &Address, path: &str, field: &str) -> Option<Vec<Value>> {
+async fn listed(at: &Contact, path: &str, field: &str) -> Option<Vec<Value>> {
     let mut all = Vec::new();
     let mut token = String::new();
     loop {
         let path = format!("/fleet/v1/{path}{token}");
-        let answer = http::call(at, Method::GET, &path, None, ANSWER_WITHIN).await.ok()?;
+        let answer = at.call(Method::GET, &path, None, ANSWER_WITHIN).await.ok()?;
         let mut page: Value = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status.is_success())?;
         if let Value::Array(items) = page[field].take() {
             all.extend(items);
@@ -258,22 +279,8 @@ async fn listed(at: &Address, path: &str, field: &str) -> Option<Vec<Value>> {
     }
 }
 
-async fn post(at: &Address, path: &str, wait: Duration) -> anyhow::Result<Value> {
-    tell(at, path, &json!({}), wait).await
-}
-
-/// A call of the JSON gateway.
-pub(super) async fn tell(at: &Address, path: &str, message: &Value, wait: Duration) -> anyhow::Result<Value> {
-    let body = Some(("application/json", message.to_string().into_bytes()));
-    // The error's text has its causes in it already.
-    let answer = http::call(at, Method::POST, path, body, wait).await.map_err(|error| anyhow::anyhow!("{error}"))?;
-    anyhow::ensure!(
-        answer.status.is_success(),
-        "{at}: {path}: {}: {}",
-        answer.status,
-        String::from_utf8_lossy(&answer.body).trim()
-    );
-    serde_json::from_slice(&answer.body).with_context(|| format!("{at}: {path}: the answer is no JSON"))
+async fn post(at: &Contact, path: &str, wait: Duration) -> anyhow::Result<Value> {
+    at.tell(path, &json!({}), wait).await
 }
 
 /// The text, and whether there is a leader, everyone answers and no alarm is raised.

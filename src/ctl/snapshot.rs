@@ -12,7 +12,7 @@ use crate::disk::{Database, read_snapshot};
 use crate::etcd_file::{self, EtcdFile, FileKind};
 use crate::kv::Census;
 use crate::net::Address;
-use crate::remote;
+use crate::remote::{self, Login};
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::wire::seal::{Sealed, Sealer};
@@ -47,9 +47,9 @@ pub fn status(file: &Path) -> anyhow::Result<u8> {
 ///
 /// # Errors
 /// Where the node does not send it, or sends what is no snapshot of ours; nothing is left then.
-pub async fn save(from: &Address, file: &Path) -> anyhow::Result<u8> {
+pub async fn save(from: &Address, login: Option<&Login>, file: &Path) -> anyhow::Result<u8> {
     let staged = Staged::beside(file, ".part");
-    fetch(from, &staged.0).await?;
+    fetch(from, login, &staged.0).await?;
     let found = look(&staged.0)?;
     put_in_place(&staged.0, file)?;
     println!("saved {} from {from}", file.display());
@@ -61,9 +61,9 @@ pub async fn save(from: &Address, file: &Path) -> anyhow::Result<u8> {
 ///
 /// # Errors
 /// Where the server does not send it, or sends what is no snapshot; nothing is left then.
-pub async fn save_any(from: &Address, file: &Path) -> anyhow::Result<()> {
+pub async fn save_any(from: &Address, login: Option<&Login>, file: &Path) -> anyhow::Result<()> {
     let staged = Staged::beside(file, ".part");
-    fetch(from, &staged.0).await?;
+    fetch(from, login, &staged.0).await?;
     let open = File::open(&staged.0).with_context(|| file.display().to_string())?;
     if etcd_file::kind(&open)? == FileKind::Etcd {
         EtcdFile::of(open, file.to_owned()).with_context(|| file.display().to_string())?;
@@ -108,13 +108,13 @@ impl Drop for Staged {
 ///
 /// # Errors
 /// A server that does not send it, and a file that cannot be written.
-pub async fn fetch(from: &Address, into: &Path) -> anyhow::Result<()> {
+pub async fn fetch(from: &Address, login: Option<&Login>, into: &Path) -> anyhow::Result<()> {
     let writing = || format!("writing {}", into.display());
     // It holds every key's value: nobody else's to read.
     let mut out =
         File::options().write(true).create(true).truncate(true).mode(0o600).open(into).with_context(writing)?;
-    let channel = remote::channel(from, CONNECT_WITHIN).await.with_context(|| format!("connecting to {from}"))?;
-    let mut client = MaintenanceClient::new(channel).max_decoding_message_size(PIECE_BYTES_MAX);
+    let line = remote::line(from, CONNECT_WITHIN, login).await.with_context(|| format!("connecting to {from}"))?;
+    let mut client = MaintenanceClient::new(line).max_decoding_message_size(PIECE_BYTES_MAX);
     let asked = tokio::time::timeout(PIECE_WITHIN, client.snapshot(pb::SnapshotRequest {})).await;
     let told = |refusal: tonic::Status| anyhow::anyhow!("{from}: {}", refusal.message());
     let silent = || format!("{from}: no piece of the snapshot within {PIECE_WITHIN:?}");

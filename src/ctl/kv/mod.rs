@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use command::{Ask, Output, What};
 pub use command::{Command, FLAGS, HELP, understand};
 
+use super::contact::Contact;
 use super::http;
-use super::node_ctl::{ANSWER_WITHIN, tell};
-use crate::net::Address;
+use super::node_ctl::ANSWER_WITHIN;
 use crate::wire::history::{Data, News, Page, Refusal};
 
 /// Longest line of a watch: a key and two values, escaped.
@@ -23,7 +23,7 @@ const LINE_BYTES_MAX: usize = 64 << 20;
 ///
 /// # Errors
 /// What the node refuses, in its words, or that it does not answer.
-pub async fn run(at: &Address, command: Command) -> anyhow::Result<u8> {
+pub async fn run(at: &Contact, command: Command) -> anyhow::Result<u8> {
     match command.what {
         What::Watch => watch(at, &command).await,
         What::Put { value } => put(at, &command.ask, &value).await,
@@ -46,7 +46,7 @@ fn target(path: &str, ask: &Ask) -> String {
 }
 
 /// Pages of keys, changes or differences, until their end or the limit.
-async fn read(at: &Address, command: &Command) -> anyhow::Result<u8> {
+async fn read(at: &Contact, command: &Command) -> anyhow::Result<u8> {
     let (path, ask) = (command.what.path(), &command.ask);
     let base = target(path, ask);
     let mut left = ask.limit.unwrap_or(usize::MAX);
@@ -82,8 +82,8 @@ async fn read(at: &Address, command: &Command) -> anyhow::Result<u8> {
     Ok(u8::from(one && found == 0))
 }
 
-async fn get(at: &Address, target: &str) -> anyhow::Result<Page> {
-    let answer = http::call(at, Method::GET, target, None, ANSWER_WITHIN).await.map_err(in_its_words)?;
+async fn get(at: &Contact, target: &str) -> anyhow::Result<Page> {
+    let answer = at.call(Method::GET, target, None, ANSWER_WITHIN).await.map_err(in_its_words)?;
     let not_ours = || anyhow::anyhow!("{at}: {}: this is no node that keeps history for people", answer.status);
     match answer.status {
         StatusCode::OK => serde_json::from_slice(&answer.body).map_err(|_| not_ours()),
@@ -100,9 +100,9 @@ fn in_its_words(error: http::HttpError) -> anyhow::Error {
 }
 
 /// Prints changes as they come, until the node ends the watch.
-async fn watch(at: &Address, command: &Command) -> anyhow::Result<u8> {
+async fn watch(at: &Contact, command: &Command) -> anyhow::Result<u8> {
     let target = target("watch", &command.ask);
-    let open = tokio::time::timeout(ANSWER_WITHIN, http::open(at, Method::GET, &target, None)).await;
+    let open = tokio::time::timeout(ANSWER_WITHIN, at.open_stream(Method::GET, &target)).await;
     let mut stream =
         open.map_err(|_| anyhow::anyhow!("{at}: no answer within {ANSWER_WITHIN:?}"))?.map_err(in_its_words)?;
     if stream.status != StatusCode::OK {
@@ -155,18 +155,18 @@ fn revision(answer: &Value) -> &str {
     answer["header"]["revision"].as_str().unwrap_or("?")
 }
 
-async fn put(at: &Address, ask: &Ask, value: &str) -> anyhow::Result<u8> {
+async fn put(at: &Contact, ask: &Ask, value: &str) -> anyhow::Result<u8> {
     let message = json!({ "key": base64(ask.key.as_bytes()), "value": base64(value.as_bytes()) });
-    let answer = tell(at, "/v3/kv/put", &message, ANSWER_WITHIN).await?;
+    let answer = at.tell("/v3/kv/put", &message, ANSWER_WITHIN).await?;
     println!("revision {}", revision(&answer));
     Ok(0)
 }
 
-async fn delete(at: &Address, ask: &Ask) -> anyhow::Result<u8> {
+async fn delete(at: &Contact, ask: &Ask) -> anyhow::Result<u8> {
     let key = ask.key.as_bytes();
     let end = if ask.prefix { crate::kv::prefix_end(key) } else { bytes::Bytes::new() };
     let message = json!({ "key": base64(key), "range_end": base64(&end) });
-    let answer = tell(at, "/v3/kv/deleterange", &message, ANSWER_WITHIN).await?;
+    let answer = at.tell("/v3/kv/deleterange", &message, ANSWER_WITHIN).await?;
     let deleted = answer["deleted"].as_str().unwrap_or("0");
     if deleted == "0" && !ask.prefix {
         eprintln!("node ctl kv: there is no key {}", show::data(&Data::Text(ask.key.clone())));
