@@ -33,6 +33,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Starts so many members, `m1` and so on, and waits until they serve.
     pub fn start(side: Side, setup: &Setup) -> Self {
         for needed in [ETCD, ETCDCTL] {
             let there = Path::new(needed).exists();

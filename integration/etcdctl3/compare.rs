@@ -36,10 +36,15 @@ fn carried_out(side: Side, setup: &Setup, steps: &[Step]) -> Vec<Option<Outcome>
     steps.iter().map(|step| track.take(step)).collect()
 }
 
+/// The commands of a table. `file` is below `integration`.
+pub fn steps(file: &str) -> Vec<Step> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration");
+    table::read(file, &std::fs::read_to_string(folder.join(file)).unwrap())
+}
+
 /// Every outcome at `sides` is that of Debian's client and server. `file` is below `integration`.
 pub fn same(file: &str, setup: &Setup, sides: &[Side]) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration");
-    let steps = table::read(file, &std::fs::read_to_string(folder.join(file)).unwrap());
+    let steps = steps(file);
     let (etcd, others) = std::thread::scope(|scope| {
         let run = |side| {
             let steps = &steps;

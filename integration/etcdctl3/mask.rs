@@ -12,6 +12,8 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
             r#"("?(?:raft_term|RaftTerm|raftTerm|raftIndex|raftAppliedIndex|RaftIndex|RaftAppliedIndex)"? ?: ?)\d+"#,
             "${1}N",
         ),
+        // What a small store has in use is nothing until it is first flushed.
+        (r#","dbSizeInUse":\d+"#, ""),
         (r#"("?(?:dbSize|dbSizeInUse|DBSize|DBSizeInUse)"? ?: ?)\d+"#, "${1}N"),
         (r#"("?(?:hash|Hash)"? ?: ?)\d+"#, "${1}N"),
         (r#"("?(?:ttl|TTL)"? ?: ?)(?:[1-9]\d|[1-9])\b"#, "${1}N"),
@@ -74,11 +76,13 @@ impl Mask {
     }
 }
 
-/// Lists that etcd gives in the order of a Go map, which is none: a lease's keys, plain and in JSON.
-static LISTS: LazyLock<[(Regex, &str); 2]> = LazyLock::new(|| {
+/// Lists in an order that differs: a lease's keys, plain and in JSON, which etcd gives in that of a Go map, and members, which
+/// come in the order of their ids.
+static LISTS: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
     [
         (Regex::new(r"(attached keys\(\[)([^\]]*)(\])").unwrap(), " "),
         (Regex::new(r#"("keys":\[)([^\]]*)(\])"#).unwrap(), ","),
+        (Regex::new(r#"(ETCD_INITIAL_CLUSTER=")([^"]*)(")"#).unwrap(), ","),
     ]
 });
 

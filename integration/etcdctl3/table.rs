@@ -3,7 +3,7 @@
 //! ```text
 //! # a comment
 //! $ put k v              run it and compare
-//! d$ get k -w json       Debian's client only: ours has no such option
+//! d$ get k --nonsense    Debian's client only: ours says it otherwise
 //! s$ member list         the order of the lines does not count
 //! ?$ get copy            run it until it prints something
 //! < a line               a line of standard input for the command above
@@ -11,6 +11,7 @@
 //! . NAME 3               wait until it has printed so many lines, interrupt it, compare
 //! ! NAME                 wait until it ends by itself, compare
 //! $ ETCDCTL_X=v get k    with a variable
+//! ^ /v3/path {"a":"b"}   ask the gateway for what etcdctl cannot ask for; nothing is compared
 //! ```
 //!
 //! `%NAME%` stands for what differs from cluster to cluster: see `Track::filled`.
@@ -28,12 +29,28 @@ pub struct Step {
     pub input: String,
 }
 
+impl Step {
+    fn bare(line: usize, text: &str) -> Self {
+        Self {
+            line,
+            text: text.to_owned(),
+            kind: Kind::Run,
+            debian_only: false,
+            sorted: false,
+            words: Vec::new(),
+            variables: 0,
+            input: String::new(),
+        }
+    }
+}
+
 pub enum Kind {
     Run,
     Until,
     Start(String),
     Interrupt(String, usize),
     Ended(String),
+    Post { path: String, body: String },
 }
 
 /// Takes the table apart. It is ours: a mistake in it ends the test.
@@ -51,6 +68,11 @@ pub fn read(file: &str, text: &str) -> Vec<Step> {
             continue;
         }
         let (sign, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if let ("^", Some((path, body))) = (sign, rest.split_once(' ')) {
+            let kind = Kind::Post { path: path.to_owned(), body: body.to_owned() };
+            steps.push(Step { kind, ..Step::bare(line_number, rest) });
+            continue;
+        }
         let mut words = shlex::split(rest).unwrap_or_else(|| panic!("{file}:{line_number}: quotes"));
         let kind = match sign.trim_start_matches(['d', 's']) {
             "$" => Kind::Run,
@@ -60,16 +82,9 @@ pub fn read(file: &str, text: &str) -> Vec<Step> {
             "!" => Kind::Ended(words[0].clone()),
             other => panic!("{file}:{line_number}: no sign `{other}`"),
         };
-        steps.push(Step {
-            line: line_number,
-            text: rest.to_owned(),
-            kind,
-            debian_only: sign.contains('d'),
-            sorted: sign.contains('s'),
-            variables: words.iter().take_while(|word| word.starts_with("ETCDCTL_") && word.contains('=')).count(),
-            words,
-            input: String::new(),
-        });
+        let (debian_only, sorted) = (sign.contains('d'), sign.contains('s'));
+        let variables = words.iter().take_while(|word| word.starts_with("ETCDCTL_") && word.contains('=')).count();
+        steps.push(Step { kind, debian_only, sorted, variables, words, ..Step::bare(line_number, rest) });
     }
     steps
 }

@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use corenode::ctl::http;
+use corenode::net::Address;
+
 use crate::NODE;
 use crate::cluster::{Cluster, ETCDCTL, Setup};
 use crate::compare::Side;
@@ -57,6 +60,7 @@ pub struct Track {
     /// What `%NAME%` stands for.
     places: HashMap<String, String>,
     leases: usize,
+    added: usize,
     commands: usize,
     running: HashMap<String, Running>,
 }
@@ -76,7 +80,7 @@ impl Track {
             mask.word(peer, format!("P{}", at + 1));
         }
         let mut track =
-            Self { side, api: setup.api, cluster, mask, places, leases: 0, commands: 0, running: HashMap::new() };
+            Self { side, api: setup.api, cluster, mask, places, leases: 0, added: 0, commands: 0, running: HashMap::new() };
         track.learn_members();
         track
     }
@@ -90,6 +94,7 @@ impl Track {
             let (name, id) = (member["name"].as_str().unwrap(), member["ID"].as_u64().unwrap());
             self.mask.id(id, &format!("ID-{name}"));
             self.places.insert(name.to_owned(), format!("{id:x}"));
+            self.places.insert(format!("{name}d"), id.to_string());
         }
         let all = self.places["ALL"].clone();
         let status = self.debian(&["--endpoints", &all, "-w", "json", "endpoint", "status"]);
@@ -135,7 +140,20 @@ impl Track {
                 let running = self.running.remove(name)?;
                 Some(self.ended(running, step))
             }
+            Kind::Post { path, body } => {
+                self.post(path, &self.filled(body));
+                None
+            }
         }
+    }
+
+    /// Asks the first member's gateway.
+    fn post(&self, path: &str, body: &str) {
+        let address: Address = self.cluster.clients[0].parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let body = Some(("application/json", body.as_bytes().to_vec()));
+        let answer = runtime.block_on(http::call(&address, hyper::Method::POST, path, body, ENDS_WITHIN)).unwrap();
+        assert!(answer.status.is_success(), "{path}: {:?}", answer.body);
     }
 
     /// Says where the cluster is, unless the words do: Debian's client refuses to hear it twice.
@@ -236,6 +254,7 @@ impl Track {
         let text = |path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
         let (stdout, stderr) = (text(&running.stdout), text(&running.stderr));
         self.learn_lease(&stdout);
+        self.learn_member(&stdout);
         let stderr: Vec<String> = stderr.lines().filter_map(Self::said).collect();
         let texts = [stdout, stderr.join("\n")].map(|text| self.mask.text(&text));
         let [stdout, stderr] = if step.sorted { texts.map(|text| sorted(&text)) } else { texts };
@@ -248,6 +267,18 @@ impl Track {
         let Some((id, _)) = rest.split_once(" granted with TTL") else { return };
         self.leases += 1;
         let name = format!("L{}", self.leases);
+        self.mask.id(u64::from_str_radix(id, 16).unwrap(), &name);
+        self.places.insert(name, id.to_owned());
+    }
+
+    /// A member that was added gets a name too: `%M1%`, `%M2%`, …
+    fn learn_member(&mut self, stdout: &str) {
+        let Some((id, _)) = stdout.strip_prefix("Member ").and_then(|rest| rest.trim_start().split_once(" added to"))
+        else {
+            return;
+        };
+        self.added += 1;
+        let name = format!("M{}", self.added);
         self.mask.id(u64::from_str_radix(id, 16).unwrap(), &name);
         self.places.insert(name, id.to_owned());
     }

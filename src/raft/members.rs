@@ -244,11 +244,15 @@ fn plan(node: &Node, now: &Members, change: &MemberChange, added: MemberId) -> R
         }
         MemberChange::Promote { id } => {
             let Some(learner) = now.get_node(&id.0) else { return Err(MemberRefusal::NotFound) };
-            if learner.votes || voters.contains(&id.0) {
+            if voters.contains(&id.0) {
                 return Err(MemberRefusal::NotALearner);
             }
+            // Who is to vote as soon as it has caught up is a voter to etcd, which asks for that first.
             if !in_sync(node, *id) {
                 return Err(MemberRefusal::NotInSync);
+            }
+            if learner.votes {
+                return Err(MemberRefusal::NotALearner);
             }
             if !Census::take(node, now).may_add() {
                 return Err(MemberRefusal::NotEnoughStarted);

@@ -134,7 +134,7 @@ async fn what_would_harm_the_cluster_is_refused() {
     let third = cluster.add(false).await;
     assert_eq!(
         refused(cluster.store(0), MemberChange::Promote { id: cluster.peers[third].id }).await,
-        MemberRefusal::NotALearner
+        MemberRefusal::NotInSync
     );
     cluster.start_node(third).await;
     cluster.voters(1, &[0, 1, 2]).await;

@@ -19,6 +19,11 @@ pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
 
 pub use generated::{authpb, etcdserverpb, mvccpb, v3electionpb, v3lockpb};
 
+/// A message as it goes over the wire.
+pub fn encoded(message: &impl prost::Message) -> Vec<u8> {
+    message.encode_to_vec()
+}
+
 /// gRPC's own services, under the names of their package.
 pub mod grpc {
     pub mod health {

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::kv::write;
 use crate::api::users::{Credentials, Needs, administrator, draw};
 use crate::api::{Shared, status};
-use crate::kv::auth::{self, AuthError, Change, ROOT};
+use crate::kv::auth::{self, AuthError, Change};
 use crate::kv::{Consistency, KvError, Op, Position, StoreError};
 use crate::wire::authpb;
 use crate::wire::etcdserverpb as pb;
@@ -209,13 +209,8 @@ impl pb::auth_server::Auth for Auth {
         };
         let permissions = |auth: &auth::Auth| {
             let role = auth.role(&name).ok_or(AuthError::RoleNotFound)?;
-            // The role root needs no permissions and has all of them.
-            let all = auth::Permission {
-                access: auth::Access::ReadWrite,
-                key: bytes::Bytes::new(),
-                range_end: bytes::Bytes::from_static(b"\0"),
-            };
-            Ok(if name == ROOT { vec![shown(&all)] } else { role.permissions.iter().map(shown).collect() })
+            // The role root has none written down, and needs none.
+            Ok(role.permissions.iter().map(shown).collect())
         };
         let (header, perm) = self.look(&request, &needs, permissions).await?;
         Ok(Response::new(pb::AuthRoleGetResponse { header, perm }))

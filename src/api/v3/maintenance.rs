@@ -64,7 +64,8 @@ impl pb::maintenance_server::Maintenance for Maintenance {
             (AlarmAction::Deactivate, Some(kind)) => self.change_alarm(AlarmChange::Lower { member, kind }).await?,
         };
         let alarms = alarms.iter().map(alarm_member).collect();
-        Ok(Response::new(pb::AlarmResponse { header: Some(self.0.header_now()), alarms }))
+        // etcd gives none along.
+        Ok(Response::new(pb::AlarmResponse { header: None, alarms }))
     }
 
     async fn defragment(
@@ -107,7 +108,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         self.0.need(&request, &administrator).await?;
         let to = MemberId(request.into_inner().target_id);
         self.0.store.move_leader(to).await.map_err(|error| status::failed(&error))?;
-        Ok(Response::new(pb::MoveLeaderResponse { header: Some(self.0.header_now()) }))
+        Ok(Response::new(pb::MoveLeaderResponse { header: None }))
     }
 
     /// There is one format of data, so there is nothing to go back to.

@@ -9,6 +9,8 @@ mod v3;
 use std::sync::Arc;
 use std::time::Duration;
 
+use v3::format::Format;
+
 use crate::ctl::args::{self, ArgsError, Flag, Parsed};
 use crate::ctl::founding;
 use crate::ctl::tls;
@@ -49,14 +51,14 @@ v2's are v2's; all else is v3's.
   --user NAME[:PASSWORD]  who asks; ETCDCTL_USER; --password, ETCDCTL_PASSWORD give the password by itself
   --cacert, --cert, --key FILE  by TLS: who vouches for the servers, this client's certificate and key; ETCDCTL_CACERT, …
                           (also --ca-file, --cert-file, --key-file); --insecure-skip-tls-verify takes any server
-  --command-timeout 5s    how long a request may take
+  -w simple|json|table|fields|protobuf    the output; --hex         --command-timeout 5s    how long a request may take
 
 v2 has flags of its own (-o simple|extended|json, --ttl, --no-sync, …): ETCDCTL_API=2 etcdctl --help
 ";
 
 const FLAGS: &[Flag] = &[
     flag(&["endpoints", "endpoint", "peers", "peer", "C"], true, "where the cluster is"),
-    flag(&["write-out", "w"], true, "v3: simple"),
+    flag(&["write-out", "w"], true, "v3: simple, json, table, fields, protobuf"),
     flag(&["command-timeout", "dial-timeout"], true, "how long a request may take"),
     with_variable(&["user", "username", "u"], true, "ETCDCTL_USER", "who asks"),
     with_variable(&["password"], true, "ETCDCTL_PASSWORD", "the password"),
@@ -174,6 +176,8 @@ pub struct Context {
     /// The endpoints as they were written.
     pub written: Vec<String>,
     pub timeout: Duration,
+    /// v3's output.
+    pub format: Format,
     pub tls: Arc<ClientTls>,
     /// Who asks, if somebody is named.
     pub login: Option<Login>,
@@ -208,8 +212,10 @@ fn dispatch(arguments: &[String]) -> Result<u8, Failed> {
     }
     let written = endpoints(&parsed);
     let tls = tls::of(&parsed).map_err(Failed::usage)?;
+    let format = Format::of(&parsed)?;
     let endpoints = written.iter().map(|item| address(&tls, item)).collect::<Result<_, _>>()?;
-    let context = Context { endpoints, written, timeout: timeout(&parsed)?, tls, login: login(&parsed)?, parsed };
+    let context =
+        Context { endpoints, written, timeout: timeout(&parsed)?, format, tls, login: login(&parsed)?, parsed };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -232,7 +238,7 @@ fn endpoints(parsed: &Parsed) -> Vec<String> {
 }
 
 /// `--user name:password`, or the two apart; a password that is not given is asked for.
-fn login(parsed: &Parsed) -> Result<Option<Login>, Failed> {
+pub fn login(parsed: &Parsed) -> Result<Option<Login>, Failed> {
     let Some(given) = parsed.value("user") else { return Ok(None) };
     let (user, password) = match (given.split_once(':'), parsed.value("password")) {
         (_, Some(password)) => (given, password.to_owned()),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::v3::format::{Format, table};
 use super::{Context, Failed};
 use crate::ctl::args::{Flag, Parsed};
 use crate::ctl::founding::{Defaults, Founding, Misunderstood};
@@ -62,7 +63,7 @@ async fn save(context: &Context) -> Result<u8, Failed> {
             message: "snapshot must be requested to one selected node, not multiple".to_owned(),
         });
     };
-    snapshot::save_any(endpoint, file).await.map_err(|error| failed(&error))?;
+    snapshot::save_any(endpoint, context.login.as_ref(), file).await.map_err(|error| failed(&error))?;
     println!("Snapshot saved at {}", file.display());
     Ok(0)
 }
@@ -71,15 +72,19 @@ fn status(context: &Context) -> Result<u8, Failed> {
     let file = file(&context.parsed, "status")?;
     let status = figures(file).map_err(|error| failed(&error))?;
     let etcd_file::Status { hash, revision, keys, bytes } = status;
-    match context.parsed.value("write-out").unwrap_or("simple") {
-        "json" => println!("{}", json!({"hash": hash, "revision": revision, "totalKey": keys, "totalSize": bytes})),
-        "simple" => println!("{hash:x}, {revision}, {keys}, {}", size(bytes)),
-        "fields" => println!("\"Hash\" : {hash}\n\"Revision\" : {revision}\n\"Keys\" : {keys}\n\"Size\" : {bytes}"),
-        "table" => {
-            let row = [format!("{hash:x}"), revision.to_string(), keys.to_string(), size(bytes)];
-            print!("{}", table(["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE"], &row));
+    match context.format {
+        Format::Json => {
+            println!("{}", json!({"hash": hash, "revision": revision, "totalKey": keys, "totalSize": bytes}))
         }
-        other => return Err(Failed::usage(format!("-w: `{other}` is not written for snapshots"))),
+        Format::Simple => println!("{hash:x}, {revision}, {keys}, {}", size(bytes)),
+        Format::Fields => {
+            println!("\"Hash\" : {hash}\n\"Revision\" : {revision}\n\"Keys\" : {keys}\n\"Size\" : {bytes}")
+        }
+        Format::Table => {
+            let row = [format!("{hash:x}"), revision.to_string(), keys.to_string(), size(bytes)];
+            print!("{}", table(["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE"], &[row]));
+        }
+        Format::Protobuf => return Err(context.format.unsupported()),
     }
     Ok(0)
 }
@@ -145,15 +150,6 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn table(heads: [&str; 4], row: &[String; 4]) -> String {
-    let widths: Vec<usize> = heads.iter().zip(row).map(|(head, cell)| head.len().max(cell.len())).collect();
-    let line = widths.iter().map(|width| "-".repeat(width + 2)).collect::<Vec<_>>().join("+");
-    // Heads stand in the middle, figures at the right, names at the left.
-    let head = heads.iter().zip(&widths).map(|(head, width)| format!(" {head:^width$} ")).collect::<Vec<_>>().join("|");
-    let cells = row.iter().zip(&widths).map(|(cell, width)| format!(" {cell:>width$} ")).collect::<Vec<_>>().join("|");
-    format!("+{line}+\n|{head}|\n+{line}+\n|{cells}|\n+{line}+\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,14 +160,5 @@ mod tests {
         for (bytes, expected) in sizes {
             assert_eq!(size(bytes), expected);
         }
-        let row = ["d51ad32b", "3", "6", "20 kB"].map(str::to_owned);
-        let expected = "\
-+----------+----------+------------+------------+
-|   HASH   | REVISION | TOTAL KEYS | TOTAL SIZE |
-+----------+----------+------------+------------+
-| d51ad32b |        3 |          6 |      20 kB |
-+----------+----------+------------+------------+
-";
-        assert_eq!(table(["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE"], &row), expected);
     }
 }

@@ -1,6 +1,7 @@
 //! etcdctl's commands of API 3: keys over gRPC, with the plain outputs of the original.
 
 mod cluster;
+pub mod format;
 mod lease;
 mod lock;
 mod member;
@@ -14,6 +15,7 @@ use std::io::{Read as _, Write as _};
 use bytes::Bytes;
 use tonic::{Response, Status};
 
+use self::format::{Format, shown};
 use super::{Context, Failed, MIRROR};
 use crate::ctl::args::Parsed;
 use crate::kv::prefix_end;
@@ -61,9 +63,6 @@ fn arguments(message: impl Into<String>) -> Failed {
 }
 
 pub async fn run(verb: &str, context: &Context) -> Result<u8, Failed> {
-    if context.parsed.value("write-out").is_some_and(|format| format != "simple") {
-        return Err(Failed::usage("-w: only `simple` is written here; etcd's own etcdctl has the other formats"));
-    }
     match verb {
         "put" => put(context).await,
         "get" => get(context).await,
@@ -190,6 +189,9 @@ async fn put(context: &Context) -> Result<u8, Failed> {
         Ok(Bytes::from(value))
     })?;
     let response = within(context, KvClient::new(connected(context).await?).put(request)).await?;
+    if shown(context, &response)? {
+        return Ok(0);
+    }
     println!("OK");
     response.prev_kv.iter().try_for_each(|kv| print_kv(context, kv))?;
     Ok(0)
@@ -233,6 +235,12 @@ fn get_request(parsed: &Parsed) -> Result<RangeRequest, Failed> {
 async fn get(context: &Context) -> Result<u8, Failed> {
     let request = get_request(&context.parsed)?;
     let response = within(context, KvClient::new(connected(context).await?).range(request)).await?;
+    if context.format != Format::Simple && context.parsed.truth("print-value-only")? {
+        return Err(arguments("print-value-only is only for `--write-out=simple`"));
+    }
+    if shown(context, &response)? {
+        return Ok(0);
+    }
     response.kvs.iter().try_for_each(|kv| print_kv(context, kv))?;
     if context.parsed.truth("count-only")? {
         println!("{}", response.count);
@@ -252,6 +260,9 @@ fn del_request(parsed: &Parsed) -> Result<DeleteRangeRequest, Failed> {
 async fn del(context: &Context) -> Result<u8, Failed> {
     let request = del_request(&context.parsed)?;
     let response = within(context, KvClient::new(connected(context).await?).delete_range(request)).await?;
+    if shown(context, &response)? {
+        return Ok(0);
+    }
     println!("{}", response.deleted);
     response.prev_kvs.iter().try_for_each(|kv| print_kv(context, kv))?;
     Ok(0)

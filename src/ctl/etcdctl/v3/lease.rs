@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::remote::Line;
-
+use super::format::{Format, shown, told};
 use super::{Context, Failed, arguments, connected, exit, parse_int, refused, within};
+use crate::remote::Line;
 use crate::wire::etcdserverpb::lease_client::LeaseClient;
 use crate::wire::etcdserverpb::{
     LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest,
@@ -33,23 +33,28 @@ pub async fn run(context: &Context) -> Result<u8, Failed> {
             let ttl = parse_int(ttl).map_err(|error| arguments(format!("bad TTL ({error})")))?;
             let granted = within(context, client(context).await?.lease_grant(LeaseGrantRequest { ttl, id: 0 })).await;
             let granted = granted.map_err(|failed| failed.at("failed to grant lease"))?;
-            println!("lease {:016x} granted with TTL({}s)", granted.id, granted.ttl);
+            told(context, &granted, format_args!("lease {:016x} granted with TTL({}s)", granted.id, granted.ttl))?;
         }
         "revoke" => {
             let id = lease()?;
             let revoked = within(context, client(context).await?.lease_revoke(LeaseRevokeRequest { id })).await;
-            revoked.map_err(|failed| failed.at("failed to revoke lease"))?;
-            println!("lease {id:016x} revoked");
+            let revoked = revoked.map_err(|failed| failed.at("failed to revoke lease"))?;
+            told(context, &revoked, format_args!("lease {id:016x} revoked"))?;
         }
         "timetolive" => {
             let request = LeaseTimeToLiveRequest { id: lease()?, keys: context.parsed.truth("keys")? };
             let told = within(context, client(context).await?.lease_time_to_live(request)).await?;
-            print_time_to_live(&told, request.keys);
+            if !shown(context, &told)? {
+                print_time_to_live(&told, request.keys);
+            }
         }
         "list" => {
-            let leases = within(context, client(context).await?.lease_leases(LeaseLeasesRequest {})).await?.leases;
-            println!("found {} leases", leases.len());
-            leases.iter().for_each(|lease| println!("{:016x}", lease.id));
+            let found = within(context, client(context).await?.lease_leases(LeaseLeasesRequest {})).await?;
+            if shown(context, &found)? {
+                return Ok(0);
+            }
+            println!("found {} leases", found.leases.len());
+            found.leases.iter().for_each(|lease| println!("{:016x}", lease.id));
         }
         "keep-alive" => {
             let id = lease()?;
@@ -85,16 +90,19 @@ async fn keep_alive(context: &Context, mut client: LeaseClient<Line>, id: i64) -
         let request = futures_util::stream::iter([LeaseKeepAliveRequest { id }]);
         let mut answers = within(context, client.lease_keep_alive(request)).await?;
         let answer = answers.message().await.map_err(|status| refused(&status))?;
-        let ttl = answer.map_or(0, |answer| answer.ttl);
+        let answer = answer.unwrap_or_default();
+        let ttl = answer.ttl;
         let once = context.parsed.truth("once")?;
         if ttl <= 0 && once {
             return Err(Failed::with(exit::CONNECTION, "etcdserver: requested lease not found"));
         }
         if ttl <= 0 {
-            println!("lease {id:016x} expired or revoked.");
+            if context.format == Format::Simple {
+                println!("lease {id:016x} expired or revoked.");
+            }
             return Ok(0);
         }
-        println!("lease {id:016x} keepalived with TTL({ttl})");
+        told(context, &answer, format_args!("lease {id:016x} keepalived with TTL({ttl})"))?;
         if once {
             return Ok(0);
         }

@@ -8,10 +8,13 @@ use bytes::Bytes;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::format::shown;
 use super::{Context, Failed, arguments, connected, print_kv, refused, within};
 use crate::wire::etcdserverpb::kv_client::KvClient;
 use crate::wire::etcdserverpb::lease_client::LeaseClient;
-use crate::wire::etcdserverpb::{LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest, RangeRequest};
+use crate::wire::etcdserverpb::{
+    LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest, RangeRequest, RangeResponse,
+};
 use crate::wire::v3electionpb::election_client::ElectionClient;
 use crate::wire::v3electionpb::{CampaignRequest, LeaderRequest, ResignRequest};
 use crate::wire::v3lockpb::LockRequest;
@@ -74,6 +77,13 @@ async fn asked_to_end() -> Result<(), Failed> {
 async fn print_key(context: &Context, channel: &Line, key: Bytes) -> Result<(), Failed> {
     let request = RangeRequest { key, ..RangeRequest::default() };
     let found = within(context, KvClient::new(channel.clone()).range(request)).await?;
+    print_found(context, &found)
+}
+
+fn print_found(context: &Context, found: &RangeResponse) -> Result<(), Failed> {
+    if shown(context, found)? {
+        return Ok(());
+    }
     found.kvs.iter().try_for_each(|kv| print_kv(context, kv))
 }
 
@@ -153,7 +163,10 @@ async fn observe(context: &Context, name: &str) -> Result<u8, Failed> {
     let mut leaders = client.observe(request).await.map_err(|status| refused(&status))?.into_inner();
     let printing = async {
         while let Some(leader) = leaders.message().await.map_err(|status| refused(&status))? {
-            leader.kv.iter().try_for_each(|kv| print_kv(context, kv))?;
+            // As the original: an answer to a read, but for the count.
+            let found =
+                RangeResponse { header: leader.header, kvs: leader.kv.into_iter().collect(), ..Default::default() };
+            print_found(context, &found)?;
         }
         Err(Failed::usage("elect: observer lost"))
     };

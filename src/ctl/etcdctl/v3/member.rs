@@ -1,10 +1,11 @@
 //! `etcdctl member`: list, add, remove, update, promote, with the outputs and refusals of etcdctl 3.4.
 
+use super::format::{member_row, shown, told};
 use super::{Context, Failed, connected, within};
 use crate::wire::etcdserverpb::cluster_client::ClusterClient;
 use crate::wire::etcdserverpb::{
-    Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest,
-    ResponseHeader,
+    Member, MemberAddRequest, MemberListRequest, MemberListResponse, MemberPromoteRequest, MemberRemoveRequest,
+    MemberUpdateRequest, ResponseHeader,
 };
 
 /// etcdctl's exit code for arguments that it does not take.
@@ -61,13 +62,16 @@ fn cluster(header: Option<ResponseHeader>) -> u64 {
     header.map_or(0, |header| header.cluster_id)
 }
 
-async fn list(context: &Context) -> Result<u8, Failed> {
+/// The members, as any of the endpoints has them.
+pub async fn listed(context: &Context) -> Result<MemberListResponse, Failed> {
     let request = MemberListRequest { linearizable: true };
-    let response = within(context, ClusterClient::new(connected(context).await?).member_list(request)).await?;
-    for member in response.members {
-        let state = if member.name.is_empty() { "unstarted" } else { "started" };
-        let (peers, clients) = (member.peer_ur_ls.join(","), member.client_ur_ls.join(","));
-        println!("{:x}, {state}, {}, {peers}, {clients}, {}", member.id, member.name, member.is_learner);
+    within(context, ClusterClient::new(connected(context).await?).member_list(request)).await
+}
+
+async fn list(context: &Context) -> Result<u8, Failed> {
+    let response = listed(context).await?;
+    if !shown(context, &response)? {
+        response.members.iter().for_each(|member| println!("{}", member_row(member).join(", ")));
     }
     Ok(0)
 }
@@ -76,6 +80,9 @@ async fn add(context: &Context, name: &str) -> Result<u8, Failed> {
     let peer_ur_ls = peer_urls(context)?;
     let request = MemberAddRequest { peer_ur_ls: peer_ur_ls.clone(), is_learner: context.parsed.truth("learner")? };
     let added = within(context, ClusterClient::new(connected(context).await?).member_add(request)).await?;
+    if shown(context, &added)? {
+        return Ok(0);
+    }
     let id = added.member.map_or(0, |member| member.id);
     println!("Member {id:16x} added to cluster {:16x}\n", cluster(added.header));
     print!("{}", settings(name, id, &added.members));
@@ -107,7 +114,7 @@ async fn remove(context: &Context, text: &str) -> Result<u8, Failed> {
     let id = id(text)?;
     let request = MemberRemoveRequest { id };
     let removed = within(context, ClusterClient::new(connected(context).await?).member_remove(request)).await?;
-    println!("Member {id:16x} removed from cluster {:16x}", cluster(removed.header));
+    told(context, &removed, format_args!("Member {id:16x} removed from cluster {:16x}", cluster(removed.header)))?;
     Ok(0)
 }
 
@@ -115,7 +122,7 @@ async fn update(context: &Context, text: &str) -> Result<u8, Failed> {
     let id = id(text)?;
     let request = MemberUpdateRequest { id, peer_ur_ls: peer_urls(context)? };
     let updated = within(context, ClusterClient::new(connected(context).await?).member_update(request)).await?;
-    println!("Member {id:16x} updated in cluster {:16x}", cluster(updated.header));
+    told(context, &updated, format_args!("Member {id:16x} updated in cluster {:16x}", cluster(updated.header)))?;
     Ok(0)
 }
 
@@ -123,7 +130,7 @@ async fn promote(context: &Context, text: &str) -> Result<u8, Failed> {
     let id = id(text)?;
     let request = MemberPromoteRequest { id };
     let promoted = within(context, ClusterClient::new(connected(context).await?).member_promote(request)).await?;
-    println!("Member {id:16x} promoted in cluster {:16x}", cluster(promoted.header));
+    told(context, &promoted, format_args!("Member {id:16x} promoted in cluster {:16x}", cluster(promoted.header)))?;
     Ok(0)
 }
 

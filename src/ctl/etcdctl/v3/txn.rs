@@ -4,6 +4,7 @@ use std::io::BufRead;
 
 use bytes::Bytes;
 
+use super::format::shown;
 use super::{Context, Failed, arguments, connected, del_request, exit, get_request, print_kv, put_request, within};
 use crate::ctl::args;
 use crate::ctl::etcdctl::{FLAGS, V3_FLAGS};
@@ -20,6 +21,9 @@ pub async fn run(context: &Context) -> Result<u8, Failed> {
     let prompts = context.parsed.truth("interactive")?;
     let request = read(std::io::stdin().lock(), prompts)?;
     let response = within(context, KvClient::new(connected(context).await?).txn(request)).await?;
+    if shown(context, &response)? {
+        return Ok(0);
+    }
     println!("{}", if response.succeeded { "SUCCESS" } else { "FAILURE" });
     for reply in &response.responses {
         println!();

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use tonic::Code;
 
-use super::{Context, Failed, connected, within};
+use super::format::{shown, told};
+use super::{Context, Failed, arguments, connected, within};
 use crate::ctl::etcdctl::password;
 use crate::kv::prefix_end;
 use crate::remote::Line;
@@ -46,33 +47,36 @@ pub async fn user(context: &Context) -> Result<u8, Failed> {
         "delete" => {
             let [name] = words(context, "user delete")?;
             let request = pb::AuthUserDeleteRequest { name: name.to_owned() };
-            within(context, client(context).await?.user_delete(request)).await?;
-            println!("User {name} deleted");
+            let done = within(context, client(context).await?.user_delete(request)).await?;
+            told(context, &done, format_args!("User {name} deleted"))?;
         }
         "get" => get(context).await?,
         "list" => {
             let [] = words(context, "user list")?;
             let list = within(context, client(context).await?.user_list(pb::AuthUserListRequest {})).await?;
+            if shown(context, &list)? {
+                return Ok(0);
+            }
             list.users.iter().for_each(|name| println!("{name}"));
         }
         "passwd" => {
             let [name] = words(context, "user passwd")?;
             let password = new_password(context, name)?;
             let request = pb::AuthUserChangePasswordRequest { name: name.to_owned(), password, ..Default::default() };
-            within(context, client(context).await?.user_change_password(request)).await?;
-            println!("Password updated");
+            let done = within(context, client(context).await?.user_change_password(request)).await?;
+            told(context, &done, format_args!("Password updated"))?;
         }
         "grant-role" => {
             let [name, role] = words(context, "user grant-role")?;
             let request = pb::AuthUserGrantRoleRequest { user: name.to_owned(), role: role.to_owned() };
-            within(context, client(context).await?.user_grant_role(request)).await?;
-            println!("Role {role} is granted to user {name}");
+            let done = within(context, client(context).await?.user_grant_role(request)).await?;
+            told(context, &done, format_args!("Role {role} is granted to user {name}"))?;
         }
         "revoke-role" => {
             let [name, role] = words(context, "user revoke-role")?;
             let request = pb::AuthUserRevokeRoleRequest { name: name.to_owned(), role: role.to_owned() };
-            within(context, client(context).await?.user_revoke_role(request)).await?;
-            println!("Role {role} is revoked from user {name}");
+            let done = within(context, client(context).await?.user_revoke_role(request)).await?;
+            told(context, &done, format_args!("Role {role} is revoked from user {name}"))?;
         }
         _ => return Err(Failed::usage("write `user add`, delete, get, list, passwd, grant-role or revoke-role")),
     }
@@ -85,14 +89,14 @@ async fn add(context: &Context) -> Result<(), Failed> {
     let (name, password) = match (given.split_once(':'), context.parsed.value("new-user-password")) {
         _ if no_password => (given, String::new()),
         (_, Some(password)) => (given, password.to_owned()),
-        (Some(("", _)), None) => return Err(Failed::usage("empty user name is not allowed")),
+        (Some(("", _)), None) => return Err(arguments("empty user name is not allowed")),
         (Some((name, password)), None) => (name, password.to_owned()),
         (None, None) => (given, new_password(context, given)?),
     };
     let options = Some(UserAddOptions { no_password });
     let request = pb::AuthUserAddRequest { name: name.to_owned(), password, options, ..Default::default() };
-    within(context, client(context).await?.user_add(request)).await?;
-    println!("User {name} created");
+    let done = within(context, client(context).await?.user_add(request)).await?;
+    told(context, &done, format_args!("User {name} created"))?;
     Ok(())
 }
 
@@ -100,13 +104,19 @@ async fn get(context: &Context) -> Result<(), Failed> {
     let [name] = words(context, "user get")?;
     let mut client = client(context).await?;
     let found = within(context, client.user_get(pb::AuthUserGetRequest { name: name.to_owned() })).await?;
+    let detail = context.parsed.truth("detail")?;
+    if !detail && shown(context, &found)? {
+        return Ok(());
+    }
     println!("User: {name}");
-    if context.parsed.truth("detail")? {
+    if detail {
         for role in found.roles {
             let request = pb::AuthRoleGetRequest { role: role.clone() };
-            let permissions = within(context, client.role_get(request)).await?.perm;
+            let permissions = within(context, client.role_get(request)).await?;
             println!();
-            print_role(&role, &permissions);
+            if !shown(context, &permissions)? {
+                print_role(&role, &permissions.perm);
+            }
         }
     } else {
         let roles: Vec<String> = found.roles.iter().map(|role| format!(" {role}")).collect();
@@ -119,24 +129,31 @@ pub async fn role(context: &Context) -> Result<u8, Failed> {
     match verb(context) {
         "add" => {
             let [name] = words(context, "role add")?;
-            within(context, client(context).await?.role_add(pb::AuthRoleAddRequest { name: name.to_owned() })).await?;
-            println!("Role {name} created");
+            let done =
+                within(context, client(context).await?.role_add(pb::AuthRoleAddRequest { name: name.to_owned() }))
+                    .await?;
+            told(context, &done, format_args!("Role {name} created"))?;
         }
         "delete" => {
             let [name] = words(context, "role delete")?;
             let request = pb::AuthRoleDeleteRequest { role: name.to_owned() };
-            within(context, client(context).await?.role_delete(request)).await?;
-            println!("Role {name} deleted");
+            let done = within(context, client(context).await?.role_delete(request)).await?;
+            told(context, &done, format_args!("Role {name} deleted"))?;
         }
         "get" => {
             let [name] = words(context, "role get")?;
             let request = pb::AuthRoleGetRequest { role: name.to_owned() };
             let role = within(context, client(context).await?.role_get(request)).await?;
-            print_role(name, &role.perm);
+            if !shown(context, &role)? {
+                print_role(name, &role.perm);
+            }
         }
         "list" => {
             let [] = words(context, "role list")?;
             let list = within(context, client(context).await?.role_list(pb::AuthRoleListRequest {})).await?;
+            if shown(context, &list)? {
+                return Ok(0);
+            }
             list.roles.iter().for_each(|name| println!("{name}"));
         }
         "grant-permission" => grant(context).await?,
@@ -159,9 +176,9 @@ fn span(context: &Context, at: usize) -> Result<(Bytes, Bytes), Failed> {
     };
     let (key, all) = (Bytes::from(key.clone()), Bytes::from_static(b"\0"));
     match (end, prefix, from_key) {
-        (_, true, true) => Err(Failed::usage("--from-key and --prefix flags are mutually exclusive")),
-        (Some(_), true, _) => Err(Failed::usage("unexpected endkey argument with --prefix flag")),
-        (Some(_), _, true) => Err(Failed::usage("unexpected endkey argument with --from-key flag")),
+        (_, true, true) => Err(arguments("--from-key and --prefix flags are mutually exclusive")),
+        (Some(_), true, _) => Err(arguments("unexpected endkey argument with --prefix flag")),
+        (Some(_), _, true) => Err(arguments("unexpected endkey argument with --from-key flag")),
         (Some(end), false, false) => Ok((key, Bytes::from(end.clone()))),
         // The empty key is no key; everything starts at \0.
         (None, true, false) if key.is_empty() => Ok((all.clone(), all)),
@@ -185,13 +202,13 @@ async fn grant(context: &Context) -> Result<(), Failed> {
         "read" => Type::Read,
         "write" => Type::Write,
         "readwrite" => Type::Readwrite,
-        _ => return Err(Failed::usage(format!("invalid permission type: {kind}"))),
+        _ => return Err(arguments(format!("invalid permission type: {kind}"))),
     };
     let (key, range_end) = span(context, 4)?;
     let perm = Some(Permission { perm_type: perm_type.into(), key, range_end });
     let request = pb::AuthRoleGrantPermissionRequest { name: name.clone(), perm };
-    within(context, client(context).await?.role_grant_permission(request)).await?;
-    println!("Role {name} updated");
+    let done = within(context, client(context).await?.role_grant_permission(request)).await?;
+    told(context, &done, format_args!("Role {name} updated"))?;
     Ok(())
 }
 
@@ -202,7 +219,10 @@ async fn revoke(context: &Context) -> Result<(), Failed> {
     let (key, range_end) = span(context, 3)?;
     let request =
         pb::AuthRoleRevokePermissionRequest { role: name.clone(), key: key.clone(), range_end: range_end.clone() };
-    within(context, client(context).await?.role_revoke_permission(request)).await?;
+    let revoked = within(context, client(context).await?.role_revoke_permission(request)).await?;
+    if shown(context, &revoked)? {
+        return Ok(());
+    }
     let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
     match &range_end[..] {
         [] => println!("Permission of key {} is revoked from role {name}", text(&key)),

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
+use super::format::{quoted, shown};
 use super::{Context, Failed, arguments, connected, exit, print_kv, refused};
 use crate::ctl::args::{self, Parsed};
 use crate::ctl::etcdctl::{FLAGS, V3_FLAGS};
@@ -124,7 +125,14 @@ async fn follow(context: &Context, mut answers: Streaming<WatchResponse>, comman
             return Err(Failed::with(exit::INTERRUPTED, "watch is canceled by the server"));
         }
         let revision = answer.header.as_ref().map_or(0, |header| header.revision);
-        if answer.events.is_empty() && !answer.created {
+        if answer.created && answer.events.is_empty() {
+            continue;
+        }
+        if shown(context, &answer)? {
+            answer.events.iter().try_for_each(|event| run_command(command, event, revision))?;
+            continue;
+        }
+        if answer.events.is_empty() {
             println!("progress notify: {revision}");
         }
         for event in &answer.events {
@@ -165,26 +173,6 @@ fn run_command(command: &[String], event: &Event, revision: i64) -> Result<(), F
     Err(Failed::usage(""))
 }
 
-/// Text in quotes as Go's `%q` writes it.
-fn quoted(bytes: &[u8]) -> String {
-    let mut out = String::from("\"");
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' | '\\' => out.extend(['\\', c]),
-                '\n' => out.push_str("\\n"),
-                '\r' => out.push_str("\\r"),
-                '\t' => out.push_str("\\t"),
-                c if u32::from(c) < 0x20 || c == '\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-                c => out.push(c),
-            }
-        }
-        chunk.invalid().iter().for_each(|byte| out.push_str(&format!("\\x{byte:02x}")));
-    }
-    out.push('"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -206,11 +194,5 @@ mod tests {
         ] {
             assert_eq!(request_of(line).unwrap_err(), reason);
         }
-    }
-
-    #[test]
-    fn text_is_quoted_as_go_does() {
-        assert_eq!(quoted(b"a\"b\\\n\x01\xffz"), r#""a\"b\\\n\x01\xffz""#);
-        assert_eq!(quoted("é".as_bytes()), "\"é\"");
     }
 }
