@@ -15,7 +15,7 @@ use super::contact::Contact;
 use super::scheduling;
 #[cfg(feature = "template")]
 use super::templates;
-use super::{export, http, import, kv, restore, snapshot, tls};
+use super::{export, import, kv, restore, snapshot, tls};
 use crate::net::Address;
 use crate::remote::Login;
 
