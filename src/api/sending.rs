@@ -203,7 +203,7 @@ impl hyper::body::Body for Sending {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.size.clone()
+        self.size
     }
 }
 
