@@ -1,6 +1,7 @@
 //! A node, from the ground up: listeners, store, executor, jobs, doors; closed in reverse. Units outlive it.
 
 use std::io;
+#[cfg(feature = "api")]
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::disk::FileSystem;
 use crate::jobs::Jobs;
 use crate::jobs::member::Announce;
 use crate::kv::{Member, Store};
-use crate::net::tls::{ClientTls, Protocol, ServerTls, Terms, TlsError};
+use crate::net::tls::{ClientTls, ServerTls, Terms, TlsError};
 use crate::raft::{self, PeerHandler, PeerListener, RaftStore};
 
 /// How long jobs may take to end.
@@ -276,6 +277,7 @@ async fn bind_peers(settings: &Settings) -> Result<(Vec<PeerListener>, Arc<Clien
 #[cfg(feature = "api")]
 async fn bind_clients(settings: &Settings) -> Result<(Vec<crate::api::Listener>, Vec<SocketAddr>), StartError> {
     use crate::api::{Door, Listener};
+    use crate::net::tls::Protocol;
     let door = match &settings.client_tls {
         None => None,
         Some(tls) => {

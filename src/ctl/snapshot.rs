@@ -243,7 +243,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.snapshot");
         std::fs::write(&file, "an older one").unwrap();
-        let error = save(&"127.0.0.1:1".parse().unwrap(), &file).await.unwrap_err();
+        let error = save(&"127.0.0.1:1".parse().unwrap(), None, &file).await.unwrap_err();
         assert!(format!("{error:#}").contains("127.0.0.1:1"), "{error:#}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(std::fs::read(&file).unwrap(), b"an older one");

@@ -18,7 +18,7 @@ pub struct Auth(pub Arc<Shared>);
 impl Auth {
     /// Makes a change, if whoever asks may. Returns the answer's header.
     async fn change<T>(&self, request: &Request<T>, change: Change) -> Result<Option<pb::ResponseHeader>, Status> {
-        let who = Credentials::of_call(&request);
+        let who = Credentials::of_call(request);
         let (position, _) = write(&self.0, &who, Op::Auth(change)).await?;
         Ok(Some(self.0.header(&position)))
     }
@@ -30,7 +30,7 @@ impl Auth {
         needs: Needs<'_>,
         look: impl FnOnce(&auth::Auth) -> Result<R, AuthError> + Send,
     ) -> Result<(Option<pb::ResponseHeader>, R), Status> {
-        let who = Credentials::of_call(&request);
+        let who = Credentials::of_call(request);
         let looked = self.0.read_as(&who, Consistency::Linearizable, needs, |consistency| async move {
             if consistency == Consistency::Linearizable {
                 self.0.store.catch_up().await?;

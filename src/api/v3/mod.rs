@@ -78,7 +78,7 @@ pub fn takes_stream(path: &str) -> bool {
 impl Shared {
     /// Whether whoever asks may, as far as this node knows.
     async fn need<T>(&self, request: &Request<T>, needs: Needs<'_>) -> Result<(), Status> {
-        let who = Credentials::of_call(&request);
+        let who = Credentials::of_call(request);
         self.check(&who, needs).await.map_err(|error| status::failed(&error))
     }
 

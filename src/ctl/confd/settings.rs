@@ -81,7 +81,7 @@ pub(super) struct Settings {
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Start {
-    Run(Settings),
+    Run(Box<Settings>),
     Help,
     Version,
 }
@@ -191,7 +191,7 @@ pub(super) fn gather(arguments: &[String], variable: &dyn Fn(&str) -> Option<Str
     };
     let table = DeTable::parse(&text).map_err(|error| fatal(format!("{path}: {}", error.to_string().trim_end())))?;
     let file = File { path: Path::new(path), text: &text, table: table.get_ref() };
-    settle(&parsed, &file, variable).map(Start::Run)
+    settle(&parsed, &file, variable).map(|settings| Start::Run(Box::new(settings)))
 }
 
 fn usage(error: ArgsError) -> Failed {

@@ -20,7 +20,7 @@ fn start(line: &str, variables: &[(&str, &str)]) -> Result<Start, Failed> {
 
 fn settings(line: &str, variables: &[(&str, &str)]) -> Settings {
     match start(line, variables).unwrap() {
-        Start::Run(settings) => settings,
+        Start::Run(settings) => *settings,
         other => panic!("{other:?}"),
     }
 }
