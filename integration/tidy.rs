@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["base"],
     &["kv", "unit", "gotemplate"],
     &["fleet", "confd", "cloudinit"],
-    &["wal", "disk", "bolt", "net", "wire", "files", "process", "systemd"],
+    &["wal", "disk", "bolt", "net", "wire", "files", "shell", "process", "systemd"],
     &["raft", "remote", "etcd_file"],
     &["jobs"],
     &["api"],

@@ -30,14 +30,17 @@ pub mod fleet;
 pub mod bolt;
 /// The state's tables on disk, and snapshots.
 pub mod disk;
-/// Staged files: written beside their place, checked, put there in one step; commands with time-outs.
-#[cfg(any(feature = "template", feature = "scheduler"))]
+/// Staged files: written beside their place, checked, put there in one step.
+#[cfg(feature = "template")]
 pub mod files;
 /// Connections, name resolution, frames.
 pub mod net;
 /// The executor for machines without systemd: a small supervisor.
 #[cfg(feature = "scheduler")]
 pub mod process;
+/// Command lines with a time-out.
+#[cfg(any(feature = "template", feature = "scheduler"))]
+pub mod shell;
 /// The executor that drives systemd.
 #[cfg(feature = "systemd")]
 pub mod systemd;

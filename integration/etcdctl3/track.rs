@@ -20,6 +20,8 @@ use crate::table::{Kind, Step};
 
 /// No command takes longer; one that does is killed, and that is its outcome.
 const ENDS_WITHIN: Duration = Duration::from_secs(12);
+/// API 2 waits two seconds for an answer, which a loaded machine may need.
+const PATIENTLY: &[&str] = &["--timeout", "10s", "--total-timeout", "11s"];
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a command printed, masked, and how it ended.
@@ -79,8 +81,17 @@ impl Track {
             places.insert(format!("P{}", at + 1), peer.clone());
             mask.word(peer, format!("P{}", at + 1));
         }
-        let mut track =
-            Self { side, api: setup.api, cluster, mask, places, leases: 0, added: 0, commands: 0, running: HashMap::new() };
+        let mut track = Self {
+            side,
+            api: setup.api,
+            cluster,
+            mask,
+            places,
+            leases: 0,
+            added: 0,
+            commands: 0,
+            running: HashMap::new(),
+        };
         track.learn_members();
         track
     }
@@ -194,6 +205,7 @@ impl Track {
             _ => Command::new(ETCDCTL),
         };
         command
+            .args(if self.api == "2" { PATIENTLY } else { &[] })
             .args(words.iter().map(|word| self.filled(word)))
             .current_dir(folder)
             .stdin(Stdio::piped())

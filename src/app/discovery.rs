@@ -311,3 +311,74 @@ fn name_of(node: &Node) -> &str {
 fn failure(answer: &HttpAnswer) -> Option<Failure> {
     serde_json::from_slice(&answer.body).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::base::MemberId;
+
+    fn node(key: &str, value: &str, created_index: u64) -> Node {
+        Node {
+            key: format!("/_etcd/registry/t/{key}"),
+            value: Some(value.to_owned()),
+            created_index,
+            ..Node::default()
+        }
+    }
+
+    fn answer(status: u16, body: &str) -> HttpAnswer {
+        let status = StatusCode::from_u16(status).unwrap();
+        HttpAnswer { status, headers: hyper::HeaderMap::new(), body: body.to_owned().into() }
+    }
+
+    fn with_registry<T>(work: impl FnOnce(&Registry<'_>) -> T) -> T {
+        let url = "http://h:2379/v2/keys/_etcd/registry/t".to_owned();
+        let discovery = DiscoverySettings { url, proxy: None, wait: Duration::from_secs(1) };
+        let urls = vec!["http://a:1".to_owned(), "http://a:2".to_owned()];
+        let own = PeerSetting { id: MemberId(0xab), name: "a".to_owned(), urls };
+        work(&Registry::new(&discovery, &own).unwrap())
+    }
+
+    #[test]
+    fn what_is_registered_becomes_the_initial_cluster() {
+        with_registry(|registry| {
+            assert_eq!(registry.value, "a=http://a:1,a=http://a:2");
+            assert_eq!(registry.target, "/v2/keys/_etcd/registry/t");
+            let own = registry.value.as_str();
+            let good = registry.initial_cluster(&[node("b", "b=http://b:1", 5), node("ab", own, 7)]).unwrap();
+            assert_eq!(good, "b=http://b:1,a=http://a:1,a=http://a:2");
+            let twice = registry.initial_cluster(&[node("b", "a=http://b:1", 5), node("ab", own, 7)]);
+            assert!(twice.unwrap_err().to_string().contains("found duplicate name: a=http://b:1,a=http://a:1"));
+            let bad = registry.initial_cluster(&[node("b", "nonsense", 5)]).unwrap_err().to_string();
+            assert!(bad.contains("`nonsense` is no member"), "{bad}");
+            let other = registry.duplicate(&node("ab", "z=http://a:1", 5)).to_string();
+            assert!(other.contains("ab is registered as `z=http://a:1`"), "{other}");
+        });
+    }
+
+    #[test]
+    fn a_proxy_is_asked_for_the_whole_url() {
+        let url = "http://h/t".to_owned();
+        let proxy = Address::Tcp { host: "p".to_owned(), port: 3128 };
+        let discovery = DiscoverySettings { url, proxy: Some(proxy.clone()), wait: Duration::from_secs(1) };
+        let own = PeerSetting::default();
+        let registry = Registry::new(&discovery, &own).unwrap();
+        assert_eq!((registry.address, registry.target), (proxy, "http://h:80/t".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_registry_is_told() {
+        with_registry(|registry| {
+            let cases = [
+                (200, "<html>", "its answer is not etcd's JSON"),
+                (404, "404 page not found", "it answers 404 Not Found, and not as etcd's v2 API"),
+                (401, r#"{"errorCode":110,"message":"M","cause":"C","index":0}"#, "bad discovery endpoint: M (C)"),
+            ];
+            for (status, body, expected) in cases {
+                let why = registry.node(&answer(status, body)).unwrap_err().to_string();
+                assert!(why.contains(expected), "{status} {body}: {why}");
+            }
+        });
+    }
+}

@@ -89,11 +89,21 @@ impl Staged {
     /// # Errors
     /// A destination that is a directory or cannot be replaced; it is then as it was, but for a write in place that
     /// broke off.
-    pub fn replace(mut self) -> Result<(), FileError> {
+    pub fn replace(self) -> Result<(), FileError> {
+        let dest = self.dest.clone();
+        self.move_in()?;
+        sync_folder(&dest)
+    }
+
+    /// The same, but that the new name is durable only with the next sync of the directory.
+    ///
+    /// # Errors
+    /// As of [`Staged::replace`].
+    pub fn move_in(mut self) -> Result<(), FileError> {
         match fs::rename(&self.path, &self.dest) {
             Ok(()) => {
                 self.remove = false;
-                sync_folder(&self.dest)
+                Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                 tracing::debug!("Rename failed - target is likely a mount. Trying to write instead");

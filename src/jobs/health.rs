@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::base::limits::{HEALTH_CHECK_MS_MAX, HEALTH_WORDS_BYTES_MAX};
-use crate::files::shell;
 use crate::net::{Address, connect};
+use crate::shell;
 use crate::unit::health::Check;
 
 /// What is read of an answer: its first line is enough.
@@ -21,7 +21,7 @@ pub async fn check(checks: &[Check]) -> Result<(), String> {
     for check in checks {
         match check {
             Check::Command(line) => {
-                let ended = shell(line, limit).await;
+                let ended = shell::run(line, limit).await;
                 ended.map_err(|error| shortened(&format!("{error}: {}", String::from_utf8_lossy(error.output()))))?;
             }
             Check::Http { authority, path } => {

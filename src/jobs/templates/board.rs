@@ -131,7 +131,10 @@ impl Board {
             tokio::time::sleep(Duration::from_millis(TEMPLATE_STATUS_PAUSE_MS)).await;
             let renewed = async {
                 match &mut lease {
-                    Some(lease) => drop(lease.changed().await),
+                    Some(lease) => {
+                        // That nobody holds it any more is found above.
+                        let _ = lease.changed().await;
+                    }
                     None => std::future::pending().await,
                 }
             };

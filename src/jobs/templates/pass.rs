@@ -15,7 +15,7 @@ use super::reload::{self, Reloads, told};
 use super::turns::Turns;
 use crate::base::limits::RENDERS_AT_ONCE_MAX;
 use crate::confd::{Malformed, Md5, Reads, Reload, Steps, View, md5};
-use crate::files::{self, FileError, Staged};
+use crate::files::{self, FileError, FolderSyncs, Staged};
 use crate::fleet::executor::Executor;
 
 /// How passes are made; confd's flags of these names.
@@ -34,6 +34,7 @@ pub struct Context {
     options: Options,
     renders: Semaphore,
     pub(super) reloads: Reloads,
+    folders: FolderSyncs,
     /// Who reloads units; `None`: `systemctl`.
     pub(super) executor: Option<Arc<dyn Executor>>,
     /// Where machines queue; `None`: each does as it likes.
@@ -43,8 +44,14 @@ pub struct Context {
 impl Context {
     /// A context for passes that follow `options`.
     pub fn new(options: Options) -> Self {
-        let (renders, reloads) = (Semaphore::new(RENDERS_AT_ONCE_MAX), Reloads::default());
-        Self { options, renders, reloads, executor: None, turns: None }
+        Self {
+            options,
+            renders: Semaphore::new(RENDERS_AT_ONCE_MAX),
+            reloads: Reloads::default(),
+            folders: FolderSyncs::default(),
+            executor: None,
+            turns: None,
+        }
     }
 }
 
@@ -206,11 +213,12 @@ async fn carry_out(
         return Ok(Outcome::NeedsTurn);
     }
     tracing::info!("Target config {dest} out of sync");
+    bring_to_disk(&mut prepared).await?;
     if !context.options.sync_only {
         check_all(target, &mut prepared, pass).await?;
     }
     let (failed, files) = (std::mem::take(&mut prepared.failed), prepared.files);
-    replace(target, prepared, reload.is_some(), pass).await?;
+    replace(context, target, prepared, reload.is_some(), pass).await?;
     if let Some(how) = reload.filter(|_| !pass.files.is_empty()) {
         make_reload(context, target, how, pass).await?;
     }
@@ -225,6 +233,16 @@ fn some_failed(mut failed: Vec<PassError>, files: usize) -> Result<(), PassError
         None => Ok(()),
         Some(first) => Err(PassError::Some { failed: count, files, first: Box::new(first) }),
     }
+}
+
+/// Brings what is staged to the disk before anything relies on it. Many passes do so at once: the file system's journal
+/// answers those that wait together.
+async fn bring_to_disk(prepared: &mut Prepared) -> Result<(), PassError> {
+    let staged = std::mem::take(&mut prepared.staged);
+    let sync = move || staged.iter().try_for_each(Staged::sync).map(|()| staged);
+    let synced = tokio::task::spawn_blocking(sync).await;
+    prepared.staged = synced.map_err(|error| PassError::Interrupted(error.to_string()))??;
+    Ok(())
 }
 
 /// Checks what is staged. Of several files those that fail stay as they are.
@@ -250,7 +268,13 @@ async fn check_all(target: &Target, prepared: &mut Prepared, pass: &mut Pass) ->
 }
 
 /// Puts staged files in their places and removes those that are gone; the mark that a reload is due is there before.
-async fn replace(target: &Arc<Target>, prepared: Prepared, reload: bool, pass: &mut Pass) -> Result<(), PassError> {
+async fn replace(
+    context: &Context,
+    target: &Arc<Target>,
+    prepared: Prepared,
+    reload: bool,
+    pass: &mut Pass,
+) -> Result<(), PassError> {
     let began = Instant::now();
     let target = target.clone();
     let work = move || -> (Vec<String>, Result<(), FileError>) {
@@ -260,6 +284,9 @@ async fn replace(target: &Arc<Target>, prepared: Prepared, reload: bool, pass: &
     };
     let (done, result) =
         tokio::task::spawn_blocking(work).await.map_err(|error| PassError::Interrupted(error.to_string()))?;
+    for dest in &done {
+        context.folders.sync(Path::new(dest)).await?;
+    }
     pass.steps.replace_us = Some(micros(began));
     pass.files = done;
     Ok(result?)
@@ -277,7 +304,7 @@ fn replace_all(target: &Target, prepared: Prepared, reload: bool, done: &mut Vec
         }
         tracing::debug!("Overwriting target config {dest}");
         let sum = md5(staged.content());
-        staged.replace()?;
+        staged.move_in()?;
         if let Some(list) = &mut list {
             list.written.note(&dest, sum);
         }

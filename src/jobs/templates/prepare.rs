@@ -216,7 +216,6 @@ impl Preparing<'_> {
         }
         if let Verdict::Changed(reasons) = compare(dest, present.as_ref(), &staged.wanted()?) {
             reasons.iter().for_each(|reason| tracing::info!("{reason}"));
-            staged.sync()?;
             prepared.staged.push(staged);
         }
         Ok(())

@@ -12,7 +12,8 @@ use super::pass::{Context, PassError};
 use super::prepare::pending_of;
 use crate::base::limits::{CHECK_COMMAND_MS_MAX, RELOAD_COMMAND_MS_MAX};
 use crate::confd::{Reload, command_line, quoted, reload_in, reload_line};
-use crate::files::{self, CommandError, Staged};
+use crate::files::Staged;
+use crate::shell::{self, CommandError};
 
 /// Checks a staged file.
 pub async fn check(target: &Target, staged: &Staged) -> Result<(), PassError> {
@@ -64,7 +65,7 @@ pub async fn reload(context: &Context, target: &Target, reload: &Reload) -> Resu
 
 async fn run(line: &str, limit: Duration) -> Result<(), CommandError> {
     tracing::debug!("Running {line}");
-    match files::shell(line, limit).await {
+    match shell::run(line, limit).await {
         Ok(output) => {
             tracing::debug!("{}", quoted(&output));
             Ok(())

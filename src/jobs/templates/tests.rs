@@ -422,22 +422,3 @@ async fn what_changes_in_the_confdir_counts_at_once() {
     bench.until("later", "2").await;
     bench.jobs.stop(PATIENCE).await;
 }
-
-#[tokio::test]
-async fn an_idle_hour_reads_and_renders_nothing() {
-    let mut bench = Bench::new();
-    bench.resource("x", "{{getv \"/k\"}}", "keys = [\"/k\"]");
-    bench.store.put("/k", "1");
-    bench.start();
-    bench.until("x", "1").await;
-    // A pass would write it anew.
-    fs::remove_file(bench.path("out/x")).unwrap();
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(3600)).await;
-    tokio::time::resume();
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!((bench.out("x").as_str(), bench.store.reads()), ("(none)", 1));
-    bench.store.put("/k", "2");
-    bench.until("x", "2").await;
-    bench.jobs.stop(PATIENCE).await;
-}

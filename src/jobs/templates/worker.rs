@@ -17,7 +17,7 @@ use super::reload::{Group, told};
 use super::turns::Turn;
 use crate::base::UnixMillis;
 use crate::base::limits::{TEMPLATE_RETRY_MS_MAX, TEMPLATE_RETRY_MS_MIN, TEMPLATE_TURN_KEPT_MS_MAX};
-use crate::confd::{CAUSES_TOLD_MAX, Change, Lookup, Reads, State, Status, Trouble, View};
+use crate::confd::{CAUSES_TOLD_MAX, Change, Lookup, Reads, State, Trouble, View};
 
 /// The door to a resource's worker. The worker ends when it goes.
 pub(super) struct Worker {

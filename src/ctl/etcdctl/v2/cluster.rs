@@ -5,8 +5,9 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use serde_json::json;
 
-use super::client::{Asked, Client, in_gos_words};
+use super::client::{Client, in_gos_words};
 use super::line::Line;
+use super::request::Asked;
 use super::{Failed, exit};
 use crate::ctl::http::{self, Answer};
 use crate::wire::v2::{Member, Members, Message};

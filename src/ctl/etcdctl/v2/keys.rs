@@ -2,9 +2,10 @@
 
 use hyper::{HeaderMap, Method, StatusCode};
 
-use super::client::{Asked, Client, key_path};
+use super::client::Client;
 use super::line::Line;
 use super::print::{self, Reply};
+use super::request::{Asked, key_path};
 use super::{Failed, exit};
 use crate::ctl::http::Answer;
 use crate::wire::v2::Failure;

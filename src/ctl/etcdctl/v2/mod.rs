@@ -8,6 +8,7 @@ pub mod commands;
 mod keys;
 pub mod line;
 mod print;
+mod request;
 mod users;
 mod watch;
 

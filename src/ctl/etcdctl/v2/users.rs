@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::super::password;
 use super::Failed;
-use super::client::{Asked, Client, canonical};
+use super::client::Client;
 use super::line::Line;
+use super::request::{Asked, canonical};
 use crate::ctl::http::Answer;
 use crate::wire::v2::Message;
 

@@ -2,10 +2,11 @@
 
 use tokio::process::Command;
 
-use super::client::{Client, key_path};
+use super::client::Client;
 use super::keys::{key, reply};
 use super::line::Line;
 use super::print::{self, Reply};
+use super::request::key_path;
 use super::{Failed, exit};
 
 /// Waits for changes one after the other.

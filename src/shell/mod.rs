@@ -51,7 +51,7 @@ fn describe(status: ExitStatus) -> String {
 ///
 /// # Errors
 /// [`CommandError`]: it cannot be started, an exit code other than 0, a signal, no end within `limit`.
-pub async fn shell(line: &str, limit: Duration) -> Result<Vec<u8>, CommandError> {
+pub async fn run(line: &str, limit: Duration) -> Result<Vec<u8>, CommandError> {
     let (mut child, mut pipe) = start(line).map_err(CommandError::Start)?;
     let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
     let mut output = Vec::new();
@@ -139,3 +139,6 @@ impl Drop for Group {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
