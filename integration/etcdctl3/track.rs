@@ -22,6 +22,8 @@ use crate::table::{Kind, Step};
 const ENDS_WITHIN: Duration = Duration::from_secs(12);
 /// API 2 waits two seconds for an answer, which a loaded machine may need.
 const PATIENTLY: &[&str] = &["--timeout", "10s", "--total-timeout", "11s"];
+/// What is asked for again and again comes by then.
+const PRINTS_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a command printed, masked, and how it ended.
@@ -229,7 +231,7 @@ impl Track {
     }
 
     fn run_until_it_prints(&mut self, step: &Step) -> Outcome {
-        let deadline = Instant::now() + ENDS_WITHIN;
+        let deadline = Instant::now() + PRINTS_WITHIN;
         loop {
             let outcome = self.run(step);
             if !outcome.stdout.is_empty() || Instant::now() >= deadline {
