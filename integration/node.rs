@@ -45,7 +45,7 @@ fn version_and_help() {
         String::from_utf8(output.stdout).unwrap()
     };
     let version = print(&["--version"]);
-    for feature in ["scheduler", "systemd", "template", "api"] {
+    for feature in ["scheduler", "systemd", "template", "api", "cloudinit"] {
         assert!(version.contains(feature), "{version}");
     }
     for face in [
@@ -56,6 +56,7 @@ fn version_and_help() {
         &["fleetctl", "--help"],
         &["etcdctl", "--help"],
         &["confd", "--help"],
+        &["cloudinit", "--help"],
     ] {
         let help = print(face);
         assert!(help.contains("$ "), "{face:?} teaches by no example:\n{help}");

@@ -251,9 +251,10 @@ impl Reader {
                 }
             }
             Some(_) => {}
-            None => self.error(fields.get("path").map_or(node.line, |entry| entry.line), {
-                format!("write_files: {path:?} names no file")
-            }),
+            None => {
+                let line = fields.get("path").map_or(node.line, |entry| entry.line);
+                self.error(line, format!("write_files: {path:?} names no file"));
+            }
         }
         Some(WriteFile { path: absolute?, content: content.ok()?, mode: mode?, owner })
     }
@@ -336,17 +337,15 @@ impl Reader {
         for node in self.list(&fields, "drop_ins") {
             let fields = self.fields(node, "drop_ins", &["name", "content"]);
             let drop_in = DropIn { name: self.text(&fields, "name"), content: self.text(&fields, "content") };
-            match () {
+            if drop_in.name.is_empty() || drop_in.content.is_empty() {
                 // As coreos-cloudinit has it: half of a drop-in is none.
-                () if drop_in.name.is_empty() || drop_in.content.is_empty() => {
-                    let message = format!("{}: a drop-in without name or content is skipped", unit.name);
-                    self.problems.push(Problem::warning(node.line, message));
-                }
-                () if !is_file_name(&drop_in.name) => {
-                    let message = format!("{}: {:?} is no name of a drop-in", unit.name, drop_in.name);
-                    self.error(fields.line("name"), message);
-                }
-                () => unit.drop_ins.push(drop_in),
+                let message = format!("{}: a drop-in without name or content is skipped", unit.name);
+                self.problems.push(Problem::warning(node.line, message));
+            } else if !is_file_name(&drop_in.name) {
+                let message = format!("{}: {:?} is no name of a drop-in", unit.name, drop_in.name);
+                self.error(fields.line("name"), message);
+            } else {
+                unit.drop_ins.push(drop_in);
             }
         }
         Some(unit)

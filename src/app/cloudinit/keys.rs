@@ -72,26 +72,32 @@ pub fn write(account: &Account, file: &Path, text: String) -> anyhow::Result<()>
     Ok(staged.replace()?)
 }
 
-/// The file with these keys as the ones of this name.
+/// The file with these keys as the ones of this name, where those of before stood or else at the end.
 fn with_keys(old: &str, name: &str, keys: &[String]) -> String {
-    let (begin, end) =
-        (format!("# {name}: written by `node cloudinit`, replaced at each boot"), format!("# {name}: end"));
-    let mut text = String::new();
-    let mut inside = false;
+    let begin = format!("# {name}: written by `node cloudinit`, replaced at each boot");
+    let end = format!("# {name}: end");
+    let mut block = vec![begin.as_str()];
+    block.extend(keys.iter().flat_map(|key| key.lines()).map(str::trim).filter(|line| !line.is_empty()));
+    block.push(&end);
+    let mut lines = Vec::new();
+    let (mut inside, mut placed) = (false, false);
     for line in old.lines() {
-        inside |= line == begin;
+        if line == begin {
+            inside = true;
+            if !placed {
+                lines.extend(&block);
+                placed = true;
+            }
+        }
         if !inside {
-            text.push_str(line);
-            text.push('\n');
+            lines.push(line);
         }
         inside &= line != end;
     }
-    let lines = keys.iter().flat_map(|key| key.lines()).map(str::trim).filter(|line| !line.is_empty());
-    for line in [begin.as_str()].into_iter().chain(lines).chain([end.as_str()]) {
-        text.push_str(line);
-        text.push('\n');
+    if !placed {
+        lines.extend(&block);
     }
-    text
+    lines.join("\n") + "\n"
 }
 
 /// The keys of github.com's API, or one key a line.
@@ -129,6 +135,7 @@ mod tests {
         assert!(!fewer.contains("ssh-rsa A") && fewer.contains("ssh-rsa C") && fewer.contains("OWN"), "{fewer}");
         let other = with_keys(&fewer, "m", &keys[..1]);
         assert!(other.contains("ssh-rsa A") && other.contains("ssh-rsa C"), "{other}");
+        assert_eq!(with_keys(&other, "n", &keys[1..]), other);
     }
 
     #[test]
