@@ -3,11 +3,13 @@
 CARGO ?= cargo
 FEATURES := scheduler systemd template api cloudinit
 # Tests of the binary that take seconds and need no root; the rest take a minute or two, and root.
-QUICK := tidy wire licences process node etcd auth tls kv_history rollout docs
-SLOW := cluster watch members restore import full_disk etcdctl3 discovery clients hosts
+QUICK := tidy wire licences process node confd_face templates etcd v2 auth tls websocket kv_history rollout fleetctl fleetd \
+	abuse cloudinit docs
+SLOW := cluster watch half_open members restore import full_disk lost_disk scheduling etcdctl3 etcdctl2 discovery confd_etcd \
+	clients hosts
 STATIC_TARGET := x86_64-unknown-linux-musl
 
-.PHONY: demo test check integration static bench bench-fleet generate fix
+.PHONY: demo test check integration static bench bench-fleet bench-template generate fix
 
 # Three nodes on loopback do the main job once, each step with its command, and everything is gone at the end.
 demo:
@@ -46,6 +48,11 @@ bench:
 bench-fleet:
 	$(CARGO) build --release --locked --example bench_fleet
 	target/release/examples/bench_fleet
+
+# Figures for people: how fast templates follow their keys, and the engine beside Go's own (Debian's golang-go).
+bench-template:
+	$(CARGO) build --release --locked --bin node --example bench_template
+	target/release/examples/bench_template target/release/node
 
 # The wire types' code anew from the .proto files, after a change of those.
 generate:
