@@ -56,7 +56,7 @@ fn random_requests_are_answered_as_by_etcd() {
         if watches.len() > WATCHES {
             differences.extend(watches.remove(0).compare().err());
         }
-        match pair.compare(&requests.next()) {
+        match pair.compare(&requests.draw()) {
             Ok(answer) => requests.index = requests.index.max(answer.number("X-Etcd-Index")),
             Err(difference) => differences.push(format!("{number}: {difference}")),
         }

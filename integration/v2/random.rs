@@ -112,7 +112,7 @@ impl Requests {
     }
 
     /// Any request that is answered at once.
-    pub fn next(&mut self) -> Request {
+    pub fn draw(&mut self) -> Request {
         match self.random.random_range(0..100) {
             0..32 => self.put(),
             32..39 => self.post(),
