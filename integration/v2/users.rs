@@ -216,7 +216,7 @@ fn plain(value: &mut Value) {
                 let list = ["read", "write", "roles", "users"].contains(&name.as_str());
                 let none = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
                 let index = ["index", "modifiedIndex", "createdIndex", "expiration", "ttl"].contains(&name.as_str());
-                !(list && none) && !index
+                !(index || list && none)
             });
             if let Some(Value::String(key)) = fields.get_mut("key")
                 && let Some(at) = key.find("/000000")
