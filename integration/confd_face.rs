@@ -114,8 +114,11 @@ fn does_what_confd_was_recorded_to_do() {
     }
 }
 
-/// A case of ours, in which files are given as pairs of path and text.
-fn ours(files: &[(&str, &str)], args: &str) -> Case {
+/// Pairs of path and text.
+type Files<'a> = &'a [(&'a str, &'a str)];
+
+/// A case of ours.
+fn ours(files: Files<'_>, args: &str) -> Case {
     let files = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
     let mut args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
     args.extend(["-confdir", "@", "-config-file", "/nonexistent"].map(str::to_owned));
@@ -142,7 +145,7 @@ fn a_noop_shows_the_difference() {
 fn resources_are_checked_and_validated_before_they_are_used() {
     let keys = ("keys.yaml", "app:\n  port: 80\n");
     let good = ("templates/x.tmpl", "{\"port\": {{getv \"/app/port\"}}}\n");
-    let cases: [(&str, &[(&str, &str)], i32, &str); 6] = [
+    let cases: [(&str, Files<'_>, i32, &str); 6] = [
         ("check", &[("conf.d/x.toml", RESOURCE), good], 0, ""),
         (
             "check",
