@@ -437,7 +437,9 @@ fn the_tutorial_of_2015() {
 
 #[test]
 fn addresses_of_etcd_04() {
-    let cases: &[(&str, &str, &[(&str, &str)])] = &[
+    /// The section, the addresses of this machine, and the settings that come of them.
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let cases: &[Case] = &[
         (
             "addr: 10.0.0.1",
             "",

@@ -299,9 +299,7 @@ impl Host {
         self.stay_inside(&place)?;
         files::create_folders(&place)?;
         match fs::remove_file(&place) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).context("removing what is there");
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("removing what is there"),
             _ => symlink(target, &place).context("making the link"),
         }
     }
