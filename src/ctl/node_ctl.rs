@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::args::{self, Flag, Parsed};
 use super::contact::Contact;
 #[cfg(feature = "scheduler")]
-use super::scheduling;
+use super::{rollout, scheduling};
 #[cfg(feature = "template")]
 use super::templates;
 use super::{export, import, kv, restore, snapshot, tls};
@@ -89,7 +89,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         ["snapshot", "export", ..] => return export::run(&arguments[2..]),
         ["import", ..] => return import::run(&arguments[1..]),
         #[cfg(feature = "scheduler")]
-        _ if super::rollout::is_one(arguments) => return super::rollout::run(arguments),
+        words if verb(words).is_some_and(|verb| rollout::COMMANDS.contains(&verb)) => return rollout::run(arguments),
+        #[cfg(feature = "scheduler")]
         words if verb(words).is_some_and(|verb| scheduling::COMMANDS.contains(&verb)) => {
             return scheduling::run(arguments);
         }
@@ -121,13 +122,13 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         },
         #[cfg(feature = "template")]
         Some("templates") => match &parsed.words[1..] {
-            [] => runtime()?.block_on(templates::list(&endpoint(&parsed)?, None)),
-            [name] => runtime()?.block_on(templates::list(&endpoint(&parsed)?, Some(name))),
+            [] => runtime()?.block_on(async { templates::list(&contact(&parsed).await?, None).await }),
+            [name] => runtime()?.block_on(async { templates::list(&contact(&parsed).await?, Some(name)).await }),
             _ => Ok(misunderstood("`templates` takes one name at most")),
         },
         #[cfg(feature = "template")]
         Some("trace") => match &parsed.words[1..] {
-            [key] => runtime()?.block_on(templates::trace(&endpoint(&parsed)?, key)),
+            [key] => runtime()?.block_on(async { templates::trace(&contact(&parsed).await?, key).await }),
             _ => Ok(misunderstood("`trace` takes a key")),
         },
         Some("snapshot") => match &parsed.words[1..] {
@@ -142,14 +143,16 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
     }
 }
 
-/// The command: the first word that is neither a flag nor the value of [`FLAGS`]' only one that has a value.
+/// The command: the first word that is neither a flag nor the value of one of [`FLAGS`].
 #[cfg(feature = "scheduler")]
 fn verb<'a>(words: &[&'a str]) -> Option<&'a str> {
-    let is_endpoint = |word: &&str| matches!(word.trim_start_matches('-'), "endpoint" | "endpoints");
+    let has_value = |word: &&str| {
+        FLAGS.iter().any(|flag| flag.value && flag.names.contains(&word.trim_start_matches('-')))
+    };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word {
-            flag if flag.starts_with('-') && is_endpoint(flag) => {
+            flag if flag.starts_with('-') && has_value(flag) => {
                 words.next();
             }
             flag if flag.starts_with('-') => {}
@@ -182,7 +185,8 @@ pub fn login(parsed: &Parsed) -> anyhow::Result<Option<Login>> {
     super::etcdctl::login(parsed).map_err(|failed| anyhow::anyhow!("{}", failed.message))
 }
 
-async fn contact(parsed: &Parsed) -> anyhow::Result<Contact> {
+/// The node that is asked, and as whom.
+pub async fn contact(parsed: &Parsed) -> anyhow::Result<Contact> {
     Contact::open(endpoint(parsed)?, login(parsed)?.as_ref()).await
 }
 
@@ -384,7 +388,8 @@ mod tests {
             ("status --prefix", 2),
             ("snapshot eat drain", 2),
             ("--endpoint drain limits", 0),
-            ("--endpoint=x drain", 2),
+            ("--endpoint=x:1 drain", 2),
+            ("--user history limits", 0),
         ] {
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             assert_eq!(run(&words).ok(), Some(expected), "{line}");

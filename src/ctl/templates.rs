@@ -10,11 +10,10 @@ use jiff::tz::TimeZone;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde::Deserialize;
 
-use super::http;
+use super::contact::Contact;
 use super::node_ctl::ANSWER_WITHIN;
 use crate::base::UnixMillis;
 use crate::confd::{Change, State, Status, Steps, Trouble};
-use crate::net::Address;
 
 /// Characters of a machine's id that are shown.
 const SHORT: usize = 8;
@@ -26,10 +25,10 @@ struct Answer {
     error: String,
 }
 
-async fn ask(at: &Address, query: &str) -> anyhow::Result<Vec<Status>> {
+async fn ask(at: &Contact, query: &str) -> anyhow::Result<Vec<Status>> {
     let target = format!("/templates/v1{query}");
     let answer =
-        http::call(at, Method::GET, &target, None, ANSWER_WITHIN).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        at.call(Method::GET, &target, None, ANSWER_WITHIN).await.map_err(|error| anyhow::anyhow!("{error}"))?;
     let read: Answer = serde_json::from_slice(&answer.body)
         .ok()
         .with_context(|| format!("{at}: {}: this is no node that tells of templates", answer.status))?;
@@ -41,7 +40,7 @@ async fn ask(at: &Address, query: &str) -> anyhow::Result<Vec<Status>> {
 ///
 /// # Errors
 /// A node that does not answer.
-pub async fn list(at: &Address, name: Option<&str>) -> anyhow::Result<u8> {
+pub async fn list(at: &Contact, name: Option<&str>) -> anyhow::Result<u8> {
     let mut templates = ask(at, "").await?;
     templates.sort_by(|a, b| (&a.name, &a.machine).cmp(&(&b.name, &b.machine)));
     if let Some(name) = name {
@@ -63,7 +62,7 @@ pub async fn list(at: &Address, name: Option<&str>) -> anyhow::Result<u8> {
 ///
 /// # Errors
 /// A node that does not answer.
-pub async fn trace(at: &Address, key: &str) -> anyhow::Result<u8> {
+pub async fn trace(at: &Contact, key: &str) -> anyhow::Result<u8> {
     let query = format!("?key={}", percent_encode(key.as_bytes(), NON_ALPHANUMERIC));
     let templates = ask(at, &query).await?;
     print!("{}", traced(key, &templates));

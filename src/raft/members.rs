@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::raft::Precondition;
 use openraft::{ChangeMembers, EntryPayload, Membership};
 use tokio::time::Instant;
 
@@ -110,13 +111,13 @@ pub async fn change_here(node: &Arc<Node>, change: &MemberChange) -> Result<Opti
         if !leader::confirmed(&node.raft, node.lease) {
             return Ok(None);
         }
-        let stored = node.membership();
+        let stored = effective(node).await?;
         let next = match plan(node, stored.membership(), change, added) {
             Ok(next) => next,
             Err(refusal) => return Ok(Some(Err(refusal))),
         };
         let id = next.id();
-        match tokio::time::timeout_at(deadline, propose(node, next)).await {
+        match tokio::time::timeout_at(deadline, propose(node, &stored, next)).await {
             Ok(Proposed::Done) => {
                 tracing::info!(member = %id, "{}", done(change));
                 let members = all(node).map_err(|error| error.to_string())?;
@@ -165,11 +166,19 @@ enum Proposed {
     Unknown(String),
 }
 
-async fn propose(node: &Node, next: Next) -> Proposed {
+/// The members as the newest entry of the log has them. What openraft's metrics say may be older than the last change that it
+/// has confirmed, and the next change would undo that one.
+async fn effective(node: &Node) -> Result<Arc<StoredMembership>, String> {
+    let read = node.raft.with_raft_state(|state| state.membership_state.effective().clone());
+    read.await.map_err(|error| error.to_string())
+}
+
+/// Writes what comes after `stored`, unless something else has come after that.
+async fn propose(node: &Node, stored: &StoredMembership, next: Next) -> Proposed {
     let result = match next {
         Next::Append(_, membership) => {
-            let blank = EntryPayload::Blank;
-            node.raft.append_membership(membership, blank, []).await.map(drop)
+            let after = Precondition::LastMembershipLogId { last_membership_log_id: *stored.log_id() };
+            node.raft.append_membership(membership, EntryPayload::Blank, [after]).await.map(drop)
         }
         Next::Move(id, moved) => {
             let nodes = [(id.0, moved)].into();
@@ -182,6 +191,7 @@ async fn propose(node: &Node, next: Next) -> Proposed {
         Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(
             ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
         ))) => Proposed::Later,
+        Err(RaftError::APIError(ClientWriteError::PreconditionFailed(_))) => Proposed::Later,
         Err(error) => Proposed::Unknown(error.to_string()),
     }
 }
@@ -379,12 +389,15 @@ async fn promote_one(node: &Node, id: MemberId) -> Result<(), String> {
     if !caught_up || !answers(node, id) {
         return Err("it has not caught up".to_owned());
     }
-    let stored = node.membership();
+    let stored = effective(node).await?;
     let now = stored.membership();
+    if !now.get_node(&id.0).is_some_and(|member| member.votes) {
+        return Err("it has been removed".to_owned());
+    }
     let voters: BTreeSet<u64> = now.voter_ids().chain([id.0]).collect();
     let nodes: std::collections::BTreeMap<_, _> = now.nodes().map(|(id, node)| (*id, node.clone())).collect();
     let next = Membership::new(vec![voters], nodes).map_err(|error| error.to_string())?;
-    match propose(node, Next::Append(id, next)).await {
+    match propose(node, &stored, Next::Append(id, next)).await {
         Proposed::Done => {
             tracing::info!(member = %id, "a member has caught up and votes now");
             Ok(())

@@ -141,11 +141,15 @@ async fn what_would_harm_the_cluster_is_refused() {
     cluster.announce(third).await;
     // One of three is down: to remove another one would leave one of two.
     cluster.kill(2).await;
-    let follower = cluster.peers[(cluster.leader().await + 1) % 2].id;
-    within("unhealth", async {
-        while refused(cluster.store(0), add("http://127.0.0.1:1")).await != MemberRefusal::Unhealthy {}
+    let leader = cluster.leader().await;
+    let (down, follower) = (cluster.peers[2].id, cluster.peers[(leader + 1) % 2].id);
+    within("noticing", async {
+        while cluster.store(leader).node.peers.health.answers(down) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     })
     .await;
+    assert_eq!(refused(cluster.store(0), add("http://127.0.0.1:1")).await, MemberRefusal::Unhealthy);
     assert_eq!(refused(cluster.store(1), MemberChange::Remove { id: follower }).await, MemberRefusal::Unhealthy);
     cluster.end().await;
 }

@@ -52,6 +52,7 @@ async fn overwriting_for_long_does_not_make_the_state_grow() {
         sizes.push(store.status().db_bytes);
     }
     // 16 MiB are written in each round. The file grows by doubling, and what a flush replaces is there until the next one.
+    println!("SIZES {sizes:?}");
     assert!(sizes[7] <= sizes[3], "{sizes:?}");
     assert!(get(store, "k0", Consistency::Linearizable).await.unwrap().is_some());
     cluster.end().await;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use super::{Node, get, show};
+use super::{get, show};
+use crate::ctl::contact::Contact;
 use crate::api::fleet::model::{Applies, News, Planned, Rolling};
-use crate::ctl::http;
 use crate::fleet::rollout::Progress;
 
 /// Before a watch that ended is opened anew.
@@ -18,7 +18,7 @@ const AWAY_TRIES_MAX: usize = 100;
 ///
 /// # Errors
 /// The node stays away, or has no record of how it ended.
-pub async fn to_the_end(at: &Node, begun: &Planned) -> anyhow::Result<Option<String>> {
+pub async fn to_the_end(at: &Contact, begun: &Planned) -> anyhow::Result<Option<String>> {
     let mut seen = Progress::default();
     let mut away = 0;
     loop {
@@ -41,11 +41,9 @@ pub async fn to_the_end(at: &Node, begun: &Planned) -> anyhow::Result<Option<Str
 }
 
 /// Whether it is over; `false`: the node has hung up.
-async fn until_over(at: &Node, begun: &Planned, seen: &mut Progress) -> anyhow::Result<bool> {
-    let mut stream =
-        http::open_as(at.authorization.as_deref(), &at.address, Method::GET, "/fleet/v1/watch?rollout=true", None)
-            .await?;
-    anyhow::ensure!(stream.status.is_success(), "{}: {}", at.address, stream.status);
+async fn until_over(at: &Contact, begun: &Planned, seen: &mut Progress) -> anyhow::Result<bool> {
+    let mut stream = at.open_stream(Method::GET, "/fleet/v1/watch?rollout=true").await?;
+    anyhow::ensure!(stream.status.is_success(), "{}: {}", at, stream.status);
     let mut rest = Vec::new();
     while let Some(chunk) = stream.next().await? {
         rest.extend_from_slice(&chunk);

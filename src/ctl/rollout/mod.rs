@@ -13,11 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::args::{self, Flag, Parsed};
-use super::http;
-use super::node_ctl::{ANSWER_WITHIN, FLAGS, endpoint, misunderstood, runtime};
+use super::contact::Contact;
+use super::node_ctl::{ANSWER_WITHIN, FLAGS, contact, misunderstood, runtime};
 use crate::api::fleet::model::{Applies, Apply, ErrorBody, How, Planned, Rollback};
 use crate::fleet::rollout::Rules;
-use crate::net::Address;
 
 const HELP: &str = "\
 node ctl apply, rollback, history: change units together, without downtime.
@@ -57,7 +56,6 @@ const ROLLING: &[Flag] = &[
     Flag { names: &["settle"], value: true, variable: None, help: "seconds" },
     Flag { names: &["timeout"], value: true, variable: None, help: "seconds" },
     Flag { names: &["no-block"], value: false, variable: None, help: "do not wait" },
-    Flag { names: &["user"], value: true, variable: Some("NODE_CTL_USER"), help: "NAME:PASSWORD" },
 ];
 const APPLYING: &[Flag] = &[
     Flag { names: &["prune"], value: false, variable: None, help: "remove what is no longer there" },
@@ -65,18 +63,8 @@ const APPLYING: &[Flag] = &[
     Flag { names: &["desired"], value: true, variable: None, help: "state of new units" },
 ];
 
-/// Who is asked, and as whom.
-pub(super) struct Node {
-    address: Address,
-    authorization: Option<String>,
-}
-
-/// Whether a command line is for one of these commands: `history` is a word of another one too.
-pub fn is_one(arguments: &[String]) -> bool {
-    const COMMANDS: [&str; 7] = ["apply", "rollback", "history", "kv", "snapshot", "status", "limits"];
-    let command = arguments.iter().find_map(|word| COMMANDS.iter().position(|command| command == word));
-    command.is_some_and(|at| at < 3)
-}
+/// The commands of `node ctl` that are carried out here.
+pub const COMMANDS: [&str; 3] = ["apply", "rollback", "history"];
 
 /// Runs one of the commands.
 ///
@@ -97,7 +85,6 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         Err(error) => return Ok(misunderstood(&error.to_string())),
     };
     let words: Vec<&str> = parsed.words.iter().map(String::as_str).collect();
-    let at = Node { address: endpoint(&parsed)?, authorization: parsed.value("user").map(http::basic) };
     match words.as_slice() {
         ["apply"] => Ok(misunderstood("apply: which units? Name a folder or files")),
         ["apply", paths @ ..] => {
@@ -105,21 +92,21 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
             let desired_state = parsed.value("desired").unwrap_or_default().to_owned();
             let prune = parsed.truth("prune")?;
             let request = Apply { units, how, desired_state, prune };
-            runtime()?.block_on(change(&at, &parsed, "apply", request, |request| &mut request.how))
+            runtime()?.block_on(change(&parsed, "apply", request, |request| &mut request.how))
         }
         ["rollback", to @ ..] if to.len() < 2 => match to.first().map(|to| to.parse()).transpose() {
             Ok(to) => {
                 let request = Rollback { to, how };
-                runtime()?.block_on(change(&at, &parsed, "rollback", request, |request| &mut request.how))
+                runtime()?.block_on(change(&parsed, "rollback", request, |request| &mut request.how))
             }
             Err(_) => Ok(misunderstood(&format!("rollback: `{}` is no revision", to[0]))),
         },
         ["history"] => runtime()?.block_on(async {
-            print!("{}", show::history(&get::<Applies>(&at, "applies").await?));
+            print!("{}", show::history(&get::<Applies>(&contact(&parsed).await?, "applies").await?));
             Ok(0)
         }),
         ["history", revision] => runtime()?.block_on(async {
-            let found = get::<Applies>(&at, &format!("applies/{revision}")).await?;
+            let found = get::<Applies>(&contact(&parsed).await?, &format!("applies/{revision}")).await?;
             print!("{}", found.applies.iter().map(show::applied).collect::<String>());
             Ok(0)
         }),
@@ -152,12 +139,12 @@ fn whoami() -> String {
 
 /// Shows what would change, begins it on the condition that it is still the same, and follows it to its end.
 async fn change<T: Serialize>(
-    at: &Node,
     parsed: &Parsed,
     verb: &str,
     mut request: T,
     how: impl Fn(&mut T) -> &mut How,
 ) -> anyhow::Result<u8> {
+    let at = &contact(parsed).await?;
     let asked = how(&mut request).dry_run;
     how(&mut request).dry_run = true;
     let planned: Planned = post(at, verb, &request).await?;
@@ -197,32 +184,30 @@ async fn change<T: Serialize>(
     }
 }
 
-async fn post<Q: Serialize, A: DeserializeOwned>(at: &Node, path: &str, body: &Q) -> anyhow::Result<A> {
+async fn post<Q: Serialize, A: DeserializeOwned>(at: &Contact, path: &str, body: &Q) -> anyhow::Result<A> {
     let body = serde_json::to_vec(body).context("writing the request")?;
     answer(at, Method::POST, path, Some(body)).await
 }
 
-async fn get<A: DeserializeOwned>(at: &Node, path: &str) -> anyhow::Result<A> {
+async fn get<A: DeserializeOwned>(at: &Contact, path: &str) -> anyhow::Result<A> {
     answer(at, Method::GET, path, None).await
 }
 
 async fn answer<A: DeserializeOwned>(
-    at: &Node,
+    at: &Contact,
     method: Method,
     path: &str,
     body: Option<Vec<u8>>,
 ) -> anyhow::Result<A> {
     let wait: Duration = ANSWER_WITHIN;
     let body = body.map(|body| ("application/json", body));
-    let answer =
-        http::call_as(at.authorization.as_deref(), &at.address, method, &format!("/fleet/v1/{path}"), body, wait)
-            .await?;
+    let answer = at.call(method, &format!("/fleet/v1/{path}"), body, wait).await?;
     if answer.status == StatusCode::NOT_FOUND && answer.body.is_empty() {
-        anyhow::bail!("{}: this node has no units to manage (fleet.enabled is off)", at.address);
+        anyhow::bail!("{}: this node has no units to manage (fleet.enabled is off)", at);
     }
     if !answer.status.is_success() {
         let told = serde_json::from_slice::<ErrorBody>(&answer.body).unwrap_or_default().error.message;
-        anyhow::bail!("{}", if told.is_empty() { format!("{}: {}", at.address, answer.status) } else { told });
+        anyhow::bail!("{}", if told.is_empty() { format!("{}: {}", at, answer.status) } else { told });
     }
-    serde_json::from_slice(&answer.body).with_context(|| format!("{}: {path}: the answer is no JSON", at.address))
+    serde_json::from_slice(&answer.body).with_context(|| format!("{}: {path}: the answer is no JSON", at))
 }

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use crate::api::fleet::model::{ErrorBody, MachineJson, Page};
 use crate::base::MachineId;
-use crate::ctl::http::{self, Streamed};
+use crate::ctl::contact::Contact;
+use crate::ctl::http::Streamed;
 use crate::ctl::node_ctl::ANSWER_WITHIN;
-use crate::net::Address;
 
 /// Changes that come closer together than this are one.
 const BURST_QUIET: Duration = Duration::from_millis(100);
@@ -23,7 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A node, through which all else is reached.
 pub struct Cluster {
-    at: Address,
+    at: Contact,
 }
 
 /// Machines as people call them.
@@ -33,7 +33,7 @@ pub struct Names(BTreeMap<String, String>);
 pub struct News(Option<Streamed>);
 
 impl Cluster {
-    pub fn at(at: Address) -> Self {
+    pub fn at(at: Contact) -> Self {
         Self { at }
     }
 
@@ -69,7 +69,7 @@ impl Cluster {
     async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
         let full = format!("/fleet/v1/{path}");
         let body = body.map(|body| ("application/json", body));
-        let answer = http::call(&self.at, method, &full, body, ANSWER_WITHIN).await;
+        let answer = self.at.call(method, &full, body, ANSWER_WITHIN).await;
         // The error's text has its causes in it already.
         let answer = answer.map_err(|error| anyhow::anyhow!("{error}"))?;
         if !answer.status.is_success() {
@@ -99,7 +99,7 @@ impl Cluster {
 
     /// Begins to listen. Where that cannot be, time passes instead.
     pub async fn news(&self) -> News {
-        News(http::open(&self.at, Method::GET, "/fleet/v1/watch", None).await.ok())
+        News(self.at.open_stream(Method::GET, "/fleet/v1/watch").await.ok())
     }
 }
 

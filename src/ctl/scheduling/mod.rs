@@ -75,9 +75,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         Err(what) => return Ok(node_ctl::misunderstood(&what)),
     };
     let words: Vec<&str> = parsed.words.iter().map(String::as_str).collect();
-    let endpoint = node_ctl::endpoint(&parsed)?;
     node_ctl::runtime()?.block_on(async {
-        let cluster = Cluster::at(endpoint);
+        let cluster = Cluster::at(node_ctl::contact(&parsed).await?);
         match words.as_slice() {
             ["explain", unit] => explain::explain(&cluster, unit).await,
             ["why-not", unit, machine] => explain::why_not(&cluster, unit, machine).await,
