@@ -24,10 +24,10 @@ fn wrapped(cell: &str) -> Vec<String> {
     lines
 }
 
-/// In the middle; what is left over goes to the left.
+/// In the middle; what is left over goes to the right.
 fn centred(text: &str, wide: usize) -> String {
     let room = wide.saturating_sub(width(text));
-    format!("{}{text}{}", " ".repeat(room.div_ceil(2)), " ".repeat(room / 2))
+    format!("{}{text}{}", " ".repeat(room / 2), " ".repeat(room.div_ceil(2)))
 }
 
 /// A table with its frame and a newline at its end.
