@@ -126,10 +126,12 @@ impl Node {
         #[cfg(feature = "template")]
         if settings.template.enabled {
             #[cfg(feature = "scheduler")]
-            let home = machine.as_ref().map(|machine| machine.home(&store));
+            let home = match &machine {
+                Some(machine) => machine.home(&store),
+                None => super::templates::homeless(&settings, &store),
+            };
             #[cfg(not(feature = "scheduler"))]
-            let home = None;
-            let home = home.unwrap_or_else(|| super::templates::homeless(&settings, &store));
+            let home = super::templates::homeless(&settings, &store);
             super::templates::start(&settings, &store, home, &mut jobs);
         }
         #[cfg(feature = "api")]
