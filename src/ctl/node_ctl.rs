@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use super::args::{self, Flag, Parsed};
 use super::contact::Contact;
-#[cfg(feature = "scheduler")]
-use super::{rollout, scheduling};
 #[cfg(feature = "template")]
 use super::templates;
 use super::{export, import, kv, restore, snapshot, tls};
+#[cfg(feature = "scheduler")]
+use super::{rollout, scheduling};
 use crate::net::Address;
 use crate::remote::Login;
 
@@ -146,9 +146,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
 /// The command: the first word that is neither a flag nor the value of one of [`FLAGS`].
 #[cfg(feature = "scheduler")]
 fn verb<'a>(words: &[&'a str]) -> Option<&'a str> {
-    let has_value = |word: &&str| {
-        FLAGS.iter().any(|flag| flag.value && flag.names.contains(&word.trim_start_matches('-')))
-    };
+    let has_value =
+        |word: &&str| FLAGS.iter().any(|flag| flag.value && flag.names.contains(&word.trim_start_matches('-')));
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::test_cluster::{TestCluster, get, put, within};
 use super::{RaftStore, find_place};

@@ -1,9 +1,12 @@
 //! fleetd's options: fleet.conf, an INI file without sections, and `FLEET_*` variables over it; each with what becomes of it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::Address;
+use crate::net::tls::{ClientTls, Identity};
 
 /// What becomes of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +27,9 @@ pub const OPTIONS: &[(&str, &str, Fate)] = &[
     ("etcd_servers", "http://127.0.0.1:2379,http://127.0.0.1:4001", Fate::Followed),
     ("etcd_username", "", Fate::Followed),
     ("etcd_password", "", Fate::Followed),
-    ("etcd_keyfile", "", Fate::Refused { unless: "", why: NO_TLS }),
-    ("etcd_certfile", "", Fate::Refused { unless: "", why: NO_TLS }),
-    ("etcd_cafile", "", Fate::Refused { unless: "", why: NO_TLS }),
+    ("etcd_keyfile", "", Fate::Followed),
+    ("etcd_certfile", "", Fate::Followed),
+    ("etcd_cafile", "", Fate::Followed),
     ("etcd_key_prefix", "/_coreos.com/fleet/", Fate::Followed),
     ("etcd_request_timeout", "1.0", Fate::Followed),
     ("engine_reconcile_interval", "2.0", Fate::Followed),
@@ -51,8 +54,6 @@ pub const OPTIONS: &[(&str, &str, Fate)] = &[
     ("executor", "auto", Fate::Followed),
     ("socket", "/run/fleet.sock", Fate::Followed),
 ];
-
-const NO_TLS: &str = "this build asks etcd in plain http only";
 
 /// What fleetd is to do, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,10 +173,27 @@ impl Reader {
         }
     }
 
+    /// By what servers with `https://` are known, and as whom they are asked.
+    fn tls(&mut self) -> ClientTls {
+        let file = |name: &str| Some(self.value(name)).filter(|text| !text.is_empty()).map(PathBuf::from);
+        let trusted_ca = file("etcd_cafile");
+        let identity = match (file("etcd_certfile"), file("etcd_keyfile")) {
+            (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
+            (None, None) => None,
+            _ => {
+                self.wrong("etcd_certfile", "a certificate and its key go together: give both files or neither");
+                None
+            }
+        };
+        ClientTls { trusted_ca, identity, insecure: false }
+    }
+
     fn servers(&mut self) -> Vec<Address> {
+        let tls = Arc::new(self.tls());
         let text = self.value("etcd_servers").trim().trim_start_matches('[').trim_end_matches(']').to_owned();
         let words = text.split([',', ' ']).map(|word| word.trim_matches(['"', '\''])).filter(|word| !word.is_empty());
-        let found: Result<Vec<Address>, _> = words.map(Address::from_url).collect();
+        let found: Result<Vec<Address>, _> =
+            words.map(|word| Address::from_url(word).map(|address| address.secured(&tls))).collect();
         match found {
             Ok(servers) if !servers.is_empty() => servers,
             Ok(_) => {
@@ -294,7 +312,7 @@ mod tests {
             ("agent_ttl=soon", "agent_ttl=soon: expect a duration"),
             ("\nengine_reconcile_interval=-1", "fleet.conf:2: engine_reconcile_interval=-1"),
             ("disable_engine=maybe", "expect true or false"),
-            ("etcd_cafile=/ca.pem", "etcd_cafile=/ca.pem: this build asks etcd in plain http only"),
+            ("etcd_certfile=/c.pem", "etcd_certfile=/c.pem: a certificate and its key go together"),
             ("systemd_user=true", "run fleetd as root"),
             ("nonsense", "fleet.conf:1: `nonsense` is not option=value"),
         ] {

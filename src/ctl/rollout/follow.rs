@@ -5,8 +5,8 @@ use std::time::Duration;
 use hyper::Method;
 
 use super::{get, show};
-use crate::ctl::contact::Contact;
 use crate::api::fleet::model::{Applies, News, Planned, Rolling};
+use crate::ctl::contact::Contact;
 use crate::fleet::rollout::Progress;
 
 /// Before a watch that ended is opened anew.
