@@ -134,7 +134,7 @@ fn version_help_and_refusals() {
     );
     says(&place.run(&["--nope"]), 2, "flag provided but not defined: -nope");
     says(&place.run(&["gateway", "start"]), 1, "'gateway' is not a valid flag");
-    says(&place.run(&["--cert-file", "/c", "--key-file=/k"]), 1, "--key-file: `/k`: TLS is not served yet");
+    says(&place.run(&["--cert-file", "/c", "--key-file=/k"]), 1, "TLS cannot be spoken: /c: No such file or directory");
     says(&place.run(&["--config-file", "none.yml"]), 1, "none.yml");
     says(
         &place.run(&["--initial-cluster-state", "existing"]),

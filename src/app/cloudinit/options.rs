@@ -17,6 +17,10 @@ node cloudinit --from-file FILE: makes of this machine what a cloud-config of Co
   --workspace DIR       where scripts are kept [/var/lib/coreos-cloudinit]
   --ignore-failure      exit with 0 although something in the user-data cannot be used
 
+Try it:
+  $ node cloudinit --from-file user-data --validate
+  $ node cloudinit --from-file user-data --plan
+
 It is run at every boot (node-cloudinit.service) and does only what is not done yet.
 
 What it takes
