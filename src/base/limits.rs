@@ -70,6 +70,8 @@ pub const SHIM_IDLE_MS_MAX: u64 = 10_000;
 pub const SHIM_ANSWER_MS_MAX: u64 = 5_000;
 /// How long a shim that ends waits for what is still to be read or written.
 pub const SHIM_FAREWELL_MS_MAX: u64 = 1_000;
+/// How long a shim waits for the one before it to end.
+pub const SHIM_LOCK_WAIT_MS_MAX: u64 = 10_000;
 /// Attempts to reach or start the shim of a unit.
 pub const SHIM_ATTEMPTS_MAX: usize = 5;
 /// Client connections that one listener holds open; more wait in the kernel's queue.

@@ -28,11 +28,14 @@ use super::protocol::{MainExit, Order, Push, Report, loaded};
 use super::spawn::{self, EXIT_EXEC, SpawnError};
 use super::spec::Spec;
 use super::store::{StoredUnit, UnitDir};
-use crate::base::limits::{SHIM_FAREWELL_MS_MAX, SHIM_IDLE_MS_MAX};
+use crate::base::limits::{SHIM_FAREWELL_MS_MAX, SHIM_IDLE_MS_MAX, SHIM_LOCK_WAIT_MS_MAX};
 use crate::unit::Specifiers;
 
 /// Written to standard output once the shim listens.
 pub const READY: &[u8] = b"ready\n";
+
+/// Pause between two looks at a lock that is held.
+const LOCK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The first argument that makes the binary a shim; the unit's directory follows it.
 pub const SHIM_ARGUMENT: &str = "__shim";
@@ -40,7 +43,8 @@ pub const SHIM_ARGUMENT: &str = "__shim";
 /// The whole life of a shim, to be called before the process has any thread. `arguments` are those after
 /// [`SHIM_ARGUMENT`]. Returns the exit code.
 ///
-/// It waits for the lock of the unit's directory, so that no unit ever has two; it ends by itself when the unit is down.
+/// It waits for the lock of the unit's directory, so that no unit ever has two, and gives up where another one keeps it; it ends
+/// by itself when the unit is down.
 pub fn shim_main(arguments: &[String]) -> u8 {
     let [dir] = arguments else {
         eprintln!("{SHIM_ARGUMENT} is for the node itself: it takes the directory of one unit");
@@ -60,7 +64,7 @@ pub fn shim_main(arguments: &[String]) -> u8 {
 }
 
 async fn live(dir: UnitDir) -> io::Result<()> {
-    let _lock = dir.lock()?;
+    let _lock = take_lock(&dir).await?;
     let stored = dir.read_unit()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let children = signal(SignalKind::child())?;
@@ -74,6 +78,21 @@ async fn live(dir: UnitDir) -> io::Result<()> {
     let result = shim.run(listener, children, terminate).await;
     drop(ignored);
     result
+}
+
+/// The lock, once the shim before has ended. One that does not end watches over the unit, and this one is not needed: whoever
+/// started it may be gone. The kernel offers no wait for a lock that has a bound.
+async fn take_lock(dir: &UnitDir) -> io::Result<std::fs::File> {
+    let deadline = Instant::now() + Duration::from_millis(SHIM_LOCK_WAIT_MS_MAX);
+    loop {
+        if let Some(lock) = dir.try_lock()? {
+            return Ok(lock);
+        }
+        if Instant::now() >= deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "another shim watches over the unit"));
+        }
+        tokio::time::sleep(LOCK_AGAIN).await;
+    }
 }
 
 /// Tells whoever started this that it listens. Nothing else is ever written there.

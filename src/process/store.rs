@@ -108,12 +108,22 @@ impl UnitDir {
         Ok(file)
     }
 
+    /// The same, unless somebody else holds it: `None`.
+    ///
+    /// # Errors
+    /// As [`UnitDir::lock`].
+    pub fn try_lock(&self) -> io::Result<Option<File>> {
+        let file = self.open_lock()?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Whether a shim holds the lock.
     pub fn is_locked(&self) -> bool {
-        self.path.exists()
-            && self
-                .open_lock()
-                .is_ok_and(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
+        self.path.exists() && self.try_lock().is_ok_and(|lock| lock.is_none())
     }
 
     fn open_lock(&self) -> io::Result<File> {

@@ -15,10 +15,11 @@ use crate::ctl::http::{self, Answer, HttpError};
 use crate::ctl::tls;
 use crate::net::tls::ClientTls;
 use crate::net::{Address, AddressError, ConnectError};
-use crate::wire::v2::Members;
+use crate::wire::v2::{Failure, Members};
 
 const DEFAULT_ENDPOINTS: &str = "http://127.0.0.1:2379,http://127.0.0.1:4001";
-const REQUEST_WITHIN: Duration = Duration::from_secs(2);
+/// The original waits two seconds, and does not hear what our nodes say after four: that there is no quorum, and why.
+const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 const ALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why no endpoint answered.
@@ -224,7 +225,7 @@ impl Client {
             let cause = match self.address(endpoint) {
                 Err(error) => Cause { text: error.to_string(), unreached: false },
                 Ok(address) => match ask(endpoint, &address).await {
-                    Ok(answer) => match server_error(endpoint, answer.status) {
+                    Ok(answer) => match server_error(endpoint, &answer) {
                         None => {
                             self.next.set(at);
                             return Ok(answer);
@@ -244,8 +245,9 @@ impl Client {
     }
 }
 
-fn server_error(endpoint: &str, status: StatusCode) -> Option<Cause> {
-    let text = match status {
+/// What the original makes of a server's failure, and the cause that our nodes give.
+fn server_error(endpoint: &str, answer: &Answer) -> Option<Cause> {
+    let mut text = match answer.status {
         StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE => {
             format!("client: etcd member {endpoint} has no leader")
         }
@@ -255,6 +257,9 @@ fn server_error(endpoint: &str, status: StatusCode) -> Option<Cause> {
         }
         _ => return None,
     };
+    if let Some(failure) = serde_json::from_slice::<Failure>(&answer.body).ok().filter(|told| !told.cause.is_empty()) {
+        text.push_str(&format!(": {}", failure.cause));
+    }
     Some(Cause { text, unreached: false })
 }
 
