@@ -83,10 +83,12 @@ async fn systemd_executor(_settings: &Settings) -> Result<Arc<dyn Executor>, Sta
 }
 
 impl Ready {
+    #[cfg(feature = "api")]
     pub fn id(&self) -> &MachineId {
         &self.id
     }
 
+    #[cfg(feature = "api")]
     pub fn executor(&self) -> Arc<dyn Executor> {
         self.executor.clone()
     }
