@@ -42,8 +42,8 @@ async fn overwriting_for_long_does_not_make_the_state_grow() {
     let store = cluster.store(0);
     let value = "v".repeat(256 << 10);
     let mut sizes = Vec::new();
-    for _ in 0..8 {
-        for n in 0..128 {
+    for _ in 0..20 {
+        for n in 0..64 {
             put(store, &format!("k{}", n % 4), &value).await;
         }
         until("a compaction", || history_bytes(store) <= bytes_max).await;
@@ -51,7 +51,7 @@ async fn overwriting_for_long_does_not_make_the_state_grow() {
         store.node.core.flush().unwrap();
         sizes.push(store.status().db_bytes);
     }
-    // 32 MiB are written in each round, 256 in all. The file grows by doubling, and what a flush replaces is there until the
+    // 16 MiB are written in each round, 320 in all. The file grows by doubling, and what a flush replaces is there until the
     // next one: now and then that takes 128 MiB, and never the next step.
     assert!(sizes.iter().all(|size| *size < 160 << 20), "{sizes:?}");
     assert!(get(store, "k0", Consistency::Linearizable).await.unwrap().is_some());
