@@ -6,12 +6,11 @@
 mod member;
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use member::{ETCD, ETCDCTL, NODE, Server, WITHIN, compare, original, ours};
+use member::{ETCD, ETCDCTL, Members, NODE, Server, WITHIN, compare, free_addresses, original, ours};
 
 /// A line of the script; `U` and `R` stand for `--user` with the password of the user and of root, `|` for input behind it.
 const SCRIPT: &[&str] = &[
@@ -293,10 +292,7 @@ fn users_tokens_and_refusals_outlive_a_restart_and_go_to_every_member() {
     let folder = tempfile::Builder::new().prefix("corenode-auth-").tempdir().unwrap();
     let link = folder.path().join("etcd");
     std::os::unix::fs::symlink(NODE, &link).unwrap();
-    let urls: Vec<String> = {
-        let listeners: Vec<_> = (0..6).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-        listeners.iter().map(|one| format!("http://{}", one.local_addr().unwrap())).collect()
-    };
+    let urls: Vec<String> = free_addresses(6).iter().map(|address| format!("http://{address}")).collect();
     let cluster: Vec<String> = (0..3).map(|at| format!("m{at}={}", urls[at])).collect();
     let cluster = cluster.join(",");
     let start = |at: usize| -> Child {
@@ -315,15 +311,6 @@ fn users_tokens_and_refusals_outlive_a_restart_and_go_to_every_member() {
             .spawn()
             .unwrap()
     };
-    struct Members(Vec<Child>);
-    impl Drop for Members {
-        fn drop(&mut self) {
-            for child in &mut self.0 {
-                let _ = child.kill();
-                let _ = child.wait();
-            }
-        }
-    }
     let mut members = Members((0..3).map(start).collect());
     let ask = |at: usize, path: &str, token: &str, body: &str| -> (u16, String) {
         post(urls[at + 3].trim_start_matches("http://"), path, token, body)

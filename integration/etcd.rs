@@ -3,13 +3,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/ports.rs"]
+mod ports;
+
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use ports::free_addresses;
 
 const NODE: &str = env!("CARGO_BIN_EXE_node");
 const READY: &str = "ready to serve client requests";
@@ -92,10 +96,7 @@ impl Drop for Member {
 }
 
 fn free_urls(count: usize) -> Vec<String> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-    let address = |listener: &TcpListener| -> SocketAddr { listener.local_addr().unwrap() };
-    listeners.iter().map(|listener| format!("http://{}", address(listener))).collect()
+    free_addresses(count).iter().map(|address| format!("http://{address}")).collect()
 }
 
 fn etcdctl(endpoints: &str, arguments: &[&str]) -> String {

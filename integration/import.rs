@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{NODE, TestCluster, TestNode, free_addresses, wait_for};
+use common::{NODE, TestCluster, TestNode, etcdctl, free_addresses, http, wait_for};
 use serde_json::Value;
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -88,31 +88,12 @@ impl Drop for Etcd {
     }
 }
 
-/// Debian's etcdctl, as it comes.
-fn etcdctl(endpoint: &str, arguments: &[&str]) -> String {
-    let output = Command::new("/usr/bin/etcdctl")
-        .args(arguments)
-        .env("ETCDCTL_API", "3")
-        .env("ETCDCTL_ENDPOINTS", endpoint)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "etcdctl {arguments:?}: {}\n{stderr}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
-
 fn json(endpoint: &str, arguments: &[&str]) -> Value {
     let mut value: Value = serde_json::from_str(&etcdctl(endpoint, &[arguments, &["-w", "json"]].concat())).unwrap();
     if let Some(header) = value.get_mut("header").and_then(Value::as_object_mut) {
         header.retain(|name, _| name == "revision");
     }
     value
-}
-
-fn http(method: &str, url: &str, form: &str) -> Value {
-    let output = Command::new("curl").args(["-sS", "-X", method, url, "-d", form]).output().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{url}: {error}: {output:?}"))
 }
 
 fn import(arguments: &[&str]) -> Output {

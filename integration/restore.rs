@@ -7,27 +7,8 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use common::{NODE, TestCluster, TestNode, free_addresses, ok};
+use common::{NODE, TestCluster, TestNode, etcdctl, free_addresses, http, ok};
 use serde_json::Value;
-
-/// Debian's etcdctl, as it comes.
-fn etcdctl(endpoint: &str, arguments: &[&str]) -> String {
-    let output = Command::new("/usr/bin/etcdctl")
-        .args(arguments)
-        .env("ETCDCTL_API", "3")
-        .env("ETCDCTL_ENDPOINTS", endpoint)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "etcdctl {arguments:?}: {}\n{stderr}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn http(method: &str, url: &str, form: &str) -> Value {
-    let output = Command::new("curl").args(["-sS", "-X", method, url, "-d", form]).output().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{url}: {error}: {output:?}"))
-}
 
 fn node_ctl(arguments: &[&str]) -> Output {
     Command::new(NODE).arg("ctl").args(arguments).stdin(Stdio::null()).output().unwrap()

@@ -8,7 +8,7 @@ mod authority;
 mod member;
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use authority::Authority;
 use corenode::ctl::http;
 use corenode::net::Address;
 use corenode::net::tls::{ClientTls, Identity};
-use member::{ETCD, ETCDCTL, NODE, Server, WITHIN, compare, original, ours};
+use member::{ETCD, ETCDCTL, Members, NODE, Server, WITHIN, compare, free_addresses, original, ours};
 
 /// Who asks, and what; `-`: without a certificate. `U` stands for `--user` with ann's password.
 const SCRIPT: &[&str] = &[
@@ -222,27 +222,11 @@ fn until_ok(arguments: &[&str]) -> String {
     }
 }
 
-struct Members(Vec<Child>);
-
-impl Drop for Members {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-    listeners.iter().map(|one| one.local_addr().unwrap().port()).collect()
-}
-
 #[test]
 fn members_talk_by_tls_and_every_face_reaches_them() {
     let (authority, foreign) = (authority(), authority());
     let folder = tempfile::tempdir().unwrap();
-    let ports = free_ports(6);
+    let ports: Vec<u16> = free_addresses(6).iter().map(SocketAddr::port).collect();
     let names = ["n0", "n1", "n2"];
     let cluster: Vec<String> =
         names.iter().zip(&ports).map(|(name, port)| format!("{name}=https://127.0.0.1:{port}")).collect();

@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, dead_code)]
 
+mod ports;
+
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+pub use ports::free_addresses;
 
 pub const NODE: &str = env!("CARGO_BIN_EXE_node");
 pub const ETCD: &str = "/usr/bin/etcd";
@@ -33,10 +36,8 @@ impl Server {
     /// The same with a client URL of this scheme, which `etcdctl` reaches with these flags.
     pub fn reached_by(program: &Path, scheme: &str, more: &[&str], reach: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("corenode-member-").tempdir().unwrap();
-        let listeners: Vec<_> = (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-        let address = |at: usize| listeners[at].local_addr().unwrap();
-        let (client, peer) = (format!("{scheme}://{}", address(0)), format!("http://{}", address(1)));
-        drop(listeners);
+        let addresses = free_addresses(2);
+        let (client, peer) = (format!("{scheme}://{}", addresses[0]), format!("http://{}", addresses[1]));
         let log = File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(program);
         command
@@ -112,6 +113,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Several members that are killed at the end.
+pub struct Members(pub Vec<Child>);
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

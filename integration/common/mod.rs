@@ -4,13 +4,16 @@
 
 #[cfg(feature = "api")]
 pub mod beside;
+mod ports;
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+
+pub use ports::free_addresses;
 
 pub const NODE: &str = env!("CARGO_BIN_EXE_node");
 
@@ -34,13 +37,6 @@ pub struct TestNode {
 pub struct TestCluster {
     pub nodes: Vec<TestNode>,
     pub folder: tempfile::TempDir,
-}
-
-/// Addresses that were free a moment ago.
-pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
 }
 
 impl TestCluster {
@@ -251,4 +247,24 @@ pub fn ok(name: &str, endpoints: &str, arguments: &[&str]) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} {arguments:?}: {}\n{stdout}\n{stderr}", output.status);
     stdout
+}
+
+/// Debian's etcdctl, as it comes.
+pub fn etcdctl(endpoint: &str, arguments: &[&str]) -> String {
+    let output = Command::new("/usr/bin/etcdctl")
+        .args(arguments)
+        .env("ETCDCTL_API", "3")
+        .env("ETCDCTL_ENDPOINTS", endpoint)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "etcdctl {arguments:?}: {}\n{stderr}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What is answered to a form.
+pub fn http(method: &str, url: &str, form: &str) -> serde_json::Value {
+    let output = Command::new("curl").args(["-sS", "-X", method, url, "-d", form]).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{url}: {error}: {output:?}"))
 }

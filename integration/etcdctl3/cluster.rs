@@ -1,10 +1,14 @@
 //! Members from the same command lines, of etcd or of ours called `etcd`.
 
+#[path = "../common/ports.rs"]
+mod ports;
+
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use ports::free_addresses;
 
 use crate::NODE;
 use crate::compare::Side;
@@ -48,10 +52,7 @@ impl Cluster {
                 link
             }
         };
-        let listeners: Vec<TcpListener> =
-            (0..setup.members * 2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-        let mut clients: Vec<String> = listeners.iter().map(|one| one.local_addr().unwrap().to_string()).collect();
-        drop(listeners);
+        let mut clients: Vec<String> = free_addresses(setup.members * 2).iter().map(ToString::to_string).collect();
         let peers = clients.split_off(setup.members);
         let members: Vec<String> =
             peers.iter().enumerate().map(|(at, peer)| format!("m{}=http://{peer}", at + 1)).collect();

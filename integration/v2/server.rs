@@ -1,11 +1,12 @@
 //! One member of etcd's or of ours, from the same flags, in a folder that goes with it.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::common::free_addresses;
 use crate::http::{Answer, Connection, Request};
 
 const NODE: &str = env!("CARGO_BIN_EXE_node");
@@ -33,8 +34,7 @@ impl Server {
     /// Starts a member and waits until it serves.
     pub fn start(side: Side) -> Self {
         let folder = tempfile::Builder::new().prefix("corenode-v2-").tempdir().unwrap();
-        let listeners = [(); 4].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-        let [client, peer, old_client, old_peer] = listeners.map(|listener| listener.local_addr().unwrap());
+        let [client, peer, old_client, old_peer] = free_addresses(4).try_into().unwrap();
         let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
         let mut command = Command::new(program(side, folder.path()));
         let log = File::create(folder.path().join("log")).unwrap();

@@ -21,6 +21,7 @@ use super::sending::Unread;
 use super::users::{CertificateName, Credentials, administrator};
 use super::{Shared, history, info, status, v2, v3};
 use crate::wire::json as go_json;
+use crate::wire::v2::PATH_KEPT;
 
 /// The way in; cheap to clone.
 #[derive(Clone)]
@@ -91,7 +92,9 @@ impl Entry {
     }
 
     pub async fn answer(&self, mut request: Request<Incoming>) -> Response {
-        if decode(request.uri().path()).is_none() {
+        // Most paths have no escape that could be wrong.
+        let path = request.uri().path();
+        if path.contains('%') && decode(path).is_none() {
             return malformed();
         }
         if self.on_socket {
@@ -234,22 +237,7 @@ fn clean(path: &str) -> String {
 }
 
 fn moved(method: &Method, uri: &Uri, path: &str) -> Response {
-    /// What a path may hold as it is, besides letters and digits.
-    const KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-        .remove(b'/')
-        .remove(b'-')
-        .remove(b'_')
-        .remove(b'.')
-        .remove(b'~')
-        .remove(b'$')
-        .remove(b'&')
-        .remove(b'+')
-        .remove(b',')
-        .remove(b':')
-        .remove(b';')
-        .remove(b'=')
-        .remove(b'@');
-    let mut to = percent_encoding::utf8_percent_encode(path, KEPT).to_string();
+    let mut to = percent_encoding::utf8_percent_encode(path, PATH_KEPT).to_string();
     if let Some(query) = uri.query() {
         to = format!("{to}?{query}");
     }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -12,7 +10,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use crate::base::with_causes;
-use crate::net::Address;
+use crate::net::{Address, http};
 use crate::wire::etcdserverpb::AuthenticateRequest;
 use crate::wire::etcdserverpb::auth_client::AuthClient;
 
@@ -26,7 +24,7 @@ pub struct Login {
 impl Login {
     /// The same as HTTP's basic authentication has it.
     pub fn basic(&self) -> String {
-        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
+        http::basic(&format!("{}:{}", self.user, self.password))
     }
 }
 

@@ -2,8 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../integration/common/ports.rs"]
+mod ports;
+
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
+
+use ports::free_addresses;
 
 use super::*;
 use crate::base::LeaseId;
@@ -28,23 +34,23 @@ impl Drop for Etcd {
     }
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+fn tcp(address: SocketAddr) -> Address {
+    Address::Tcp { host: address.ip().to_string(), port: address.port() }
 }
 
 async fn etcd() -> Option<Etcd> {
     let data = tempfile::tempdir().unwrap();
-    let (client, peer) = (free_port(), free_port());
-    let client_url = format!("http://127.0.0.1:{client}");
+    let [client, peer] = free_addresses(2).try_into().unwrap();
+    let client_url = format!("http://{client}");
     let child = Command::new("etcd")
         .args(["--data-dir", &data.path().to_string_lossy()])
         .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
-        .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peer}"), "--unsafe-no-fsync"])
+        .args(["--listen-peer-urls", &format!("http://{peer}"), "--unsafe-no-fsync"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .ok()?;
-    let address = Address::Tcp { host: "127.0.0.1".into(), port: client };
+    let address = tcp(client);
     let etcd = Etcd { child, address: address.clone(), _data: data };
     let store = RemoteStore::new(vec![address], Duration::from_secs(1));
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -61,8 +67,7 @@ fn everything() -> RangeRequest {
 
 #[tokio::test]
 async fn nobody_there_is_said_with_every_address() {
-    let addresses: Vec<Address> =
-        (0..2).map(|_| Address::Tcp { host: "127.0.0.1".into(), port: free_port() }).collect();
+    let addresses: Vec<Address> = free_addresses(2).into_iter().map(tcp).collect();
     let store = RemoteStore::new(addresses.clone(), WAIT);
     let error = store.range(everything(), Consistency::Linearizable).await.unwrap_err().to_string();
     for address in addresses {
@@ -77,7 +82,7 @@ async fn nobody_there_is_said_with_every_address() {
 async fn an_endpoint_that_hangs_is_left_for_one_that_answers() {
     let Some(etcd) = etcd().await else { return };
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let hung = Address::Tcp { host: "127.0.0.1".into(), port: silent.local_addr().unwrap().port() };
+    let hung = tcp(silent.local_addr().unwrap());
     let store = RemoteStore::new(vec![hung, etcd.address.clone()], Duration::from_millis(500));
     let (position, reply) = store.range(everything(), Consistency::Linearizable).await.unwrap();
     assert!(position.revision > 0 && reply.kvs.is_empty());

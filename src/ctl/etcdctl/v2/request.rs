@@ -3,25 +3,12 @@
 use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::wire::v2::PATH_KEPT;
+
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
 /// Left as they are in a query or form, as Go leaves them.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b' ');
-/// Left as they are in a path.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'/')
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b':')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b'@');
 
 /// A request.
 pub struct Asked {
@@ -58,7 +45,7 @@ pub fn form(fields: &[(&str, String)]) -> String {
 
 /// The path of a key, cleaned, with a query.
 pub fn key_path(key: &str, query: &[(&str, String)]) -> String {
-    let path = utf8_percent_encode(&canonical(&format!("/v2/keys/{key}")), PATH).to_string();
+    let path = utf8_percent_encode(&canonical(&format!("/v2/keys/{key}")), PATH_KEPT).to_string();
     if query.is_empty() { path } else { format!("{path}?{}", form(query)) }
 }
 
