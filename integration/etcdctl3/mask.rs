@@ -17,7 +17,8 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r#"("?(?:dbSize|dbSizeInUse|DBSize|DBSizeInUse)"? ?: ?)\d+"#, "${1}N"),
         (r#"("?(?:hash|Hash)"? ?: ?)\d+"#, "${1}N"),
         (r#"("?(?:ttl|TTL)"? ?: ?)(?:[1-9]\d|[1-9])\b"#, "${1}N"),
-        // Thousands of seconds go by while the table does; smaller numbers are compared.
+        // What is left of 600 seconds and of thousands goes by while the table does; other numbers are compared.
+        (r#"("?(?:ttl|TTL)"? ?: ?)5\d{2}\b"#, "${1}N"),
         (r#"("?(?:ttl|TTL)"? ?: ?)[1-9]\d{3}\b"#, "${1}N"),
         (r#""expiration":"[^"]+""#, r#""expiration":"TIME""#),
         (r"(?m), (true|false), (true|false), \d+, \d+, \d+, ", ", $1, $2, N, N, N, "),
