@@ -76,7 +76,7 @@ impl Staged {
         self.remove = false;
     }
 
-    /// Brings the content to the disk, so that a check sees what will be there and a power cut loses nothing.
+    /// Brings the content to the disk, so that a power cut after the move loses nothing.
     ///
     /// # Errors
     /// A disk that is full or broken.

@@ -213,7 +213,6 @@ async fn carry_out(
         return Ok(Outcome::NeedsTurn);
     }
     tracing::info!("Target config {dest} out of sync");
-    bring_to_disk(&mut prepared).await?;
     if !context.options.sync_only {
         check_all(target, &mut prepared, pass).await?;
     }
@@ -233,16 +232,6 @@ fn some_failed(mut failed: Vec<PassError>, files: usize) -> Result<(), PassError
         None => Ok(()),
         Some(first) => Err(PassError::Some { failed: count, files, first: Box::new(first) }),
     }
-}
-
-/// Brings what is staged to the disk before anything relies on it. Many passes do so at once: the file system's journal
-/// answers those that wait together.
-async fn bring_to_disk(prepared: &mut Prepared) -> Result<(), PassError> {
-    let staged = std::mem::take(&mut prepared.staged);
-    let sync = move || staged.iter().try_for_each(Staged::sync).map(|()| staged);
-    let synced = tokio::task::spawn_blocking(sync).await;
-    prepared.staged = synced.map_err(|error| PassError::Interrupted(error.to_string()))??;
-    Ok(())
 }
 
 /// Checks what is staged. Of several files those that fail stay as they are.
@@ -292,7 +281,10 @@ async fn replace(
     Ok(result?)
 }
 
+/// Everything is on the disk before a name points to it. Many passes do so at once: the file system's journal answers those
+/// that wait together.
 fn replace_all(target: &Target, prepared: Prepared, reload: bool, done: &mut Vec<String>) -> Result<(), FileError> {
+    prepared.staged.iter().try_for_each(Staged::sync)?;
     if reload && !(prepared.staged.is_empty() && prepared.gone.is_empty()) {
         pending_of(target)?.set()?;
     }
