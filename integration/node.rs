@@ -189,8 +189,15 @@ fn a_second_node_with_the_same_machine_id_is_refused() {
     for node in &mut cluster.nodes[..2] {
         node.wait_until_it_serves();
     }
+    let endpoint = cluster.nodes[0].endpoint();
+    let (file, starts) = (cluster.folder.path().join("once.service"), cluster.folder.path().join("starts"));
+    let line = format!("echo started >>{}; exec sleep infinity", starts.display());
+    let text = format!("[Service]\nExecStart=/bin/sh -c '{line}'\n[X-Fleet]\nMachineMetadata=node=n1\n");
+    std::fs::write(&file, text).unwrap();
+    ok("fleetctl", &endpoint, &["start", &file.to_string_lossy()]);
     let output = refusal(&cluster.nodes[2]);
     says(&output, &["machine-id", &cluster.nodes[0].machine_id, "/etc/machine-id"]);
+    assert_eq!(std::fs::read_to_string(&starts).unwrap(), "started\n", "the second node ran the first one's unit");
     let machines = ok("fleetctl", &cluster.nodes[0].endpoint(), &["list-machines", "--full", "--no-legend"]);
     assert_eq!(machines.lines().count(), 2, "{machines}");
 }

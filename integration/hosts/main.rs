@@ -1,16 +1,22 @@
 //! Tests on three real hosts with systemd and Docker. `make integration` runs them, as root; see provision.sh and lab.rs.
 
 mod app_image;
+mod cluster;
 mod command;
 mod executor;
+mod faults;
 mod inside;
 mod lab;
+mod machine_faults;
 mod nginx;
 mod smoke;
 mod stage;
 mod tables;
+mod units;
 mod waits;
 mod walkthrough;
+
+use std::path::PathBuf;
 
 /// The unit of the walk-through: a web server in a container, at most one on a machine.
 const CLOJURE_HTTP: &str = "[Unit]
@@ -25,6 +31,11 @@ ExecStop=/usr/bin/docker stop clojure-http-%i
 [X-Fleet]
 Conflicts=clojure-http@*.service
 ";
+
+/// The program that is tested.
+fn binary() -> PathBuf {
+    std::env::var_os("CORENODE_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_node")), PathBuf::from)
+}
 
 #[test]
 fn hosts_boot_serve_and_keep_their_disk() -> anyhow::Result<()> {
@@ -44,6 +55,16 @@ fn nginx_follows_the_keys() -> anyhow::Result<()> {
 #[test]
 fn systemd_does_what_the_executor_asks() -> anyhow::Result<()> {
     executor::run()
+}
+
+#[test]
+fn faults_of_machines_touch_no_other_units() -> anyhow::Result<()> {
+    faults::run()
+}
+
+#[test]
+fn faults_beside_the_node_touch_no_units() -> anyhow::Result<()> {
+    machine_faults::run()
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! The confd walk-through: units register in `/app/server/%i`, nginx on each host follows, and requests go on meanwhile;
 //! first by the nodes themselves, then by `confd -onetime` and `confd -interval 10`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::cluster::settings;
 use crate::lab::{Host, Install, Lab};
 use crate::waits::wait_until;
-use crate::walkthrough::settings;
 
 const NAMES: [&str; 3] = ["core-01", "core-02", "core-03"];
 const PORTS: [u16; 4] = [5000, 5001, 5002, 5003];
@@ -75,9 +74,7 @@ done"#;
 
 /// Plays it.
 pub fn run() -> Result<()> {
-    let binary =
-        std::env::var_os("CORENODE_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_node")), PathBuf::from);
-    Lab::start(&NAMES, &Install { binary: &binary, settings })?.tell(|lab| {
+    Lab::start(&NAMES, &Install { binary: &crate::binary(), settings })?.tell(|lab| {
         prepare(lab)?;
         start(lab)?;
         by_the_nodes(lab)?;

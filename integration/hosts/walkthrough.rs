@@ -1,15 +1,16 @@
 //! The fleet walk-through with the commands as a person types them, then the loss of a host that runs a unit.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::CLOJURE_HTTP;
+use crate::cluster::settings;
 use crate::command::Output;
 use crate::lab::{Host, Install, Lab};
 use crate::tables::table;
+use crate::units::invocation;
 use crate::waits::{holds_for, wait_until};
 
 const NAMES: [&str; 3] = ["core-01", "core-02", "core-03"];
@@ -25,29 +26,6 @@ const SEEN_BOUND: Duration = Duration::from_secs(15);
 const FAILOVER_BOUND: Duration = Duration::from_secs(10);
 /// How long nothing may happen to the others after a host has returned.
 const CALM: Duration = Duration::from_secs(5);
-
-/// What one host sets: the static cluster of all hosts, open to the lab's network.
-pub fn settings(host: &Host, hosts: &[Host]) -> String {
-    let members: Vec<String> = hosts.iter().map(|host| format!("{}=http://{}:2380", host.name, host.ip)).collect();
-    let Host { name, ip } = host;
-    format!(
-        r#"initial_cluster = "{members}"
-cluster_token = "walkthrough"
-
-[peer]
-listen = "{ip}:2380"
-
-[client]
-listen = ["0.0.0.0:2379"]
-advertise = ["http://{ip}:2379"]
-
-[fleet]
-metadata = {{ host = "{name}", role = "web" }}
-public_ip = "{ip}"
-"#,
-        members = members.join(",")
-    )
-}
 
 /// A machine as the lists show it.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,9 +49,7 @@ impl Machine {
 
 /// Forms a cluster of three hosts and tells both parts of the story.
 pub fn run() -> Result<()> {
-    let binary =
-        std::env::var_os("CORENODE_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_node")), PathBuf::from);
-    Lab::start(&NAMES, &Install { binary: &binary, settings })?.tell(|lab| {
+    Lab::start(&NAMES, &Install { binary: &crate::binary(), settings })?.tell(|lab| {
         let story = Story { lab, machines: machines(lab)? };
         story.machines_are_listed("core-01")?;
         story.submit()?;
@@ -164,12 +140,12 @@ impl Story<'_> {
 
     fn a_restart_of_node_touches_no_unit(&self) -> Result<()> {
         for (unit, machine) in self.placement("core-01")? {
-            let before = self.invocation(&machine, &unit)?;
+            let before = invocation(self.lab, &machine.host, &unit)?;
             self.lab.shell(&machine.host, "systemctl restart node")?.ok()?;
             wait_until(&format!("node on {} to see its unit again", machine.host), FORMS_BOUND, || {
                 Ok(self.placement(&machine.host)?.get(&unit) == Some(&machine))
             })?;
-            let after = self.invocation(&machine, &unit)?;
+            let after = invocation(self.lab, &machine.host, &unit)?;
             ensure!(before == after, "a restart of node changed {unit} from {before} to {after}");
         }
         Ok(())
@@ -204,7 +180,7 @@ impl Story<'_> {
         let (lost, other) = (&placed[FIRST], &placed[SECOND]);
         let third =
             self.machines.iter().find(|machine| *machine != lost && *machine != other).context("no third machine")?;
-        let other_before = self.invocation(other, SECOND)?;
+        let other_before = invocation(self.lab, &other.host, SECOND)?;
 
         println!("# the power of {} fails", lost.host);
         let failed = Instant::now();
@@ -214,15 +190,15 @@ impl Story<'_> {
             self.answers(&other.host, third)
         })?;
         println!("# {FIRST} answers on {} after {:.1?}", third.host, failed.elapsed());
-        let third_before = self.invocation(third, FIRST)?;
+        let third_before = invocation(self.lab, &third.host, FIRST)?;
 
         println!("# the power of {} returns", lost.host);
         self.lab.power_on(&lost.host)?;
         self.machines_are_listed(&lost.host)?;
         holds_for("that the return of a host stops nothing", CALM, || {
             ensure!(self.units_now(&lost.host)? == running_on(third, other), "{:?}", self.units_now(&lost.host)?);
-            ensure!(self.invocation(other, SECOND)? == other_before, "{SECOND} was restarted");
-            ensure!(self.invocation(third, FIRST)? == third_before, "{FIRST} was restarted");
+            ensure!(invocation(self.lab, &other.host, SECOND)? == other_before, "{SECOND} was restarted");
+            ensure!(invocation(self.lab, &third.host, FIRST)? == third_before, "{FIRST} was restarted");
             let containers = self.lab.exec(&lost.host, &["docker", "ps", "-q"])?.ok()?;
             ensure!(containers.stdout.is_empty(), "{} runs a second copy\n{containers}", lost.host);
             Ok(())
@@ -305,16 +281,6 @@ impl Story<'_> {
         let output = self.lab.exec(from, &["curl", "-sS", "--max-time", "1", &url])?.ok()?;
         ensure!(output.stdout == "Hello World\n", "{output}");
         Ok(true)
-    }
-
-    /// PID and invocation of a unit that runs; both change when it is started anew.
-    fn invocation(&self, machine: &Machine, unit: &str) -> Result<String> {
-        let argv = ["systemctl", "show", "-p", "MainPID,InvocationID,ActiveState", unit];
-        let shown = self.lab.exec(&machine.host, &argv)?.ok()?.stdout;
-        if !shown.contains("ActiveState=active") || shown.contains("MainPID=0") {
-            bail!("{unit} does not run on {}: {shown}", machine.host);
-        }
-        Ok(shown.trim().replace('\n', " "))
     }
 }
 

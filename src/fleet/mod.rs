@@ -32,4 +32,4 @@ pub use reason::{Decision, Reason};
 pub use rollout::Rollout;
 pub use transactions::transactions;
 pub use types::{Cordon, DesiredState, Drain, Machine, PlanHead, PublishedState, Scheduled, Unit, UnitState};
-pub use wanted::{Wanted, wanted};
+pub use wanted::{Wanted, awaited, wanted};

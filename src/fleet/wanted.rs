@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::board::Board;
 use super::cluster::Cluster;
 use super::executor::UnitFile;
+use super::plan::plan;
 use super::types::{DesiredState, Machine, Unit};
+use crate::base::MachineId;
 
 /// A unit that this machine is to hold, loaded or launched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,27 @@ pub fn wanted(cluster: &Cluster, machine: &Machine) -> Vec<Wanted> {
     board.place_globals(0);
     let on: &BTreeSet<u32> = &board.on[0];
     on.iter().map(|unit| of(board.unit(*unit), &machine)).collect()
+}
+
+/// Of units that run on `machine` and are scheduled nowhere, those that the next plan leaves there. A unit loses its place when its
+/// machine's presence lapses, and where nothing else could take it, it gets it back with the machine's return: to stop
+/// it in between would be for nothing. While the machine is in nobody's list, that is all of them.
+pub fn awaited<'a>(
+    cluster: &Cluster,
+    machine: &MachineId,
+    units: impl IntoIterator<Item = &'a str>,
+) -> BTreeSet<String> {
+    let without_place = |name: &&str| {
+        let launched = cluster.units.get(*name).is_some_and(|unit| unit.desired == DesiredState::Launched);
+        launched && !cluster.schedule.contains_key(*name)
+    };
+    let mut names: BTreeSet<String> = units.into_iter().filter(without_place).map(str::to_owned).collect();
+    if !names.is_empty() && cluster.machines.contains_key(machine) {
+        let comes = plan(cluster).decisions.into_iter().filter(|decision| decision.to.as_ref() == Some(machine));
+        let comes: BTreeSet<String> = comes.map(|decision| decision.unit).collect();
+        names.retain(|name| comes.contains(name));
+    }
+    names
 }
 
 fn of(unit: &Unit, machine: &Machine) -> Wanted {
@@ -103,5 +126,29 @@ mod tests {
         store.unit("g.service", "Global=true", DesiredState::Inactive);
         store.settle();
         assert_eq!(names(&store, "m1"), ["a.service"]);
+    }
+
+    #[test]
+    fn what_lost_its_place_with_its_machine_goes_on_until_it_has_another() {
+        let mut store = Store::default();
+        store.machine("m1", &[]);
+        store.machine("m2", &[("disk", "ssd")]);
+        store.launched("pinned.service", "MachineMetadata=disk=ssd");
+        store.launched("roamer.service", "MachineMetadata=disk=ssd");
+        store.launched("stopped.service", "MachineMetadata=disk=ssd");
+        store.settle();
+        store.unit("roamer.service", "", DesiredState::Launched);
+        store.unit("stopped.service", "", DesiredState::Inactive);
+        store.lose("m2");
+        store.settle();
+        let running = ["gone.service", "pinned.service", "roamer.service", "stopped.service"];
+        let kept = |store: &Store| awaited(&store.cluster(), &id("m2"), running).into_iter().collect::<Vec<_>>();
+        assert_eq!(store.place("roamer.service"), "m1");
+        assert_eq!(kept(&store), ["pinned.service"]);
+        store.machine("m2", &[("disk", "ssd")]);
+        assert_eq!(kept(&store), ["pinned.service"]);
+        // It came back as another: the unit does not fit any more.
+        store.machine("m2", &[]);
+        assert_eq!(kept(&store), [""; 0]);
     }
 }

@@ -19,7 +19,7 @@ use crate::base::limits::{AGENT_RETRY_MS, FLEET_TXN_OPS_MAX, HEALTH_PAUSE_MS};
 use crate::base::{BoxFuture, LeaseId};
 use crate::fleet::executor::{Executor, ExecutorError, UnitFile};
 use crate::fleet::types::{Health, Machine};
-use crate::fleet::{Cluster, Memory, Task, Wanted, diff, wanted};
+use crate::fleet::{Cluster, Memory, Task, Wanted, awaited, diff, wanted};
 use crate::kv::{Op, Reply, Store, TxnOp, TxnRequest};
 use crate::unit::UnitText;
 use crate::unit::health::checks;
@@ -85,8 +85,12 @@ impl Job for Agent {
 impl Agent {
     async fn work(&self) -> Result<Infallible, JobError> {
         let held = self.executor.adopt().await.map_err(|error| JobError::new("adopting units", error))?;
-        let mut follower = Follower::open(&self.store).await?;
         let mut lease = self.lease.clone();
+        // Another node may have this machine's id, and what is wanted of it is wanted there.
+        if lease.wait_for(Option::is_some).await.is_err() {
+            return Err(JobError::new("waiting for this machine to be announced", "nobody announces it any more"));
+        }
+        let mut follower = Follower::open(&self.store).await?;
         let mut desk = Desk {
             agent: self,
             memory: Memory::adopt(held, &follower.cluster, &self.machine.id),
@@ -134,7 +138,7 @@ impl Desk<'_> {
         let wanted = wanted(cluster, &self.agent.machine);
         let generation = cluster.head.generation;
         let tasks = match diff(&wanted, &self.memory, generation) {
-            Ok(tasks) => tasks,
+            Ok(tasks) => self.without_awaited(tasks, cluster),
             Err(older) => {
                 tracing::warn!("{older}; it is left alone");
                 self.checked.clear();
@@ -159,6 +163,15 @@ impl Desk<'_> {
         self.check(cluster, &wanted);
         let names: BTreeSet<&str> = wanted.iter().map(|unit| unit.file.name.as_str()).collect();
         self.memory.retain_wanted(|name| names.contains(name));
+    }
+
+    /// Leaves out what would stop units that are about to have their places here again.
+    fn without_awaited(&self, mut tasks: Vec<Task>, cluster: &Cluster) -> Vec<Task> {
+        let leaving = |task: &Task| matches!(task, Task::Unload { .. });
+        let names = tasks.iter().filter(|task| leaving(task)).filter_map(Task::name);
+        let awaited = awaited(cluster, &self.agent.machine.id, names);
+        tasks.retain(|task| !leaving(task) || task.name().is_none_or(|name| !awaited.contains(name)));
+        tasks
     }
 
     /// Checks the health of units that an apply is about, as long as it is under way.
