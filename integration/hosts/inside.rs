@@ -10,16 +10,21 @@ use corenode::base::BoxFuture;
 use corenode::fleet::executor::{ActiveState, Executor, ExecutorError, JournalQuery};
 
 use crate::CLOJURE_HTTP;
+use crate::inside_units;
 use crate::stage::{STATE_BOUND, Stage, file, main_pid, nothing_is_left, run, shows, will_show};
 
 type Story = fn() -> BoxFuture<'static, Result<()>>;
 
 /// The stories by name, in the order in which they are played.
-pub const STORIES: [(&str, Story); 8] = [
+pub const STORIES: [(&str, Story); 12] = [
     ("orders", || Box::pin(orders())),
     ("refusals", || Box::pin(refusals())),
     ("outputs", || Box::pin(outputs())),
     ("container", || Box::pin(container())),
+    ("types", || Box::pin(inside_units::types())),
+    ("drop_ins", || Box::pin(inside_units::drop_ins())),
+    ("reloads", || Box::pin(inside_units::reloads())),
+    ("delays", || Box::pin(inside_units::delays())),
     ("left_behind", || Box::pin(left_behind())),
     ("found_again", || Box::pin(found_again())),
     ("bus", || Box::pin(bus())),

@@ -1,4 +1,5 @@
-//! What happens on one machine beside the node: a disk full under /run, systemd executed anew, the bus gone and back.
+//! What happens on one machine: units are replaced, destroyed and stopped by hand; beside the node the disk is full under /run,
+//! systemd is executed anew, the bus is gone and back.
 
 use anyhow::{Result, ensure};
 
@@ -20,6 +21,8 @@ pub fn run() -> Result<()> {
             lab.write_file(HOST, &format!("/root/{unit}.service"), SLEEPER)?;
         }
         lab.shell(HOST, "fleetctl start steady-1 steady-2 steady-3")?.ok()?;
+        story.replaced_and_destroyed()?;
+        story.stopped_while_the_node_was_away()?;
         story.disk_full_under_run()?;
         story.systemd_executed_anew()?;
         story.bus_killed()?;
@@ -32,6 +35,41 @@ struct Story<'a> {
 }
 
 impl Story<'_> {
+    /// A unit that is replaced or destroyed is stopped as it asks to be.
+    fn replaced_and_destroyed(&self) -> Result<()> {
+        println!("# a unit is replaced, and destroyed");
+        let text = |seconds: u32| {
+            format!(
+                "[Service]\nExecStart=/bin/sleep {seconds}\nExecStop=/bin/sh -c 'echo stop >>/root/left'\n\
+                 ExecStopPost=/bin/sh -c 'echo post {seconds} >>/root/left'\n"
+            )
+        };
+        self.lab.write_file(HOST, "/root/leaver.service", &text(1000))?;
+        self.lab.shell(HOST, "fleetctl start leaver")?.ok()?;
+        self.lab.write_file(HOST, "/root/leaver.service", &text(2000))?;
+        self.lab.shell(HOST, "fleetctl start --replace leaver")?.ok()?;
+        let runs = self.lab.exec(HOST, &["sh", "-c", "ps -o args= -p $(systemctl show -P MainPID leaver)"])?.ok()?;
+        ensure!(runs.stdout == "/bin/sleep 2000\n", "{runs}");
+        self.lab.shell(HOST, "fleetctl destroy leaver")?.ok()?;
+        wait_until("the unit to be gone from systemd", SEEN_BOUND, || {
+            let load = self.lab.exec(HOST, &["systemctl", "show", "-P", "LoadState", "leaver"])?.ok()?;
+            Ok(load.stdout == "not-found\n")
+        })?;
+        let left = self.lab.exec(HOST, &["cat", "/root/left"])?.ok()?.stdout;
+        ensure!(left == "stop\npost 1000\nstop\npost 2000\n", "{left}");
+        Ok(())
+    }
+
+    /// Who stops a unit by hand while no node looks has meant it.
+    fn stopped_while_the_node_was_away(&self) -> Result<()> {
+        println!("# a unit is stopped while the node is away");
+        self.lab.shell(HOST, "systemctl stop node; systemctl stop steady-1; systemctl start node")?.ok()?;
+        self.is("steady-1.service", "inactive")?;
+        self.is("steady-2.service", "active")?;
+        self.lab.shell(HOST, "fleetctl restart steady-1")?.ok()?;
+        self.runs("steady-1.service")
+    }
+
     /// A unit that cannot be written says why, and starts by itself once there is room.
     fn disk_full_under_run(&self) -> Result<()> {
         println!("# /run is full");

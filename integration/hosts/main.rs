@@ -5,7 +5,9 @@ mod cluster;
 mod command;
 mod executor;
 mod faults;
+mod fleetd;
 mod inside;
+mod inside_units;
 mod lab;
 mod machine_faults;
 mod nginx;
@@ -65,6 +67,11 @@ fn faults_of_machines_touch_no_other_units() -> anyhow::Result<()> {
 #[test]
 fn faults_beside_the_node_touch_no_units() -> anyhow::Result<()> {
     machine_faults::run()
+}
+
+#[test]
+fn fleetd_runs_units_around_an_etcd() -> anyhow::Result<()> {
+    fleetd::run()
 }
 
 #[test]

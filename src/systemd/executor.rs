@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use zbus::Variant;
 
 use super::bus;
-use super::caller::Caller;
 use super::child;
 use super::files;
 use super::journal;
@@ -92,7 +90,8 @@ impl SystemdExecutor {
             }
         });
         let caller = self.shared.caller(ITSELF, doing).await?;
-        if any_outdated(&caller, &names).await {
+        // A node that was killed may have written a text and not told.
+        if load::any_outdated(&caller, &names).await {
             self.shared.reload(ITSELF, &caller).await?;
         }
         self.shared.read_states(&caller, &names).await.map_err(|error| bus::failed(ITSELF, doing, &error))?;
@@ -136,14 +135,6 @@ impl SystemdExecutor {
             let _ = versions.changed().await;
         }
     }
-}
-
-/// Whether systemd holds an older text of any of the units: a node that was killed may have written one and not told.
-async fn any_outdated(caller: &Caller, names: &[String]) -> bool {
-    let asked = names.iter().map(|name| caller.property(name, bus::UNIT, "NeedDaemonReload"));
-    let answers = futures_util::future::join_all(asked).await;
-    // One that cannot be asked is not outdated: reading the states tells what is wrong with it.
-    answers.into_iter().flatten().any(|answer| matches!(*answer, Variant::Bool(true)))
 }
 
 impl Drop for SystemdExecutor {

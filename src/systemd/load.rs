@@ -1,5 +1,8 @@
-//! Making a batch of units known to systemd: files, links, `[Install]`, one reload; then a look at what systemd makes of
-//! each. A unit that is refused is taken back, and what was there before under its name is put back.
+//! Making a batch of units known to systemd: files, links, `[Install]`, one reload where one is needed; then a look at what
+//! systemd makes of each. A unit that is refused is taken back, and what was there before under its name is put back.
+//!
+//! A reload takes systemd a large part of a second, in which it does nothing else. A unit that it does not have in memory yet is
+//! read from its file without one; whether it was is asked, not assumed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -55,8 +58,9 @@ async fn carry_out(shared: &Arc<Shared>, caller: &Caller, items: &mut [Item]) {
     unlink_installed(caller, items).await;
     link(shared, caller, items).await;
     enable(caller, items).await;
-    let reloaded = shared.reload("systemd", caller).await;
-    if let Err(error) = reloaded {
+    if reload_is_due(shared, caller, items).await
+        && let Err(error) = shared.reload("systemd", caller).await
+    {
         items.iter_mut().filter(|item| item.result.is_ok()).for_each(|item| item.fail(about(&item.unit.name, &error)));
     }
     inspect(shared, caller, items).await;
@@ -190,6 +194,28 @@ async fn enable(caller: &Caller, items: &mut [Item]) {
             item.fail(bus::failed(&item.unit.name, "enabling it", &error));
         }
     }
+}
+
+/// Whether systemd must read its configuration anew to have these units as they are now.
+async fn reload_is_due(shared: &Shared, caller: &Caller, items: &[Item]) -> bool {
+    let held: Vec<&Item> = items.iter().filter(|item| item.result.is_ok()).collect();
+    // Links of `[Install]` are part of other units.
+    if held.iter().any(|item| item.installs || item.before.is_some()) {
+        return true;
+    }
+    let names: Vec<String> = held.iter().map(|item| item.unit.name.clone()).collect();
+    let states = shared.read_states(caller, &names).await;
+    let loaded = states
+        .is_ok_and(|states| states.len() == names.len() && states.iter().all(|(_, state)| state.load == "loaded"));
+    !loaded || any_outdated(caller, &names).await
+}
+
+/// Whether systemd holds an older text of any of the units.
+pub async fn any_outdated(caller: &Caller, names: &[String]) -> bool {
+    let asked: Vec<_> = names.iter().map(|name| caller.property(name, bus::UNIT, "NeedDaemonReload")).collect();
+    let answers: Vec<_> = stream::iter(asked).buffered(SYSTEMD_LOOKS_MAX).collect().await;
+    // One that cannot be asked is not outdated: reading the states tells what is wrong with it.
+    answers.into_iter().flatten().any(|answer| matches!(*answer, Variant::Bool(true)))
 }
 
 /// Looks at what systemd makes of each unit, and refuses those that it cannot run.
