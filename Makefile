@@ -44,10 +44,11 @@ bench:
 	$(CARGO) build --release --locked --bin node --example bench
 	target/release/examples/bench target/release/node $(if $(ETCD),--etcd $(ETCD))
 
-# The scheduler alone: passes over 10,000 units on 1,000 simulated machines, in one process. No root, a minute and the build.
+# The scheduler alone over 10,000 units on 1,000 simulated machines, then three real hosts with 200 units, beside fleet's figures.
+# Needs root, as `make integration`; five minutes and the build.
 bench-fleet:
-	$(CARGO) build --release --locked --example bench_fleet
-	target/release/examples/bench_fleet
+	$(CARGO) build --release --locked --bin node --example bench_fleet
+	target/release/examples/bench_fleet target/release/node
 
 # Figures for people: how fast templates follow their keys, and the engine beside Go's own (Debian's golang-go).
 bench-template:

@@ -1,17 +1,49 @@
-//! `make bench-fleet`: how long the scheduler takes over 10,000 units on 1,000 simulated machines, in one process. Figures for people.
+//! `make bench-fleet`: how long the scheduler takes over 10,000 units on 1,000 simulated machines in one process, and what a
+//! cluster does with 200 units on three real hosts, beside fleet's figures. Figures for people.
 
+#[path = "../hosts/app_image.rs"]
+mod app_image;
+#[path = "../hosts/cluster.rs"]
+mod cluster;
+#[path = "../hosts/command.rs"]
+mod command;
+mod hosts;
+#[path = "../hosts/lab.rs"]
+#[expect(dead_code, reason = "faults that nothing here needs")]
+mod lab;
+mod table;
+#[path = "../hosts/waits.rs"]
+#[expect(dead_code, reason = "nothing here has to stay as it is")]
+mod waits;
+mod watched;
 mod world;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use corenode::fleet::{Cluster, plan, rebalance};
 use world::World;
 
+const USAGE: &str = "bench_fleet NODE: the program that the hosts run; needs root";
 const MACHINES: usize = 1_000;
 const UNITS: usize = 10_000;
 const RUNS: usize = 15;
 
-fn main() {
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let binary = PathBuf::from(std::env::args().nth(1).context(USAGE)?);
+    schedule();
+    let mut rows = Vec::new();
+    for kind in &hosts::KINDS {
+        rows.extend(hosts::measure(&binary, kind).await?);
+    }
+    print!("\n{}", table::print(&rows));
+    Ok(())
+}
+
+/// Passes of the scheduler.
+fn schedule() {
     let mut world = World::new(MACHINES, UNITS);
     println!("{UNITS} units on {MACHINES} simulated machines; medians of {RUNS} runs, and the slowest\n");
     tell("all units new", &world.cluster);
