@@ -7,14 +7,13 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cluster::settings;
 use crate::lab::{Host, Install, Lab};
+use crate::units::invocation;
 use crate::waits::wait_until;
 
 const NAMES: [&str; 3] = ["core-01", "core-02", "core-03"];
 const PORTS: [u16; 4] = [5000, 5001, 5002, 5003];
-/// From a change until it is seen on every host.
-const SEEN_BOUND: Duration = Duration::from_secs(30);
-/// The same with `confd -interval 10`.
-const INTERVAL_BOUND: Duration = Duration::from_secs(45);
+/// From a change until it is seen on every host, by `confd -interval 10` too.
+const SEEN_BOUND: Duration = Duration::from_secs(60);
 /// Requests that must have been answered before and after each change.
 const REQUESTS: usize = 20;
 
@@ -43,6 +42,8 @@ server {
     }
 }
 "#;
+
+const MOTTO: &str = "server { listen 8081; location / { return 200 '{{getv \"/motto\"}}'; } }\n";
 
 const UNIT: &str = "[Unit]
 Description=A web server on port %i
@@ -78,6 +79,7 @@ pub fn run() -> Result<()> {
         prepare(lab)?;
         start(lab)?;
         by_the_nodes(lab)?;
+        by_units(lab)?;
         by_confd(lab)
     })
 }
@@ -140,6 +142,44 @@ fn by_the_nodes(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// Resources that name a unit in the place of a command: one that can be reloaded is, another is restarted, and a reload that
+/// fails is due until it succeeds.
+fn by_units(lab: &Lab) -> Result<()> {
+    let host = "core-02";
+    for (name, dest, unit) in [
+        ("motto", "/etc/nginx/conf.d/motto.conf", "nginx.service"),
+        ("plain", "/run/plain", "plain.service"),
+        ("later", "/run/later", "later.service"),
+    ] {
+        let resource = format!(
+            "[template]\nkeys = [\"/motto\"]\nsrc = \"{name}.tmpl\"\ndest = \"{dest}\"\nreload_unit = \"{unit}\"\n"
+        );
+        lab.write_file(host, &format!("/etc/confd/templates/{name}.tmpl"), MOTTO)?;
+        lab.write_file(host, &format!("/etc/confd/conf.d/{name}.toml"), &resource)?;
+    }
+    lab.write_file(host, "/etc/systemd/system/plain.service", "[Service]\nExecStart=/bin/sleep infinity\n")?;
+    lab.shell(host, "systemctl daemon-reload; systemctl start plain")?.ok()?;
+    let (nginx, plain) = (invocation(lab, host, "nginx")?, invocation(lab, host, "plain")?);
+    lab.shell(host, "etcdctl set /motto first")?.ok()?;
+    wait_until("nginx to have the motto", SEEN_BOUND, || {
+        let answer = lab.exec(host, &["curl", "-s", "--max-time", "2", "http://127.0.0.1:8081/"])?.ok()?;
+        Ok(answer.stdout == "first")
+    })?;
+    ensure!(invocation(lab, host, "nginx")? == nginx, "nginx was restarted where a reload does");
+    wait_until("plain.service to be restarted", SEEN_BOUND, || Ok(invocation(lab, host, "plain")? != plain))?;
+    wait_until("the failed reload to be told", SEEN_BOUND, || {
+        let told = lab.exec(host, &["node", "ctl", "templates", "later"])?;
+        ensure!(told.stdout.contains("Unit later.service not found."), "{told}");
+        Ok(true)
+    })?;
+    lab.write_file(host, "/etc/systemd/system/later.service", "[Service]\nExecStart=/bin/sleep infinity\n")?;
+    lab.shell(host, "systemctl daemon-reload")?.ok()?;
+    wait_until("the reload to be made up for", SEEN_BOUND, || invocation(lab, host, "later").map(|_| true))?;
+    let traced = lab.shell(host, "node ctl trace /motto")?.ok()?;
+    ensure!(traced.stdout.contains("/etc/nginx/conf.d/motto.conf replaced; reloaded by `nginx.service`"), "{traced}");
+    Ok(())
+}
+
 /// The node of one host leaves its templates alone, and `confd` does them there.
 fn by_confd(lab: &Lab) -> Result<()> {
     let (host, ip) = ("core-01", &lab.host("core-01")?.ip);
@@ -155,7 +195,7 @@ fn by_confd(lab: &Lab) -> Result<()> {
     no_request_fails(lab)?;
     lab.shell(host, &format!("systemd-run --unit confd confd -interval 10 {confd}"))?.ok()?;
     turn(lab, "start", 5002)?;
-    lists_are(lab, &NAMES, &PORTS, INTERVAL_BOUND)?;
+    lists_are(lab, &NAMES, &PORTS, SEEN_BOUND)?;
     no_request_fails(lab)?;
     let codes = lab.shell(host, "touch /run/load.stop; sort /run/load.codes | uniq -c")?.ok()?;
     ensure!(codes.stdout.lines().count() == 1, "{codes}");
