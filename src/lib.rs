@@ -51,6 +51,9 @@ pub mod wal;
 pub mod wire;
 
 // 4 · the store, here and elsewhere
+/// Copies of the state in a folder or an S3-compatible store.
+#[cfg(feature = "api")]
+pub mod backup;
 /// etcd's own database file, read into our tables.
 #[cfg(feature = "api")]
 pub mod etcd_file;

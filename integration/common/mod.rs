@@ -249,6 +249,11 @@ pub fn ok(name: &str, endpoints: &str, arguments: &[&str]) -> String {
     stdout
 }
 
+/// Writes a key with our own etcdctl.
+pub fn etcdctl_put(endpoint: &str, key: &str, value: &str) {
+    assert_eq!(ok("etcdctl", endpoint, &["put", key, value]), "OK\n");
+}
+
 /// Debian's etcdctl, as it comes.
 pub fn etcdctl(endpoint: &str, arguments: &[&str]) -> String {
     let output = Command::new("/usr/bin/etcdctl")

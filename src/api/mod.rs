@@ -4,6 +4,7 @@
 //! told apart by their first bytes; gRPC is told apart by its content type. Status codes are decided in `status.rs`.
 
 mod authority;
+pub mod backups;
 mod body;
 mod bounds;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::body::BodyError;
 #[cfg(feature = "scheduler")]
 use super::fleet::Failure;
 use super::history;
+use crate::backup::BackupError;
 use crate::base::limits::GRPC_MESSAGE_BYTES_MAX;
 #[cfg(feature = "scheduler")]
 use crate::fleet::{executor::ExecutorError, inspect::InspectError};
@@ -300,6 +301,17 @@ pub(super) fn not_administrator(error: &StoreError) -> StatusCode {
         StoreError::Refused(KvError::Auth(AuthError::Denied)) => StatusCode::FORBIDDEN,
         StoreError::Refused(_) => StatusCode::UNAUTHORIZED,
         _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// The HTTP status for a backup that was not made, listed or read.
+pub(super) fn backup_failed(error: &BackupError) -> StatusCode {
+    match error {
+        BackupError::Name(_) => StatusCode::BAD_REQUEST,
+        BackupError::Absent { .. } => StatusCode::NOT_FOUND,
+        BackupError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        BackupError::Remote(_) => StatusCode::BAD_GATEWAY,
+        BackupError::Io { .. } | BackupError::Snapshot(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

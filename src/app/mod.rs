@@ -2,6 +2,8 @@
 
 #[cfg(feature = "scheduler")]
 mod answer;
+#[cfg(feature = "api")]
+mod backups;
 #[cfg(feature = "cloudinit")]
 mod cloudinit;
 #[cfg(feature = "api")]

@@ -41,6 +41,8 @@ pub enum StartError {
     Store(#[from] raft::StartError),
     #[error("{setting} is on, but this binary was built without `{feature}`; turn it off, or use a build that has it")]
     NotCompiledIn { setting: &'static str, feature: &'static str },
+    #[error("backup.to: {0}")]
+    Backup(String),
     #[error("the executor cannot start: {0}")]
     Executor(String),
     #[error("{key}: TLS cannot be spoken: {cause}")]
@@ -135,7 +137,13 @@ impl Node {
             super::templates::start(&settings, &store, home, &mut jobs);
         }
         #[cfg(feature = "api")]
+        let backups = super::backups::start(&settings, &store, &mut jobs)?;
+        #[cfg(feature = "api")]
         let closing = CancellationToken::new();
+        #[cfg(all(feature = "api", feature = "scheduler"))]
+        let routes = machine.as_ref().map(|machine| machine.routes(&store, &closing)).unwrap_or_default();
+        #[cfg(all(feature = "api", not(feature = "scheduler")))]
+        let routes = crate::api::Routes::default();
         #[cfg(feature = "api")]
         let doors = crate::api::serve(
             listeners,
@@ -148,10 +156,7 @@ impl Node {
                     password_cost: settings.auth.bcrypt_cost,
                 },
                 watch_progress: Duration::from_millis(settings.watch_progress_ms),
-                #[cfg(feature = "scheduler")]
-                routes: machine.as_ref().map(|machine| machine.routes(&store, &closing)).unwrap_or_default(),
-                #[cfg(not(feature = "scheduler"))]
-                routes: Default::default(),
+                routes: routes.merge(crate::api::backups::routes(backups)),
             },
         );
         drop(fatal_tx);
@@ -244,6 +249,9 @@ fn refuse_what_is_not_compiled_in(settings: &Settings) -> Result<(), StartError>
     }
     if settings.template.enabled && cfg!(not(feature = "template")) {
         return Err(StartError::NotCompiledIn { setting: "template.enabled", feature: "template" });
+    }
+    if settings.backup.is_some() && cfg!(not(feature = "api")) {
+        return Err(StartError::NotCompiledIn { setting: "backup.to", feature: "api" });
     }
     if settings.discovery.is_some() && cfg!(not(feature = "api")) {
         return Err(StartError::NotCompiledIn { setting: "discovery", feature: "api" });

@@ -368,3 +368,8 @@ pub const CLOUD_CONFIG_NODES_MAX: usize = 100_000;
 pub const CLOUD_CONFIG_DEPTH_MAX: usize = 32;
 /// How long one command of a cloud-config may take, a unit's start included, before it is ended.
 pub const CLOUD_CONFIG_COMMAND_MS_MAX: u64 = 300_000;
+/// What is sent to an S3-compatible store at a time, and how many of these one backup may be; five MiB and 10,000 are the stores' own limits.
+pub const BACKUP_PART_BYTES: u64 = 16 << 20;
+pub const BACKUP_PARTS_MAX: u64 = 10_000;
+/// How long one request to such a store may take.
+pub const BACKUP_REQUEST_MS_MAX: u64 = 300_000;

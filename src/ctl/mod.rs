@@ -1,6 +1,7 @@
 //! The faces that call a node: parse, call, print. Each is chosen by argv[0] or by the first argument.
 
 pub mod args;
+mod backup;
 #[cfg(feature = "template")]
 mod confd;
 mod contact;

@@ -13,7 +13,7 @@ use super::args::{self, Flag, Parsed};
 use super::contact::Contact;
 #[cfg(feature = "template")]
 use super::templates;
-use super::{export, import, kv, restore, snapshot, tls};
+use super::{backup, export, import, kv, restore, snapshot, tls};
 #[cfg(feature = "scheduler")]
 use super::{rollout, scheduling};
 use crate::net::Address;
@@ -37,6 +37,8 @@ node ctl: ask the cluster how it is.
   $ node ctl snapshot save FILE                   copies the cluster's state into a file, and checks it
   $ node ctl snapshot status FILE                 checks such a file and tells what it holds
   $ node ctl snapshot restore FILE --data-dir DIR begins a new cluster with what it holds; --help has more
+
+  $ node ctl backup list                          which backups there are; now, verify, and `backup --help` has more
 
   $ node ctl snapshot export --etcd OUT           writes users' keys as a snapshot of etcd's
   $ node ctl import etcd --snapshot FILE --data-dir DIR
@@ -87,6 +89,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
     match words.as_slice() {
         ["snapshot", "restore", ..] => return restore::run(&arguments[2..]),
         ["snapshot", "export", ..] => return export::run(&arguments[2..]),
+        words if verb(words) == Some("backup") => return backup::run(arguments),
         ["import", ..] => return import::run(&arguments[1..]),
         #[cfg(feature = "scheduler")]
         words if verb(words).is_some_and(|verb| rollout::COMMANDS.contains(&verb)) => return rollout::run(arguments),
@@ -144,7 +147,6 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
 }
 
 /// The command: the first word that is neither a flag nor the value of one of [`FLAGS`].
-#[cfg(feature = "scheduler")]
 fn verb<'a>(words: &[&'a str]) -> Option<&'a str> {
     let has_value =
         |word: &&str| FLAGS.iter().any(|flag| flag.value && flag.names.contains(&word.trim_start_matches('-')));

@@ -1,21 +1,22 @@
 //! `node ctl snapshot`: copies of the cluster's state as files, saved from a node and checked.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::disk::{Database, read_snapshot};
+use crate::backup;
+pub use crate::backup::{Found, Staged};
+use crate::disk::Database;
 use crate::etcd_file::{self, EtcdFile, FileKind};
-use crate::kv::Census;
 use crate::net::Address;
 use crate::remote::{self, Login};
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::maintenance_client::MaintenanceClient;
-use crate::wire::seal::{Sealed, Sealer};
+use crate::wire::seal::Sealer;
 
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -25,14 +26,6 @@ const PIECE_WITHIN: Duration = Duration::from_secs(120);
 const PIECE_BYTES_MAX: usize = 64 << 20;
 /// What is read of a file at a time.
 const READ_BYTES: usize = 1 << 20;
-
-/// What a snapshot's file holds.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Found {
-    pub census: Census,
-    pub bytes: u64,
-    pub sum: [u8; 32],
-}
 
 /// Reads and checks a file. Prints what it holds.
 ///
@@ -49,9 +42,9 @@ pub fn status(file: &Path) -> anyhow::Result<u8> {
 /// Where the node does not send it, or sends what is no snapshot of ours; nothing is left then.
 pub async fn save(from: &Address, login: Option<&Login>, file: &Path) -> anyhow::Result<u8> {
     let staged = Staged::beside(file, ".part");
-    fetch(from, login, &staged.0).await?;
-    let found = look(&staged.0)?;
-    put_in_place(&staged.0, file)?;
+    fetch(from, login, staged.path()).await?;
+    let found = look(staged.path())?;
+    put_in_place(staged.path(), file)?;
     println!("saved {} from {from}", file.display());
     print!("{}", render(&found));
     Ok(0)
@@ -63,45 +56,19 @@ pub async fn save(from: &Address, login: Option<&Login>, file: &Path) -> anyhow:
 /// Where the server does not send it, or sends what is no snapshot; nothing is left then.
 pub async fn save_any(from: &Address, login: Option<&Login>, file: &Path) -> anyhow::Result<()> {
     let staged = Staged::beside(file, ".part");
-    fetch(from, login, &staged.0).await?;
-    let open = File::open(&staged.0).with_context(|| file.display().to_string())?;
+    fetch(from, login, staged.path()).await?;
+    let open = File::open(staged.path()).with_context(|| file.display().to_string())?;
     if etcd_file::kind(&open)? == FileKind::Etcd {
         EtcdFile::of(open, file.to_owned()).with_context(|| file.display().to_string())?;
     } else {
-        look(&staged.0)?;
+        look(staged.path())?;
     }
-    put_in_place(&staged.0, file)
+    put_in_place(staged.path(), file)
 }
 
-/// Gives a file that is on the disk its name, which is on the disk then too.
+/// See [`backup::put_in_place`].
 pub fn put_in_place(staged: &Path, file: &Path) -> anyhow::Result<()> {
-    std::fs::rename(staged, file).with_context(|| format!("renaming it to {}", file.display()))?;
-    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.with_context(|| format!("writing the folder {}", folder.display()))
-}
-
-/// A file that is removed unless it was renamed.
-pub struct Staged(PathBuf);
-
-impl Staged {
-    /// A name beside `file`.
-    pub fn beside(file: &Path, suffix: &str) -> Self {
-        let mut name = file.as_os_str().to_owned();
-        name.push(suffix);
-        Self(PathBuf::from(name))
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        // It is not there any more when all went well.
-        let _ = std::fs::remove_file(&self.0);
-    }
+    backup::put_in_place(staged, file).with_context(|| format!("renaming it to {}", file.display()))
 }
 
 /// Fetches what a server sends as its snapshot; nothing of it is checked.
@@ -134,14 +101,14 @@ pub async fn fetch(from: &Address, login: Option<&Login>, into: &Path) -> anyhow
 pub fn write(database: &Database, file: &Path) -> anyhow::Result<()> {
     let staged = Staged::beside(file, ".part");
     let writing = || format!("writing {}", file.display());
-    let out = File::options().write(true).create(true).truncate(true).mode(0o600).open(&staged.0);
+    let out = File::options().write(true).create(true).truncate(true).mode(0o600).open(staged.path());
     let mut sealing =
         Sealing { out: BufWriter::with_capacity(READ_BYTES, out.with_context(writing)?), sealer: Sealer::default() };
     database.export(&database.reader(), &mut sealing).with_context(writing)?;
     let Sealing { mut out, sealer } = sealing;
     out.write_all(&sealer.seal()).and_then(|()| out.flush()).with_context(writing)?;
     out.get_ref().sync_all().with_context(writing)?;
-    put_in_place(&staged.0, file)
+    put_in_place(staged.path(), file)
 }
 
 /// What is written passes by the sealer.
@@ -169,17 +136,11 @@ pub fn look(file: &Path) -> anyhow::Result<Found> {
     if etcd_file::kind(&open).with_context(name)? == FileKind::Etcd {
         anyhow::bail!("{}: it is a database of etcd's; `node ctl import etcd --snapshot FILE` takes it", name());
     }
-    let bytes = open.metadata().with_context(name)?.len();
-    let mut sealed = Sealed::new(BufReader::with_capacity(READ_BYTES, open), bytes).with_context(name)?;
-    let mut census = Census::default();
-    read_snapshot(&mut sealed, &mut |table, key, value| census.note(table, key, value)).with_context(name)?;
-    let sum = sealed.end().with_context(name)?;
-    Ok(Found { census, bytes, sum })
+    Ok(backup::look(file)?)
 }
 
 pub fn render(found: &Found) -> String {
-    let Found { census, bytes, sum } = found;
-    let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (Found { census, bytes, .. }, sum) = (found, found.sum_hex());
     let compacted = match census.compacted {
         0 => "never compacted".to_owned(),
         mark => format!("compacted to {mark}"),

@@ -11,13 +11,15 @@ use crate::kv::{Applied, Reply, StoreError};
 
 #[cfg(feature = "scheduler")]
 pub mod agent;
+#[cfg(feature = "api")]
+pub mod backups;
 #[cfg(feature = "scheduler")]
 pub mod engine;
 #[cfg(feature = "scheduler")]
 mod follow;
 #[cfg(feature = "scheduler")]
 mod health;
-#[cfg(feature = "scheduler")]
+#[cfg(any(feature = "scheduler", feature = "api"))]
 mod leading;
 pub mod member;
 #[cfg(feature = "scheduler")]

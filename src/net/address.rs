@@ -52,7 +52,18 @@ impl Address {
         }
     }
 
-    /// For HTTP's `Host` header.
+    /// For HTTP's `Host` header: without the port where it is the protocol's own, as URLs have it.
+    pub fn host(&self) -> String {
+        let authority = self.authority();
+        match self {
+            Address::Tcp { port: 80, .. } | Address::Tls { port: 443, .. } => {
+                authority.rsplit_once(':').map_or_else(String::new, |(host, _)| host.to_owned())
+            }
+            _ => authority,
+        }
+    }
+
+    /// `host:port`.
     pub fn authority(&self) -> String {
         match self {
             Address::Tcp { host, port } | Address::Tls { host, port, .. } => bracketed(host, *port),
@@ -146,6 +157,11 @@ mod tests {
         assert_eq!(Address::from_url("/run/x.sock").unwrap().to_string(), "unix:/run/x.sock");
         let within = Address::from_url("https://[::1]:2379/").unwrap();
         assert_eq!((within.to_string(), within.authority()), ("https://[::1]:2379".into(), "[::1]:2379".into()));
+        for (url, host) in
+            [("https://a:443", "a"), ("http://[::1]:80", "[::1]"), ("https://a:80", "a:80"), ("/s", "localhost")]
+        {
+            assert_eq!(Address::from_url(url).unwrap().host(), host, "{url}");
+        }
         let insecure = Arc::new(ClientTls { insecure: true, ..ClientTls::default() });
         assert!(matches!(within.secured(&insecure), Address::Tls { tls, .. } if tls.insecure));
         for text in ["https:///run/x.sock", "https://host"] {

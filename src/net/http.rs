@@ -116,7 +116,7 @@ pub async fn open_as(
     tokio::spawn(driver);
     let uri: Uri = path.parse().map_err(|error| broken(&name, "making the request", &error))?;
     // A whole URL goes to a proxy.
-    let host = uri.authority().map_or_else(|| address.authority(), ToString::to_string);
+    let host = uri.authority().map_or_else(|| address.host(), ToString::to_string);
     let mut request = Request::builder().method(method).uri(uri).header(HOST, host);
     if let Some(value) = authorization {
         request = request.header(AUTHORIZATION, value);

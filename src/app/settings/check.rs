@@ -7,7 +7,8 @@ use super::founders::{discovery_place, named, peers, twins};
 use super::fragment::Fragment;
 use super::tls::{self, Listen};
 use super::{
-    AuthSettings, DiscoverySettings, ExecutorChoice, FleetSettings, Mistakes, PeerSetting, Settings, TemplateSettings,
+    AuthSettings, BackupSettings, DiscoverySettings, ExecutorChoice, FleetSettings, Mistakes, PeerSetting, Settings,
+    TemplateSettings,
 };
 use crate::base::limits::WATCH_PROGRESS_MS_MIN;
 use crate::base::{ClusterId, MachineId, MemberId};
@@ -15,6 +16,9 @@ use crate::disk::RoomRules;
 use crate::kv::HistoryRule;
 use crate::net::Address;
 use crate::unit::value::{TimeSpan, time_span};
+
+/// More backups than one a minute are a mistake in the unit of time.
+const BACKUP_EVERY_MIN: Duration = Duration::from_secs(60);
 
 /// An input under examination.
 pub struct Checker<'a> {
@@ -148,6 +152,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
             confdir: PathBuf::from(checker.text("template.confdir")),
             prefix: checker.text("template.prefix"),
         },
+        backup: backup(&mut checker),
         log_level: log_level(&mut checker),
         history: history(&mut checker),
         disk: disk(&mut checker),
@@ -287,6 +292,34 @@ fn history(checker: &mut Checker<'_>) -> HistoryRule {
             text.parse().ok().filter(|count| *count > 0)
         }),
     }
+}
+
+fn backup(checker: &mut Checker<'_>) -> Option<BackupSettings> {
+    let every = checker.unless_off("backup.every", "a time of a minute or more such as 6h or 24h, or off", |text| {
+        match time_span(text) {
+            Ok(TimeSpan::Finite(time)) if time >= BACKUP_EVERY_MIN => Some(time),
+            _ => None,
+        }
+    });
+    let keep = checker.unless_off("backup.keep", "a whole number above 0, or off", |text| {
+        text.parse().ok().filter(|count| *count > 0)
+    });
+    let settings = BackupSettings {
+        to: checker.text("backup.to"),
+        every,
+        keep,
+        s3_endpoint: checker.text("backup.s3_endpoint"),
+        s3_region: checker.text("backup.s3_region"),
+        s3_credentials_file: checker.optional_path("backup.s3_credentials_file"),
+    };
+    if settings.to.is_empty() {
+        return None;
+    }
+    #[cfg(feature = "api")]
+    if let Err(reason) = settings.target() {
+        checker.wrong("backup.to", &reason);
+    }
+    Some(settings)
 }
 
 fn disk(checker: &mut Checker<'_>) -> RoomRules {

@@ -164,6 +164,32 @@ pub const KEYS: &[Key] = &[
     },
     Key { path: "template.confdir", default: "/etc/confd", help: "conf.d/ and templates/ are looked for in it" },
     Key { path: "template.prefix", default: "", help: "put before the keys of every template resource" },
+    Key {
+        path: "backup.to",
+        default: "",
+        help: "where backups of the cluster go: a folder, or s3://BUCKET/PREFIX; empty: none are made",
+    },
+    Key {
+        path: "backup.every",
+        default: "24h",
+        help: "how often the leader makes one; off: only `node ctl backup now` does",
+    },
+    Key {
+        path: "backup.keep",
+        default: "7",
+        help: "so many of the newest are kept, older ones removed; off: all are kept",
+    },
+    Key {
+        path: "backup.s3_endpoint",
+        default: "",
+        help: "URL of the S3-compatible store; empty: Amazon's of the region",
+    },
+    Key { path: "backup.s3_region", default: "us-east-1", help: "its region" },
+    Key {
+        path: "backup.s3_credentials_file",
+        default: "",
+        help: "aws_access_key_id and aws_secret_access_key, as Amazon's tools have them; empty: from the environment",
+    },
     Key { path: "log.level", default: "info", help: "error, warn, info, debug or trace" },
 ];
 

@@ -67,6 +67,8 @@ pub struct Settings {
     pub watch_progress_ms: u64,
     pub fleet: FleetSettings,
     pub template: TemplateSettings,
+    /// Where backups go, if any are made.
+    pub backup: Option<BackupSettings>,
     pub log_level: String,
     /// How much history of clients' keys is kept.
     pub history: HistoryRule,
@@ -120,6 +122,36 @@ pub struct TemplateSettings {
     pub enabled: bool,
     pub confdir: PathBuf,
     pub prefix: String,
+}
+
+/// Where backups go, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupSettings {
+    /// A folder, or `s3://BUCKET/PREFIX`.
+    pub to: String,
+    /// `None`: only by hand.
+    pub every: Option<Duration>,
+    /// `None`: all.
+    pub keep: Option<usize>,
+    pub s3_endpoint: String,
+    pub s3_region: String,
+    pub s3_credentials_file: Option<PathBuf>,
+}
+
+#[cfg(feature = "api")]
+impl BackupSettings {
+    /// The place.
+    ///
+    /// # Errors
+    /// What is to be written instead.
+    pub fn target(&self) -> Result<crate::backup::Target, String> {
+        let terms = crate::backup::S3Terms {
+            endpoint: self.s3_endpoint.clone(),
+            region: self.s3_region.clone(),
+            credentials_file: self.s3_credentials_file.clone(),
+        };
+        crate::backup::Target::new(&self.to, &terms)
+    }
 }
 
 /// Everything that is wrong with the configuration, one line each.

@@ -144,3 +144,21 @@ fn the_ports_of_etcd_0_4_can_be_served_too() {
     assert_eq!(ports(&settings.client_listen), [2379, 4001]);
     assert_eq!(settings.client_advertise, ["http://10.0.0.1:2379", "http://10.0.0.1:4001"]);
 }
+
+#[test]
+fn where_backups_go() {
+    let settled = |arguments: &str| settle(&input("", &[], &format!("--name a {arguments}")), "h");
+    assert_eq!(settled("").unwrap().backup, None);
+    let backup = settled("--backup-to /b --backup-every 6h --backup-keep off").unwrap().backup.unwrap();
+    assert_eq!((backup.to.as_str(), backup.every, backup.keep), ("/b", Some(Duration::from_secs(21_600)), None));
+    let backup = settled("--backup-to s3://b/p --backup-every off").unwrap().backup.unwrap();
+    assert_eq!((backup.every, backup.keep, backup.s3_region.as_str()), (None, Some(7), "us-east-1"));
+    let mut wrong = vec!["--backup-every 5s", "--backup-keep 0", "--backup-keep many"];
+    if cfg!(feature = "api") {
+        wrong.extend(["--backup-to b", "--backup-to s3://", "--backup-to s3://b --backup-s3-endpoint h"]);
+    }
+    for arguments in wrong {
+        let Mistakes(mistakes) = settled(arguments).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].contains("`backup."), "{arguments}: {mistakes:?}");
+    }
+}
