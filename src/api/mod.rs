@@ -9,6 +9,7 @@ mod body;
 mod bounds;
 #[cfg(test)]
 mod bounds_tests;
+pub mod checkup;
 mod connection;
 mod discovery;
 #[cfg(feature = "scheduler")]

@@ -4,6 +4,8 @@
 mod answer;
 #[cfg(feature = "api")]
 mod backups;
+#[cfg(feature = "api")]
+mod checkup;
 #[cfg(feature = "cloudinit")]
 mod cloudinit;
 #[cfg(feature = "api")]

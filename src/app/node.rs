@@ -139,6 +139,8 @@ impl Node {
         #[cfg(feature = "api")]
         let backups = super::backups::start(&settings, &store, &mut jobs)?;
         #[cfg(feature = "api")]
+        let checkup = super::checkup::Checkup::new(&settings, &store, backups.clone());
+        #[cfg(feature = "api")]
         let closing = CancellationToken::new();
         #[cfg(all(feature = "api", feature = "scheduler"))]
         let routes = machine.as_ref().map(|machine| machine.routes(&store, &closing)).unwrap_or_default();
@@ -156,7 +158,9 @@ impl Node {
                     password_cost: settings.auth.bcrypt_cost,
                 },
                 watch_progress: Duration::from_millis(settings.watch_progress_ms),
-                routes: routes.merge(crate::api::backups::routes(backups)),
+                routes: routes
+                    .merge(crate::api::backups::routes(backups))
+                    .merge(crate::api::checkup::routes(Arc::new(checkup))),
             },
         );
         drop(fatal_tx);
@@ -319,7 +323,7 @@ fn server(terms: Terms) -> Result<Arc<ServerTls>, TlsError> {
 }
 
 /// Where a certificate is kept that the node makes for itself.
-fn own_certificate(settings: &Settings, of: &str) -> std::path::PathBuf {
+pub(super) fn own_certificate(settings: &Settings, of: &str) -> std::path::PathBuf {
     settings.data_dir.join("certificates").join(of)
 }
 

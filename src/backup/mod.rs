@@ -183,6 +183,3 @@ async fn check(file: PathBuf) -> Result<Found, BackupError> {
     let failed = |error: tokio::task::JoinError| BackupError::Remote(format!("checking a backup: {error}"));
     Ok(tokio::task::spawn_blocking(move || look(&file)).await.map_err(failed)??)
 }
-
-#[cfg(test)]
-mod tests;

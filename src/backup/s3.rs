@@ -268,7 +268,7 @@ mod tests {
         }
     }
 
-    /// What botocore 1.40, Amazon's own library, made of the same requests.
+    /// What botocore 1.44, Amazon's own library, made of the same requests.
     #[test]
     fn requests_are_signed_as_amazon_signs_them() {
         let terms = S3Terms { endpoint: "http://127.0.0.1:5756".into(), ..S3Terms::default() };

@@ -6,6 +6,7 @@ mod backup;
 mod confd;
 mod contact;
 mod dev;
+mod doctor;
 mod etcdctl;
 mod export;
 #[cfg(feature = "scheduler")]

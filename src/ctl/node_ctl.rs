@@ -13,7 +13,7 @@ use super::args::{self, Flag, Parsed};
 use super::contact::Contact;
 #[cfg(feature = "template")]
 use super::templates;
-use super::{backup, export, import, kv, restore, snapshot, tls};
+use super::{backup, doctor, export, import, kv, restore, snapshot, tls};
 #[cfg(feature = "scheduler")]
 use super::{rollout, scheduling};
 use crate::net::Address;
@@ -24,6 +24,7 @@ node ctl: ask the cluster how it is.
 
   $ node ctl status                               this machine's node, and through it the cluster
   $ node ctl status --endpoint http://core-02:2379
+  $ node ctl doctor                               what is wrong with it, each with its remedy; exit code 1 if something is
   $ node ctl limits                               what bounds requests, queues and waits
   $ node ctl apply --dry-run units/               what applying a folder of units would change; `apply --help` has more
   $ node ctl history                              what was applied, by whom, and what came of it
@@ -90,6 +91,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         ["snapshot", "restore", ..] => return restore::run(&arguments[2..]),
         ["snapshot", "export", ..] => return export::run(&arguments[2..]),
         words if verb(words) == Some("backup") => return backup::run(arguments),
+        words if verb(words) == Some("doctor") => return doctor::run(arguments),
         ["import", ..] => return import::run(&arguments[1..]),
         #[cfg(feature = "scheduler")]
         words if verb(words).is_some_and(|verb| rollout::COMMANDS.contains(&verb)) => return rollout::run(arguments),
@@ -191,7 +193,7 @@ pub async fn contact(parsed: &Parsed) -> anyhow::Result<Contact> {
     Contact::open(endpoint(parsed)?, login(parsed)?.as_ref()).await
 }
 
-fn address(parsed: &Parsed, text: &str) -> anyhow::Result<Address> {
+pub(super) fn address(parsed: &Parsed, text: &str) -> anyhow::Result<Address> {
     let tls = tls::of(parsed).map_err(anyhow::Error::msg)?;
     tls::address(&tls, text).context("--endpoint")
 }
@@ -253,7 +255,7 @@ async fn row(parsed: &Parsed, at: &Contact, member: &Value, own: &Value) -> Row 
     }
 }
 
-fn hex(id: &Value) -> String {
+pub(super) fn hex(id: &Value) -> String {
     let number = id.as_str().and_then(|text| text.parse::<u64>().ok()).or_else(|| id.as_u64());
     number.map_or_else(|| "-".to_owned(), |id| format!("{id:x}"))
 }
@@ -267,7 +269,7 @@ async fn fleet_counts(at: &Contact) -> Option<[usize; 3]> {
     Some([machines.len(), units.len(), active])
 }
 
-async fn listed(at: &Contact, path: &str, field: &str) -> Option<Vec<Value>> {
+pub(super) async fn listed(at: &Contact, path: &str, field: &str) -> Option<Vec<Value>> {
     let mut all = Vec::new();
     let mut token = String::new();
     loop {

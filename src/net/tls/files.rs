@@ -20,7 +20,7 @@ fn unusable(file: &Path, cause: impl std::fmt::Display) -> TlsError {
 }
 
 /// All objects of a kind in a file, at least one.
-fn objects<T: PemObject>(file: &Path, wanted: &'static str) -> Result<Vec<T>, TlsError> {
+pub(super) fn objects<T: PemObject>(file: &Path, wanted: &'static str) -> Result<Vec<T>, TlsError> {
     let found: Result<Vec<T>, PemError> = T::pem_slice_iter(&read(file)?).collect();
     match found {
         Ok(found) if found.is_empty() => Err(TlsError::Empty { file: file.to_owned(), wanted }),

@@ -1,6 +1,6 @@
 //! TLS on connections, both ends, by rustls: what is trusted and who one is are files, read anew when they change.
 //!
-//! `client` opens · `server` accepts · `files` what both read · `name` whose a certificate is · `anyone` no check at all ·
+//! `client` opens · `server` accepts · `files` what both read · `name` whose a certificate is and for how long · `anyone` no check at all ·
 //! `own` certificates that a server makes for itself. TLS 1.2 and 1.3; the cryptography is ring's.
 
 mod anyone;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 
 pub use client::ClientTls;
+pub use name::validity;
 pub use own::make_own;
 pub use server::{Accepted, ServerTls, Terms};
 
