@@ -101,21 +101,38 @@ fn damage_is_found_and_what_was_left_half_done_goes() {
 }
 
 #[test]
-fn one_of_three_makes_the_first_and_any_makes_one_when_asked() {
+fn any_of_three_makes_one_when_asked_and_none_without_a_quorum() {
     let (mut cluster, folder) = start(3, "7");
     for node in &cluster.nodes {
         etcdctl_put(&node.endpoint(), "from", &node.name);
         let said = ok("ctl", "", &["backup", "now", "--endpoint", &node.endpoint()]);
         restores(&folder.join(made(&said)), &[("from".to_owned(), node.name.clone())]);
     }
-    let all = files(&folder);
-    assert_eq!(all.len(), 4, "one that was due, and one from each: {all:?}");
     cluster.nodes[1].kill_9();
     cluster.nodes[2].kill_9();
+    let before = files(&folder);
     let output = face("ctl", "", &["backup", "now", "--endpoint", &cluster.nodes[0].endpoint()]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && stderr.contains("no "), "without a quorum none is made: {stderr}");
-    assert_eq!(files(&folder).len(), 4, "and nothing is left of it");
+    assert_eq!(files(&folder), before, "and nothing is left of it");
+}
+
+#[test]
+fn a_place_that_cannot_be_used_is_trouble_that_is_told() {
+    let mut cluster = TestCluster::plan(1);
+    let file = cluster.folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let node = &mut cluster.nodes[0];
+    node.more.extend(["--backup-to".to_owned(), file.join("below").display().to_string()]);
+    node.start();
+    node.wait_until_it_serves();
+    let endpoint = node.endpoint();
+    let output = face("ctl", "", &["backup", "now", "--endpoint", &endpoint]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("file/below"), "{output:?}");
+    let output = face("ctl", "", &["doctor", "--endpoint", &endpoint]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the last backup that n1 was to make was not made") && said.contains("file/below"), "{said}");
 }
 
 #[test]

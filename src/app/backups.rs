@@ -16,6 +16,9 @@ pub fn start(settings: &Settings, store: &Arc<RaftStore>, jobs: &mut Jobs) -> Re
     let rules = Rules { every: wanted.every, keep: wanted.keep };
     let (clock, scratch) = (Arc::new(host::SystemClock), settings.data_dir.join("backups"));
     let backups = Arc::new(Backups::new(store.clone(), clock.clone(), target, rules, scratch));
+    if let Err(error) = backups.tidy_up() {
+        tracing::warn!("{error}");
+    }
     if let Some(every) = wanted.every {
         let (store, backups) = (store.clone(), backups.clone());
         jobs.start(Backing { store, member: settings.member, clock, backups, every });

@@ -22,9 +22,12 @@ pub use name::Name;
 pub use staged::{Staged, put_in_place};
 pub use target::{S3Terms, Target};
 
-use crate::base::Clock;
+use crate::base::{Clock, MemberId, UnixMillis};
 use crate::kv::{Store, StoreError};
 use crate::wire::seal::Sealer;
+
+/// Whose files those are that are only looked at: no member has this id.
+const LOOKING: MemberId = MemberId(0);
 
 /// What can go wrong with a backup.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,30 @@ impl Backups {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn note(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    /// Removes what an earlier life of the node has left where copies are put together. Before anything else is done.
+    ///
+    /// # Errors
+    /// [`BackupError`] naming the file or the folder.
+    pub fn tidy_up(&self) -> Result<(), BackupError> {
+        staged::sweep(&self.scratch, LOOKING)
+    }
+
+    /// When the newest one of this cluster was made.
+    ///
+    /// # Errors
+    /// [`BackupError`] naming the place; the next one cannot be made then.
+    pub async fn newest(&self) -> Result<Option<UnixMillis>, BackupError> {
+        let own = self.own().await;
+        if let Err(error) = &own {
+            self.note(Some(error.to_string()));
+        }
+        Ok(own?.last().map(|listed| listed.name.made))
+    }
+
     /// Makes a backup of all that was acknowledged before the call, and removes those that are too many.
     ///
     /// # Errors
@@ -101,8 +128,7 @@ impl Backups {
     pub async fn make(&self) -> Result<(Listed, Found), BackupError> {
         let _alone = self.making.lock().await;
         let made = self.copy().await;
-        let failure = made.as_ref().err().map(ToString::to_string);
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        self.note(made.as_ref().err().map(ToString::to_string));
         let made = made?;
         tracing::info!(backup = %made.0.name, bytes = made.0.bytes, "a backup is in {}", self.target);
         if let Err(error) = self.prune().await {
@@ -149,10 +175,7 @@ impl Backups {
     }
 
     /// Those of this cluster.
-    ///
-    /// # Errors
-    /// [`BackupError`] naming the place.
-    pub async fn own(&self) -> Result<Vec<Listed>, BackupError> {
+    async fn own(&self) -> Result<Vec<Listed>, BackupError> {
         let cluster = self.store.status().cluster;
         let mut all = self.list().await?;
         all.retain(|listed| listed.name.cluster == cluster);

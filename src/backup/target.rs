@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use super::folder::Folder;
 use super::s3::S3;
 use super::staged::Staged;
-use super::{BackupError, Found, Listed, Name, check, staged};
-use crate::base::MemberId;
+use super::{BackupError, Found, LOOKING, Listed, Name, check, staged};
 
 /// A place for backups.
 #[derive(Clone, Debug)]
@@ -87,8 +86,7 @@ impl Target {
             Target::Folder(folder) if !folder.file(name).exists() => Err(folder.absent(name)),
             Target::Folder(folder) => check(folder.file(name)).await,
             Target::S3(store) => {
-                // No member's: it is swept away by nobody while it is read.
-                let staged = staged::within(scratch, MemberId(0))?;
+                let staged = staged::within(scratch, LOOKING)?;
                 store.fetch(name, staged.path()).await?;
                 check(staged.path().to_owned()).await
             }

@@ -38,8 +38,7 @@ impl Job for Backing {
 impl Backing {
     async fn lead(&self) -> Result<Infallible, JobError> {
         loop {
-            let own = self.backups.own().await.map_err(|error| JobError::new("looking for backups", error))?;
-            let newest = own.last().map(|listed| listed.name.made);
+            let newest = self.backups.newest().await.map_err(|error| JobError::new("looking for backups", error))?;
             tokio::time::sleep(due_in(newest, self.clock.now(), self.every)).await;
             self.backups.make().await.map_err(|error| JobError::new("making a backup", error))?;
         }
