@@ -4,12 +4,12 @@ CARGO ?= cargo
 FEATURES := scheduler systemd template api cloudinit
 # Tests of the binary that take seconds and need no root; the rest take a minute or two, and root.
 QUICK := tidy wire licences process node confd_face templates etcd auth tls websocket kv_history rollout fleetctl fleetd \
-	abuse cloudinit docs backup doctor
+	abuse cloudinit docs backup doctor packages
 SLOW := cluster watch half_open members restore import full_disk lost_disk scheduling etcdctl3 etcdctl2 v2 discovery confd_etcd \
 	clients hosts backup_s3
 STATIC_TARGET := x86_64-unknown-linux-musl
 
-.PHONY: demo test check integration static bench bench-fleet bench-template generate fix
+.PHONY: demo test check integration static deb image bench bench-fleet bench-template generate fix
 
 # Three nodes on loopback do the main job once, each step with its command, and everything is gone at the end.
 demo:
@@ -27,6 +27,7 @@ check:
 		$(CARGO) clippy --locked --no-default-features --features $$feature --lib --bins -- -D warnings; \
 	done
 	$(CARGO) test --locked --test tidy --test licences
+	vagrant/validate.sh
 
 # Real hosts: containers that boot systemd and run a Docker engine of their own. Needs root; installs what it needs.
 integration:
@@ -34,9 +35,17 @@ integration:
 	$(CARGO) build --locked --bin node
 	$(CARGO) test --locked --no-fail-fast $(SLOW:%=--test %) -- --test-threads=1
 
-# One file without a dynamic linker. Fails if the result is not static.
+# One file without a dynamic linker, the same wherever it is built. Fails if the result is not static.
 static:
 	integration/static.sh $(STATIC_TARGET)
+
+# Debian packages of it, in target/debian.
+deb: static
+	packaging/deb.sh target/$(STATIC_TARGET)/release/node target/debian
+
+# A container image of it and nothing else, corenode:VERSION. Needs a Docker engine, and says so where there is none.
+image: static
+	packaging/image.sh target/$(STATIC_TARGET)/release/node
 
 # Figures for people, never a test: three members of etcd and three of ours under the same load in turns, and the ratios.
 # `make bench ETCD=path` names another etcd than Debian's. About twenty minutes, half of them the build.

@@ -323,16 +323,10 @@ fn lay_out(disk: &Path, hosts: &[Host], host: &Host, install: &Install<'_>, cont
     );
     fs::write(disk.join("etc/docker/daemon.json"), engine)?;
 
-    fs::copy(install.binary, disk.join("usr/bin/node"))
-        .with_context(|| format!("copy {} for the hosts", install.binary.display()))?;
-    for face in ["fleetctl", "etcdctl", "confd"] {
-        symlink("node", disk.join("usr/bin").join(face))?;
-    }
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    for file in ["etc/node/node.toml".to_owned(), format!("{UNITS}/node.service")] {
-        let from = config.join(&file);
-        fs::copy(&from, disk.join(&file)).with_context(|| format!("copy {} for the hosts", from.display()))?;
-    }
+    // As the machines of vagrant/ are made.
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/vagrant/provision.sh");
+    let (root, binary) = (disk.to_string_lossy(), install.binary.to_string_lossy());
+    command::run(&[script, "--root", &*root, &*binary], None, COMMAND_BOUND)?.ok()?;
     symlink(format!("/{UNITS}/node.service"), disk.join(WANTS).join("node.service"))?;
     fs::write(disk.join("etc/node/node.toml.d/host.toml"), (install.settings)(host, hosts))?;
     app_image::write_archive(&disk.join(app_image::ARCHIVE.trim_start_matches('/')))

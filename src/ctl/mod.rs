@@ -14,6 +14,7 @@ mod fleetctl;
 mod founding;
 mod import;
 mod kv;
+mod manual;
 mod node_ctl;
 mod restore;
 #[cfg(feature = "scheduler")]
@@ -32,6 +33,7 @@ pub fn run(face: &str, arguments: &[String]) -> Option<u8> {
     let outcome = match face {
         "dev" => dev::run(arguments),
         "ctl" => node_ctl::run(arguments),
+        "manual" => manual::run(arguments),
         "etcdctl" => return Some(etcdctl::run(arguments)),
         #[cfg(feature = "scheduler")]
         "fleetctl" => return Some(fleetctl::run(arguments)),
