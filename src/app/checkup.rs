@@ -59,10 +59,13 @@ impl Examine for Checkup {
             let (dir, rules, files) = (self.data_dir.clone(), self.rules, self.certificates.clone());
             let looked = tokio::task::spawn_blocking(move || (disk(&dir, &rules, usage), looked_at(&files))).await;
             let (disk, certificates) = looked.unwrap_or_default();
+            // Who leads makes them: what another one could not make earlier is no trouble any more.
+            let leads = status.leader == Some(status.member);
+            let backup_failure = self.backups.as_ref().filter(|_| leads).and_then(|backups| backups.failure());
             NodeReport {
                 disk: Disk { sync_us_max: self.sync_us_max, ..disk },
                 certificates,
-                backup_failure: self.backups.as_ref().and_then(|backups| backups.failure()),
+                backup_failure,
                 now_ms: SystemClock.now().0,
                 ..about(&status)
             }

@@ -25,7 +25,7 @@ node ctl backup: copies of the cluster's state, where `backup.to` of a node's co
                                            copies one into a file, for `node ctl snapshot restore FILE`
 
 A node is asked, or with --to the place itself, for which no node need run:
-  --to PLACE                a folder, or s3://BUCKET[/PREFIX]
+  --to PLACE                a folder, or s3://BUCKET[/PREFIX]; NODE_BACKUP_TO
   --s3-endpoint URL         the store [Amazon's, of the region]
   --s3-region TEXT          [us-east-1]
   --s3-credentials-file FILE
@@ -73,7 +73,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
     };
     node_ctl::runtime()?.block_on(async {
         match (words.as_slice(), place, name) {
-            (["now"], None, _) => now(&node_ctl::contact(&parsed).await?).await,
+            (["now"], _, _) => now(&node_ctl::contact(&parsed).await?).await,
             (["list"], None, _) => list(&node_ctl::contact(&parsed).await?).await,
             (["list"], Some(place), _) => {
                 let found = place.list().await?;

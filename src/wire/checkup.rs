@@ -19,7 +19,7 @@ pub struct NodeReport {
     pub certificates: Vec<Certificate>,
     /// Alarms as etcd names them: `NOSPACE`, `CORRUPT`.
     pub alarms: Vec<String>,
-    /// Why the last backup that this node was to make was not made.
+    /// Why the last backup was not made, by the word of who leads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup_failure: Option<String>,
 }

@@ -11,9 +11,6 @@ use anyhow::Context as _;
 
 use pages::{PAGES, Tree};
 
-/// The programs that completions are written for: as this binary is called where a package installs it, and its links.
-const PROGRAMS: [&str; 4] = ["corenode", "fleetctl", "etcdctl", "confd"];
-
 /// Writes `man/` and `completions/` into a folder: 0, 2 for a command line that cannot be understood.
 ///
 /// # Errors
@@ -31,7 +28,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
     }
     let settings = pages::help(&program, &["config", "check"])?;
     write(&folder.join("man/node.toml.5"), &roff::settings(&settings))?;
-    for name in PROGRAMS {
+    for name in pages::programs() {
         let tree = Tree::of(&program, name)?;
         for (place, text) in [
             (format!("bash/{name}"), complete::bash(name, &tree)),

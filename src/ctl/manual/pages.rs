@@ -50,6 +50,11 @@ pub const PAGES: &[Page] = &[
     tool(&["confd"], "confd"),
 ];
 
+/// The programs that there are: this binary as it is called where a package installs it, and its links.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    std::iter::once("corenode").chain(PAGES.iter().filter_map(|page| page.program))
+}
+
 impl Page {
     /// `corenode-ctl-kv`, `fleetctl`.
     pub fn name(&self) -> String {
@@ -95,8 +100,7 @@ impl Tree {
             for page in PAGES.iter().filter(|page| page.program.is_none()) {
                 tree.read("node", page.words, &help(program, page.words)?);
             }
-            let tools = PAGES.iter().filter_map(|page| page.program).map(str::to_owned);
-            tree.0.entry(Vec::new()).or_default().words.extend(tools);
+            tree.0.entry(Vec::new()).or_default().words.extend(programs().skip(1).map(str::to_owned));
             return Ok(tree);
         }
         tree.read(name, &[], &help(program, &[name])?);
@@ -144,17 +148,16 @@ impl Tree {
                 self.0.entry(place.to_vec()).or_default().words.insert(verb.to_owned());
                 first.get_or_insert(verb);
             }
-            if !goes_on || word == "…," {
+            if !goes_on {
                 break;
             }
             if words.clone().next() == Some("|") {
                 words.next();
             }
         }
-        if let Some(verb) = first.filter(|verb| place.is_empty() && GROUPS.contains(verb)) {
-            self.note(&[verb.to_owned()], words);
-        } else if place.len() == 1 && place[0] == "ctl" && first.is_some_and(|verb| GROUPS.contains(&verb)) {
-            self.note(&[place[0].clone(), first.unwrap_or_default().to_owned()], words);
+        let has_below = place.is_empty() || place == ["ctl"];
+        if let Some(verb) = first.filter(|verb| has_below && GROUPS.contains(verb)) {
+            self.note(&[place, &[verb.to_owned()]].concat(), words);
         }
     }
 }
@@ -178,9 +181,8 @@ fn is_verb(word: &str) -> bool {
 
 fn is_flag(word: &str) -> bool {
     word.strip_prefix("--").is_some_and(|bare| {
-        is_verb(bare)
-            || bare.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-                && bare.starts_with(|c: char| c.is_ascii_lowercase())
+        bare.starts_with(|c: char| c.is_ascii_lowercase())
+            && bare.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     })
 }
 
