@@ -14,6 +14,7 @@ mod nginx;
 mod smoke;
 mod stage;
 mod tables;
+mod tutorials;
 mod units;
 mod waits;
 mod walkthrough;
@@ -47,6 +48,11 @@ fn hosts_boot_serve_and_keep_their_disk() -> anyhow::Result<()> {
 #[test]
 fn walkthrough() -> anyhow::Result<()> {
     walkthrough::run()
+}
+
+#[test]
+fn the_tutorials_cloud_configs_make_a_cluster() -> anyhow::Result<()> {
+    tutorials::run()
 }
 
 #[test]
