@@ -1,6 +1,5 @@
 //! The cloud-configs of the tutorials and of vagrant/, as they are but for the token: three machines become a cluster.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -29,8 +28,7 @@ fn settings(host: &Host, _: &[Host]) -> String {
 /// Each of the files, one after the other on the same machines.
 pub fn run() -> Result<()> {
     let hosts = [&[GIVES_TOKENS], NAMES.as_slice()].concat();
-    let binary = Path::new(env!("CARGO_BIN_EXE_node"));
-    Lab::start(&hosts, &Install { binary, settings })?.tell(|lab| {
+    Lab::start(&hosts, &Install { binary: &crate::binary(), settings })?.tell(|lab| {
         for file in [&format!("{EXAMPLES}/cloud-config/etcd.yaml"), "vagrant/user-data.sample"] {
             a_cluster_comes_of(lab, file).with_context(|| file.to_owned())?;
         }
