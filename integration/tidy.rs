@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["base"],
     &["kv", "unit", "gotemplate"],
-    &["fleet", "confd", "cloudinit"],
+    &["fleet", "confd", "cloudinit", "trust"],
     &["wal", "disk", "bolt", "net", "wire", "files", "shell", "process", "systemd"],
     &["raft", "remote", "etcd_file", "backup"],
     &["jobs"],

@@ -162,7 +162,8 @@ fn certificates_name_users_as_with_etcd() {
 fn post(server: &Server, authority: &Authority, name: &str, path: &str, body: &str) -> (u16, String) {
     let file = |name: String| authority.path(&name).into();
     let identity = Identity { certificate: file(format!("{name}.pem")), key: file(format!("{name}-key.pem")) };
-    let tls = ClientTls { trusted_ca: Some(file("ca.pem".to_owned())), identity: Some(identity), insecure: false };
+    let tls =
+        ClientTls { trusted_ca: Some(file("ca.pem".to_owned())), identity: Some(identity), ..ClientTls::default() };
     let address = Address::from_url(&server.client).unwrap().secured(&Arc::new(tls));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let body = Some(("application/json", body.as_bytes().to_vec()));

@@ -23,6 +23,9 @@ pub mod cloudinit;
 pub mod confd;
 /// Machines, units, states; `plan` and `diff`; the trait `Executor`.
 pub mod fleet;
+/// Tokens by which machines join, and what the cluster keeps of them.
+#[cfg(feature = "api")]
+pub mod trust;
 
 // 3 · hands
 /// bbolt's files, which etcd keeps its data in.

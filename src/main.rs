@@ -14,6 +14,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const HELP: &str = "\
 node turns a set of Linux machines into one: store, scheduler, executor and templates in one process.
 
+  node init                                  make this machine the first of a cluster; prints a token
+  node join TOKEN                            make it one more of that cluster
   node run [--config FILE] [--KEY VALUE …]   run this machine's node
   node dev [--nodes 3] [--env FILE]          a cluster on loopback to try things on; Ctrl-C removes it
   node config check [--config FILE] [--KEY VALUE …]
@@ -60,6 +62,10 @@ fn first_argument(arguments: &[String]) -> u8 {
     match first {
         "run" => app::run(rest),
         "config" => app::config(rest),
+        #[cfg(feature = "api")]
+        "init" => app::init(rest),
+        #[cfg(feature = "api")]
+        "join" => app::join(rest),
         #[cfg(feature = "api")]
         "etcd" => app::etcd(rest),
         #[cfg(all(feature = "scheduler", feature = "api"))]

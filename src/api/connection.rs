@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::authority::Cleaner;
 use super::bounds::Bounds;
-use super::http::Entry;
+use super::http::{Entry, Way};
 use super::users::CertificateName;
 use super::{Door, Listener};
 use crate::base::limits::{
@@ -46,7 +46,7 @@ pub(super) async fn accept(
 ) {
     let room = Arc::new(Semaphore::new(bounds.connections));
     let server = Arc::new(server(bounds));
-    let entry = if matches!(listener, Listener::Unix(_)) { entry.on_socket() } else { entry };
+    let entry = if matches!(listener, Listener::Unix(_)) { entry.by(Way::Socket) } else { entry };
     loop {
         let next = async {
             let permit = room.clone().acquire_owned().await;
@@ -61,7 +61,7 @@ pub(super) async fn accept(
             Ok(stream) => {
                 tasks.spawn(async move {
                     let _permit = permit;
-                    let (stream, user) = tokio::select! {
+                    let (stream, way) = tokio::select! {
                         () = stop.cancelled() => return,
                         opened = open(stream, door, bounds.headers) => match opened {
                             Ok(opened) => opened,
@@ -71,7 +71,11 @@ pub(super) async fn accept(
                             }
                         },
                     };
-                    converse(&server, Opening::new(stream, bounds), user, entry, stop).await;
+                    let entry = match way {
+                        Some(way) => entry.by(way),
+                        None => entry,
+                    };
+                    converse(&server, Opening::new(stream, bounds), entry, stop).await;
                 });
             }
             Err(error) => {
@@ -82,27 +86,23 @@ pub(super) async fn accept(
     }
 }
 
-/// Speaks TLS where the door does: the stream within, and the user whom the client's certificate names.
-async fn open(stream: Stream, door: Option<Door>, wait: Duration) -> io::Result<(Stream, Option<CertificateName>)> {
+/// Speaks TLS where the door does: the stream within, and how the client is known there.
+async fn open(stream: Stream, door: Option<Door>, wait: Duration) -> io::Result<(Stream, Option<Way>)> {
     let Some(door) = door else { return Ok((stream, None)) };
     let accepting = tokio::time::timeout(wait, door.tls.accept(stream));
     let accepted = accepting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    let name = accepted.name.filter(|_| door.users_by_name);
-    Ok((Box::pin(accepted.stream), name.map(|name| CertificateName(name.into()))))
+    let way = match accepted.name.map(|name| CertificateName(name.into())) {
+        Some(name) if door.of_cluster => Way::OwnCertificate(name),
+        None if door.of_cluster => Way::Stranger,
+        Some(name) if door.users_by_name => Way::Certificate(name),
+        _ => Way::Open,
+    };
+    Ok((Box::pin(accepted.stream), Some(way)))
 }
 
 /// Serves one connection to its end. On `stop` it finishes what is under way, within a bound, and closes.
-async fn converse(
-    server: &auto::Builder<TokioExecutor>,
-    stream: Opening,
-    user: Option<CertificateName>,
-    entry: Entry,
-    stop: CancellationToken,
-) {
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        if let Some(user) = &user {
-            request.extensions_mut().insert(user.clone());
-        }
+async fn converse(server: &auto::Builder<TokioExecutor>, stream: Opening, entry: Entry, stop: CancellationToken) {
+    let service = service_fn(move |request: Request<Incoming>| {
         let entry = entry.clone();
         async move { Ok::<_, std::convert::Infallible>(entry.answer(request).await) }
     });

@@ -18,8 +18,10 @@ use super::bounds::Bounds;
 use super::discovery::{Asked, Discovery};
 use super::receiving::{Room, Shape};
 use super::sending::Unread;
-use super::users::{CertificateName, Credentials, administrator};
-use super::{Shared, history, info, status, v2, v3};
+use super::users::{CertificateName, Credentials, Vouched, administrator, anybody};
+use super::{Shared, history, info, joining, status, v2, v3};
+use crate::kv::auth::ROOT;
+use crate::wire::joining::JOIN_PATH;
 use crate::wire::json as go_json;
 use crate::wire::v2::PATH_KEPT;
 
@@ -31,12 +33,31 @@ pub(super) struct Entry {
     unread: Arc<Unread>,
     grpc: Router,
     http: Router,
-    on_socket: bool,
+    way: Way,
+}
+
+/// How those who come in by a listener, or one of them, are known.
+#[derive(Clone, Default)]
+pub(super) enum Way {
+    /// By what they say.
+    #[default]
+    Open,
+    /// By the mode of a unix socket.
+    Socket,
+    /// By a certificate with this name.
+    Certificate(CertificateName),
+    /// The same, and the cluster itself gave the certificate out.
+    OwnCertificate(CertificateName),
+    /// By nothing, where the cluster gives certificates out.
+    Stranger,
 }
 
 /// With a request that came in by a unix socket.
 #[derive(Clone, Copy)]
 struct OnSocket;
+
+/// Where users log in.
+const LOGIN_PATHS: [&str; 2] = ["/etcdserverpb.Auth/Authenticate", "/v3/auth/authenticate"];
 
 /// Routes that change the cluster itself: while users are asked for, they are root's, and those' whom a socket's mode lets in.
 fn guarded(shared: &Arc<Shared>, routes: Router) -> Router {
@@ -63,7 +84,8 @@ fn guarded(shared: &Arc<Shared>, routes: Router) -> Router {
 
 impl Entry {
     pub fn new(shared: &Arc<Shared>, extra: Router, bounds: Bounds) -> Self {
-        let http = guarded(shared, extra)
+        let http = guarded(shared, extra.merge(joining::routes(shared)))
+            .merge(joining::open_routes(shared))
             .merge(info::routes(shared))
             .merge(history::routes(shared))
             .merge(v2::routes(shared))
@@ -83,12 +105,57 @@ impl Entry {
 
     fn over(shared: &Arc<Shared>, grpc: Router, http: Router, bounds: Bounds) -> Self {
         let (room, unread) = (Room::new(bounds), Unread::new(bounds));
-        Self { shared: shared.clone(), room, unread, grpc, http, on_socket: false }
+        Self { shared: shared.clone(), room, unread, grpc, http, way: Way::Open }
     }
 
-    /// The same for those who come in by a unix socket: its mode has let them in.
-    pub fn on_socket(self) -> Self {
-        Self { on_socket: true, ..self }
+    /// The same for those who come in this way.
+    pub fn by(self, way: Way) -> Self {
+        Self { way, ..self }
+    }
+
+    /// Notes with a request how its sender is known; a refusal where he is not and needs to be.
+    async fn receive(&self, request: &mut Request<Incoming>) -> Option<Response> {
+        let extensions = request.extensions_mut();
+        match &self.way {
+            Way::Open => {}
+            Way::Socket => {
+                extensions.insert(OnSocket);
+                // Where the cluster has an authority of its own, whoever is let in by a socket is its administrator.
+                if self.shared.identity.is_some() {
+                    extensions.insert(CertificateName(ROOT.into()));
+                    extensions.insert(Vouched);
+                }
+            }
+            Way::Certificate(name) => drop(extensions.insert(name.clone())),
+            Way::OwnCertificate(name) => {
+                extensions.insert(name.clone());
+                extensions.insert(Vouched);
+            }
+            Way::Stranger => return self.keep_out(request).await,
+        }
+        None
+    }
+
+    /// Who comes without a certificate may ask to join. Where users are asked for, he may log in, and do what a user may.
+    async fn keep_out(&self, request: &Request<Incoming>) -> Option<Response> {
+        let path = request.uri().path();
+        if path == JOIN_PATH {
+            return None;
+        }
+        if self.shared.store.auth().enabled() {
+            let who = Credentials::of_http(request);
+            if LOGIN_PATHS.contains(&path) || self.shared.check(&who, &anybody).await.is_ok() {
+                return None;
+            }
+        }
+        tracing::info!(path = path.chars().take(64).collect::<String>(), "a request without a certificate is refused");
+        Some(match is_grpc(request.headers()) {
+            true => status::no_certificate().into_http(),
+            false => {
+                let body = serde_json::json!({"error": status::NO_CERTIFICATE, "message": status::NO_CERTIFICATE});
+                json(StatusCode::UNAUTHORIZED, body.to_string())
+            }
+        })
     }
 
     pub async fn answer(&self, mut request: Request<Incoming>) -> Response {
@@ -97,8 +164,8 @@ impl Entry {
         if path.contains('%') && decode(path).is_none() {
             return malformed();
         }
-        if self.on_socket {
-            request.extensions_mut().insert(OnSocket);
+        if let Some(refusal) = self.receive(&mut request).await {
+            return refusal;
         }
         let grpc = is_grpc(request.headers());
         let shape = match grpc {
@@ -157,8 +224,9 @@ impl Entry {
     /// tokens only, and as etcd's it says so rather than taking him for nobody.
     fn ignores_certificate(&self, request: &Request<Body>) -> bool {
         let gateway = v3::gateway::method(request.uri().path()).is_some();
+        let vouched = request.extensions().get::<Vouched>().is_some();
         let named = || request.extensions().get::<CertificateName>().is_some_and(|name| !name.0.is_empty());
-        gateway && named() && self.shared.store.auth().enabled()
+        gateway && !vouched && named() && self.shared.store.auth().enabled()
     }
 }
 

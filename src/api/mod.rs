@@ -17,6 +17,7 @@ pub mod fleet;
 mod history;
 mod http;
 mod info;
+mod joining;
 mod metrics;
 mod receiving;
 mod sending;
@@ -43,7 +44,7 @@ use tokio_util::task::TaskTracker;
 use crate::base::limits::WEBSOCKETS_MAX;
 use crate::base::{Clock, ClusterId, MemberId, Random};
 use crate::kv::Store;
-use crate::net::tls::ServerTls;
+use crate::net::tls::{ClusterIdentity, ServerTls};
 
 use bounds::Bounds;
 pub use users::UsersOptions;
@@ -61,6 +62,8 @@ pub struct Services {
     pub users: UsersOptions,
     /// How long a watch that asked for it is silent before it tells how far it is.
     pub watch_progress: Duration,
+    /// Where this member's identity lies, if its cluster has an authority of its own: machines join here then.
+    pub identity: Option<ClusterIdentity>,
     /// Further HTTP paths (fleet's, for example), without a fallback of their own.
     pub routes: Routes,
 }
@@ -78,6 +81,8 @@ pub struct Door {
     pub tls: Arc<ServerTls>,
     /// The common name of a client's certificate is that of a user.
     pub users_by_name: bool,
+    /// The certificates are those that the cluster itself gives out. Who comes with none may ask to join, or log in.
+    pub of_cluster: bool,
 }
 
 /// Open doors. Dropping them closes nothing; [`Doors::stop`] does.
@@ -92,6 +97,7 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     users: users::Users,
+    pub identity: Option<ClusterIdentity>,
     pub watch_progress: Duration,
     /// Places for connections that have become websockets.
     pub websockets: Arc<Semaphore>,
@@ -139,6 +145,7 @@ fn open(bounds: Bounds, listeners: Vec<Listener>, services: Services, entry: Mak
         store: services.store,
         clock: services.clock,
         random: services.random,
+        identity: services.identity,
         watch_progress: services.watch_progress,
         websockets: Arc::new(Semaphore::new(WEBSOCKETS_MAX)),
         leader_changes: AtomicU64::new(0),

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use super::body::BodyError;
 #[cfg(feature = "scheduler")]
 use super::fleet::Failure;
-use super::history;
+use super::{history, joining};
 use crate::backup::BackupError;
 use crate::base::limits::GRPC_MESSAGE_BYTES_MAX;
 #[cfg(feature = "scheduler")]
@@ -312,6 +312,30 @@ pub(super) fn backup_failed(error: &BackupError) -> StatusCode {
         BackupError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         BackupError::Remote(_) => StatusCode::BAD_GATEWAY,
         BackupError::Io { .. } | BackupError::Snapshot(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// What is said to those who come without a certificate where one is needed.
+pub const NO_CERTIFICATE: &str = "this takes a certificate of the cluster; `node ctl login` on a member gets one";
+
+/// The same as gRPC.
+pub fn no_certificate() -> Status {
+    Status::unauthenticated(NO_CERTIFICATE)
+}
+
+/// The HTTP code of what the door for joining machines refuses. 503: the same may be done in a moment.
+pub(super) fn joining(failure: &joining::Failure) -> StatusCode {
+    use joining::Failure;
+    match failure {
+        Failure::Bad(_) => StatusCode::BAD_REQUEST,
+        Failure::Token(_) | Failure::NotAllowed(_) => StatusCode::FORBIDDEN,
+        Failure::Taken(_) => StatusCode::CONFLICT,
+        Failure::NoToken => StatusCode::NOT_FOUND,
+        Failure::Store(StoreError::Refused(KvError::Auth(_))) => StatusCode::UNAUTHORIZED,
+        Failure::Later(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Store(StoreError::Refused(_) | StoreError::Member(_)) => StatusCode::CONFLICT,
+        Failure::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Tls(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

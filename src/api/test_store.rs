@@ -406,6 +406,7 @@ pub async fn house_within(bounds: super::Bounds) -> House {
         // The least that bcrypt takes: tests need no more.
         users: super::UsersOptions { password_cost: 4, ..super::UsersOptions::default() },
         watch_progress: std::time::Duration::from_millis(crate::base::limits::WATCH_PROGRESS_MS_MIN),
+        identity: None,
         routes: super::Routes::new(),
     };
     let doors = super::serve_within(bounds, vec![super::Listener::Tcp(listener)], services);

@@ -5,6 +5,8 @@ mod answer;
 #[cfg(feature = "api")]
 mod backups;
 #[cfg(feature = "api")]
+mod birth;
+#[cfg(feature = "api")]
 mod checkup;
 #[cfg(feature = "cloudinit")]
 mod cloudinit;
@@ -31,6 +33,8 @@ mod sockets;
 #[cfg(feature = "template")]
 mod templates;
 
+#[cfg(feature = "api")]
+pub use birth::{init, join};
 #[cfg(feature = "cloudinit")]
 pub use cloudinit::cloudinit;
 #[cfg(feature = "api")]

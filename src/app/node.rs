@@ -14,12 +14,16 @@ use tokio_util::sync::CancellationToken;
 use super::host;
 use super::settings::tls::Listen;
 use super::settings::{PeerSetting, Settings};
+use crate::base::Clock as _;
 use crate::base::limits::{LEASE_CHECKPOINT_SECONDS, WAL_SEGMENT_BYTES};
 use crate::disk::FileSystem;
 use crate::jobs::Jobs;
+use crate::jobs::certificates::Renew;
+#[cfg(feature = "api")]
+use crate::jobs::first_token::FirstToken;
 use crate::jobs::member::Announce;
 use crate::kv::{Member, Store};
-use crate::net::tls::{ClientTls, ServerTls, Terms, TlsError};
+use crate::net::tls::{ClientTls, ServerTls, Terms, TlsError, host_of};
 use crate::raft::{self, PeerHandler, PeerListener, RaftStore};
 
 /// How long jobs may take to end.
@@ -97,6 +101,7 @@ impl Node {
     /// [`StartError`], naming the setting or the file and the remedy.
     pub async fn start(mut settings: Settings) -> Result<Self, StartError> {
         refuse_what_is_not_compiled_in(&settings)?;
+        renew_certificate(&settings)?;
         let (peer_listeners, dialling) = bind_peers(&settings).await?;
         #[cfg(feature = "api")]
         let (listeners, client_addresses) = bind_clients(&settings).await?;
@@ -119,6 +124,12 @@ impl Node {
         let store = RaftStore::start(store_options(&settings, joins, peer_listeners, dialling, handler)).await?;
         let mut jobs = Jobs::default();
         let (known_tx, published) = watch::channel(false);
+        if let Some(identity) = &settings.identity {
+            let (identity, hosts) = (identity.clone(), certificate_hosts(&settings));
+            #[cfg(feature = "api")]
+            jobs.start(FirstToken { store: store.clone(), identity: identity.clone() });
+            jobs.start(Renew { identity, hosts, clock: Arc::new(host::SystemClock) });
+        }
         jobs.start(Announce { store: store.clone(), member: own_member(&settings), known: known_tx });
         #[cfg(feature = "scheduler")]
         let machine = {
@@ -158,6 +169,7 @@ impl Node {
                     password_cost: settings.auth.bcrypt_cost,
                 },
                 watch_progress: Duration::from_millis(settings.watch_progress_ms),
+                identity: settings.identity.clone(),
                 routes: routes
                     .merge(crate::api::backups::routes(backups))
                     .merge(crate::api::checkup::routes(Arc::new(checkup))),
@@ -298,7 +310,7 @@ async fn bind_clients(settings: &Settings) -> Result<(Vec<crate::api::Listener>,
             let (folder, hosts) = (own_certificate(settings, "client"), hosts(&settings.client_listen));
             let terms = tls.terms(&folder, &hosts, &[Protocol::Http2, Protocol::Http1]);
             let opened = terms.and_then(server).map_err(|cause| StartError::Tls { key: "client.cert_file", cause })?;
-            Some(Door { tls: opened, users_by_name: tls.client_cert_auth })
+            Some(Door { tls: opened, users_by_name: tls.client_cert_auth, of_cluster: tls.of_cluster })
         }
     };
     let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
@@ -334,8 +346,30 @@ fn hosts(listens: &[Listen]) -> Vec<String> {
     hosts
 }
 
+/// For whom the cluster makes this member's certificate: wherever others reach it.
+pub fn certificate_hosts(settings: &Settings) -> Vec<String> {
+    let listens = settings.peer_listen.iter().chain(&settings.client_listen).map(|listen| listen.address.ip());
+    let listens = listens.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
+    let own = settings.peers.iter().filter(|peer| peer.name == settings.name).flat_map(|peer| &peer.urls);
+    let told = own.chain(&settings.client_advertise).map(|url| host_of(url));
+    let always = [settings.name.clone(), "localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let is_host = |host: &String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+        host.parse::<std::net::IpAddr>().is_ok() || (!host.is_empty() && host.chars().all(plain))
+    };
+    let hosts: std::collections::BTreeSet<String> = listens.chain(told).chain(always).filter(is_host).collect();
+    hosts.into_iter().collect()
+}
+
+/// A certificate that has become old while the node did not run is renewed before anybody is shown it.
+fn renew_certificate(settings: &Settings) -> Result<(), StartError> {
+    let Some(identity) = &settings.identity else { return Ok(()) };
+    let renewed = identity.renew(&certificate_hosts(settings), host::SystemClock.now());
+    renewed.map(drop).map_err(|cause| StartError::Tls { key: "identity", cause })
+}
+
 /// Where a node's log and state lie in its data directory.
-fn store_dir(settings: &Settings) -> std::path::PathBuf {
+pub fn store_dir(settings: &Settings) -> std::path::PathBuf {
     settings.data_dir.join("store")
 }
 

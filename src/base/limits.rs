@@ -373,3 +373,23 @@ pub const BACKUP_PART_BYTES: u64 = 16 << 20;
 pub const BACKUP_PARTS_MAX: u64 = 10_000;
 /// How long one request to such a store may take.
 pub const BACKUP_REQUEST_MS_MAX: u64 = 300_000;
+/// Life of a cluster's own authority, and of the certificates that it gives to members, which renew them at two thirds of it.
+pub const CA_LIFE_DAYS: u32 = 3_650;
+pub const MEMBER_CERTIFICATE_DAYS: u32 = 30;
+/// Certificates count from so long before they are made, for machines whose clocks are behind.
+pub const CERTIFICATE_BACKDATED_DAYS: u32 = 1;
+/// How often a member looks whether its certificate is to be renewed.
+pub const CERTIFICATE_LOOK_SECONDS: u64 = 3_600;
+/// Text of a token to join with.
+pub const JOIN_TOKEN_BYTES_MAX: usize = 4_096;
+/// How long the cluster knows a token that has expired, so that whoever comes with it hears why it is refused.
+pub const JOIN_TOKEN_REMEMBERED_MS: i64 = 7 * 86_400_000;
+/// Tokens that a cluster keeps, and the machines that one lets in.
+pub const JOIN_TOKENS_MAX: usize = 1_000;
+pub const JOIN_TOKEN_USES_MAX: u32 = 1_000;
+/// Body of a request to join, or for a certificate.
+pub const JOIN_BODY_BYTES_MAX: usize = 64 * 1_024;
+/// How often a token is looked at again that changed while it was spent.
+pub const JOIN_SPEND_ATTEMPTS_MAX: usize = 8;
+/// How long a client's certificate lasts at most.
+pub const CLIENT_CERTIFICATE_DAYS_MAX: u32 = 365;

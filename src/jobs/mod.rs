@@ -13,8 +13,11 @@ use crate::kv::{Applied, Reply, StoreError};
 pub mod agent;
 #[cfg(feature = "api")]
 pub mod backups;
+pub mod certificates;
 #[cfg(feature = "scheduler")]
 pub mod engine;
+#[cfg(feature = "api")]
+pub mod first_token;
 #[cfg(feature = "scheduler")]
 mod follow;
 #[cfg(feature = "scheduler")]

@@ -62,7 +62,7 @@ mod test_cluster;
 #[cfg(test)]
 mod upkeep_tests;
 
-pub use join::{Place, find_place, holds_data, joined};
+pub use join::{Place, find_place, holds_data, joined, keep as keep_place};
 pub use options::{
     ELECTION_MS_DEFAULT, HEARTBEAT_MS_DEFAULT, Options, Peer, PeerListener, SnapshotThresholds, StartError,
 };

@@ -11,7 +11,7 @@ mod token;
 
 use std::sync::Arc;
 
-pub use credentials::{CertificateName, Credentials};
+pub use credentials::{CertificateName, Credentials, Vouched};
 use password::Passwords;
 pub use password::draw;
 use token::Tokens;
@@ -113,9 +113,14 @@ impl Shared {
 
     /// Whether whoever asks may, as far as this node knows. While users are not asked for, everybody may.
     pub async fn check(&self, who: &Credentials, needs: Needs<'_>) -> Result<(), StoreError> {
+        self.whoever(who, needs).await.map(drop)
+    }
+
+    /// The user behind the credentials, if he may; `None` while users are not asked for.
+    pub async fn whoever(&self, who: &Credentials, needs: Needs<'_>) -> Result<Option<String>, StoreError> {
         match self.believe(who).await? {
-            (_, None) => Ok(()),
-            (auth, Some(user)) => needs(&auth, &user).map_err(refused),
+            (_, None) => Ok(None),
+            (auth, Some(user)) => needs(&auth, &user).map_err(refused).map(|()| Some(user)),
         }
     }
 

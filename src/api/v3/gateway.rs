@@ -19,7 +19,7 @@ use tonic::metadata::MetadataMap;
 use super::{Answers, auth, cluster, election, kv, lease, lock, maintenance, watch};
 use crate::api::body;
 use crate::api::http::{encoded, json, method_not_allowed, requires_leader};
-use crate::api::users::{Credentials, anybody};
+use crate::api::users::{CertificateName, Credentials, Vouched, anybody};
 use crate::api::{Shared, status};
 use crate::wire::etcdserverpb as pb;
 use crate::wire::v3electionpb::{self, election_server::Election};
@@ -187,8 +187,10 @@ fn copying(care: maintenance::Maintenance) -> MethodRouter {
     posts(move |request: Request| {
         let care = care.clone();
         async move {
+            let vouched = request.extensions().get::<Vouched>().is_some();
             let metadata = MetadataMap::from_headers(request.headers().clone());
-            match care.copy(&Credentials::of_metadata(&metadata)).await {
+            let who = if vouched { Credentials::of_http(&request) } else { Credentials::of_metadata(&metadata) };
+            match care.copy(&who).await {
                 Ok(pieces) => {
                     let lines = pieces.map(|piece| Ok::<_, std::convert::Infallible>(line(&piece)));
                     streamed(Body::from_stream(lines))
@@ -222,7 +224,7 @@ fn lines<T: Serialize + 'static>(answers: Answers<T>) -> Response {
 }
 
 /// The request as a call of gRPC: the message in the body, and the headers, among which the token is looked for. The client's
-/// certificate does not come along.
+/// certificate comes along where it is [`Vouched`] for.
 async fn call<T: DeserializeOwned + Default>(shared: &Shared, request: Request) -> Result<tonic::Request<T>, Status> {
     if requires_leader(request.headers()) && shared.store.status().leader.is_none() {
         return Err(status::no_leader());
@@ -234,7 +236,11 @@ async fn call<T: DeserializeOwned + Default>(shared: &Shared, request: Request) 
         true => T::default(),
         false => serde_json::from_slice(&bytes).map_err(|error| Status::invalid_argument(error.to_string()))?,
     };
-    Ok(tonic::Request::from_parts(MetadataMap::from_headers(parts.headers), tonic::Extensions::default(), message))
+    let mut extensions = tonic::Extensions::default();
+    if let (Some(name), Some(Vouched)) = (parts.extensions.get::<CertificateName>(), parts.extensions.get()) {
+        extensions.insert(name.clone());
+    }
+    Ok(tonic::Request::from_parts(MetadataMap::from_headers(parts.headers), extensions, message))
 }
 
 fn answered<T: Serialize>(answer: &T) -> Response {

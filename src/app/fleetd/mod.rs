@@ -191,6 +191,7 @@ impl Life {
             random: Arc::new(host::SystemRandom),
             users: UsersOptions::default(),
             watch_progress: Duration::from_millis(settings.watch_progress_ms),
+            identity: None,
             routes,
         };
         let doors = crate::api::serve_only(listeners, services);

@@ -185,7 +185,7 @@ impl Reader {
                 None
             }
         };
-        ClientTls { trusted_ca, identity, insecure: false }
+        ClientTls { trusted_ca, identity, ..ClientTls::default() }
     }
 
     fn servers(&mut self) -> Vec<Address> {

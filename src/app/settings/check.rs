@@ -15,6 +15,7 @@ use crate::base::{ClusterId, MachineId, MemberId};
 use crate::disk::RoomRules;
 use crate::kv::HistoryRule;
 use crate::net::Address;
+use crate::net::tls::ClusterIdentity;
 use crate::unit::value::{TimeSpan, time_span};
 
 /// More backups than one a minute are a mistake in the unit of time.
@@ -107,14 +108,15 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
 pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
     let mut checker = Checker { input, mistakes: input.mistakes.clone() };
     let name = Some(checker.text("name")).filter(|name| !name.is_empty()).unwrap_or_else(|| hostname.to_owned());
-    let peer_tls = tls::settle(&mut checker, &tls::PEER);
+    let identity = checker.optional_path("identity").map(ClusterIdentity::new);
+    let peer_tls = tls::settle(&mut checker, &tls::PEER, identity.as_ref());
     let peer_listen = tls::listens(&mut checker, "peer.listen", &tls::PEER, peer_tls.is_some());
     if checker.list("peer.listen").is_empty() {
         checker.wrong("peer.listen", "write at least one address:port");
     }
     let discovery = discovery(&mut checker);
     let (cluster, member, peers) = cluster(&mut checker, &name, &peer_listen, discovery.as_ref());
-    let client_tls = tls::settle(&mut checker, &tls::CLIENT);
+    let client_tls = tls::settle(&mut checker, &tls::CLIENT, identity.as_ref());
     let client_listen = tls::listens(&mut checker, "client.listen", &tls::CLIENT, client_tls.is_some());
     let client_sockets: Vec<PathBuf> = checker.list("client.socket").into_iter().map(PathBuf::from).collect();
     if checker.list("client.listen").is_empty() && client_sockets.is_empty() {
@@ -131,6 +133,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
         member,
         peers,
         existing: existing(&mut checker),
+        identity,
         discovery,
         heartbeat_ms,
         election_ms: checker.number("election_ms", heartbeat_ms.saturating_mul(5), 60_000),

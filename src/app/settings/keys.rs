@@ -61,6 +61,11 @@ pub const KEYS: &[Key] = &[
         default: "off",
         help: "so many revisions are kept, fewer where age or size say so; off: number is no reason to forget",
     },
+    Key {
+        path: "identity",
+        default: "",
+        help: "the folder that `node init` and `node join` made: by its certificates members and clients are known; empty: by the files below",
+    },
     Key { path: "disk_warn_percent", default: "80", help: "a disk that is so full is worth a warning" },
     Key { path: "disk_full_percent", default: "95", help: "writes that grow are refused on a disk that is so full" },
     Key {

@@ -17,6 +17,7 @@ use crate::base::{ClusterId, MachineId, MemberId};
 use crate::disk::RoomRules;
 use crate::kv::HistoryRule;
 use crate::net::Address;
+use crate::net::tls::ClusterIdentity;
 
 pub use founders::discovery_place;
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub peers: Vec<PeerSetting>,
     /// The cluster exists: its members are asked for this member's place before it starts for the first time.
     pub existing: bool,
+    /// What the cluster's own authority gave this member, if the cluster has one.
+    pub identity: Option<ClusterIdentity>,
     /// Where the first members find each other; `peers` is then this node alone until they have.
     pub discovery: Option<DiscoverySettings>,
     pub heartbeat_ms: u64,

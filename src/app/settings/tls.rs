@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::check::Checker;
-use crate::net::tls::{ClientTls, Identity, Protocol, Terms, TlsError, make_own};
+use crate::net::tls::{ClientTls, ClusterIdentity, Identity, MEMBER_NAME, Protocol, Terms, TlsError, make_own};
 
 /// An address to listen on, and whether TLS is spoken there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct TlsSettings {
     pub revoked: Option<PathBuf>,
     /// The only common name that is let in.
     pub allowed_name: Option<String>,
+    /// The certificates are those that the cluster itself gives out.
+    pub of_cluster: bool,
 }
 
 impl TlsSettings {
@@ -54,6 +56,9 @@ impl TlsSettings {
             trusted_ca: self.trusted_ca.clone(),
             revoked: self.revoked.clone(),
             allowed_name: self.allowed_name.clone(),
+            // Among members nobody is let in who is not known.
+            admits_strangers: self.of_cluster && self.allowed_name.is_none(),
+            newest_only: self.of_cluster && self.allowed_name.is_some(),
             protocols: protocols.to_vec(),
         })
     }
@@ -64,6 +69,7 @@ impl TlsSettings {
             trusted_ca: self.trusted_ca.clone(),
             identity: Some(identity.clone()),
             insecure: self.identity.is_none(),
+            pinned: None,
         }
     }
 }
@@ -99,8 +105,30 @@ pub const PEER: Keys = Keys {
     allowed_name: Some("peer.cert_allowed_cn"),
 };
 
+/// What follows for a kind of listener from the identity that the cluster gave this member.
+fn of_cluster(checker: &mut Checker<'_>, keys: &Keys, identity: &ClusterIdentity) -> TlsSettings {
+    let given = |checker: &Checker<'_>, path| !checker.text(path).is_empty() && checker.text(path) != "false";
+    let needless = [keys.cert_file, keys.key_file, keys.trusted_ca_file, keys.auto_tls];
+    for path in needless.into_iter().chain(keys.allowed_name) {
+        if given(checker, path) {
+            checker.wrong(path, "`identity` says it already; take one of the two away");
+        }
+    }
+    TlsSettings {
+        identity: Some(identity.member()),
+        trusted_ca: Some(identity.ca()),
+        client_cert_auth: true,
+        revoked: checker.optional_path(keys.crl_file),
+        allowed_name: keys.allowed_name.map(|_| MEMBER_NAME.to_owned()),
+        of_cluster: true,
+    }
+}
+
 /// What the settings say of TLS; `None`: nothing.
-pub fn settle(checker: &mut Checker<'_>, keys: &Keys) -> Option<TlsSettings> {
+pub fn settle(checker: &mut Checker<'_>, keys: &Keys, identity: Option<&ClusterIdentity>) -> Option<TlsSettings> {
+    if let Some(identity) = identity {
+        return Some(of_cluster(checker, keys, identity));
+    }
     let (certificate, key) = (checker.optional_path(keys.cert_file), checker.optional_path(keys.key_file));
     let trusted_ca = checker.optional_path(keys.trusted_ca_file);
     let revoked = checker.optional_path(keys.crl_file);
@@ -138,7 +166,7 @@ pub fn settle(checker: &mut Checker<'_>, keys: &Keys) -> Option<TlsSettings> {
             return None;
         }
     };
-    Some(TlsSettings { identity, trusted_ca, client_cert_auth, revoked, allowed_name })
+    Some(TlsSettings { identity, trusted_ca, client_cert_auth, revoked, allowed_name, of_cluster: false })
 }
 
 /// The addresses at `path`: `address:port`, which speaks TLS where there is a certificate, or with `http://` or `https://` before

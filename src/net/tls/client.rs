@@ -13,6 +13,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::anyone::Anyone;
+use super::authority::Fingerprint;
+use super::pinned::Pinned;
 use super::{Identity, Protocol, TlsError, files, provider};
 
 /// Whom to trust and as whom to come. The files are read at each connection.
@@ -24,6 +26,8 @@ pub struct ClientTls {
     pub identity: Option<Identity>,
     /// Takes any server for the one that is meant.
     pub insecure: bool,
+    /// The authority that must vouch for the server, by its hash; it counts before `trusted_ca`.
+    pub pinned: Option<Fingerprint>,
 }
 
 impl ClientTls {
@@ -31,10 +35,14 @@ impl ClientTls {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::NotMade(error.to_string()))?;
-        let builder = match (self.insecure, &self.trusted_ca) {
-            (true, _) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider()))),
-            (false, Some(file)) => builder.with_root_certificates(files::authorities(file)?),
-            (false, None) => builder.with_root_certificates(files::system_authorities()?),
+        let builder = match (self.insecure, self.pinned, &self.trusted_ca) {
+            (true, ..) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider()))),
+            (false, Some(authority), _) => {
+                let pinned = Pinned { authority, provider: provider() };
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(pinned))
+            }
+            (false, None, Some(file)) => builder.with_root_certificates(files::authorities(file)?),
+            (false, None, None) => builder.with_root_certificates(files::system_authorities()?),
         };
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),

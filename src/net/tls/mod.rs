@@ -1,13 +1,17 @@
 //! TLS on connections, both ends, by rustls: what is trusted and who one is are files, read anew when they change.
 //!
 //! `client` opens · `server` accepts · `files` what both read · `name` whose a certificate is and for how long · `anyone` no check at all ·
-//! `own` certificates that a server makes for itself. TLS 1.2 and 1.3; the cryptography is ring's.
+//! `pinned` an authority known by its hash · `own` certificates that a server makes for itself · `authority` those that a cluster's
+//! own authority gives out · `cluster` where a member keeps them. TLS 1.2 and 1.3; the cryptography is ring's.
 
 mod anyone;
+mod authority;
 mod client;
+mod cluster;
 mod files;
 mod name;
 mod own;
+mod pinned;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -17,7 +21,9 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
+pub use authority::{Authority, Fingerprint, MEMBER_NAME, Request, fingerprint_of, host_of, request};
 pub use client::ClientTls;
+pub use cluster::ClusterIdentity;
 pub use name::validity;
 pub use own::make_own;
 pub use server::{Accepted, ServerTls, Terms};

@@ -25,6 +25,10 @@ pub struct Terms {
     pub revoked: Option<PathBuf>,
     /// The only common name that is let in.
     pub allowed_name: Option<String>,
+    /// Who comes without a certificate is let in as nobody; one that is shown must be vouched for all the same.
+    pub admits_strangers: bool,
+    /// Nothing older than TLS 1.3 is spoken.
+    pub newest_only: bool,
     /// What is spoken within, best first; empty: one protocol of our own.
     pub protocols: Vec<Protocol>,
 }
@@ -36,14 +40,18 @@ impl Terms {
     }
 
     fn config(&self) -> Result<ServerConfig, TlsError> {
+        let versions = if self.newest_only { &[&rustls::version::TLS13][..] } else { rustls::DEFAULT_VERSIONS };
         let builder = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .map_err(|error| TlsError::NotMade(error.to_string()))?;
         let builder = match &self.trusted_ca {
             None => builder.with_no_client_auth(),
             Some(file) => {
                 let roots = Arc::new(files::authorities(file)?);
                 let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+                if self.admits_strangers {
+                    verifier = verifier.allow_unauthenticated();
+                }
                 if let Some(revoked) = &self.revoked {
                     // As etcd: the list is of the certificates that clients come with, whoever gave it out.
                     verifier = verifier

@@ -78,6 +78,8 @@ fn terms(authority: &Authority) -> Terms {
         trusted_ca: None,
         revoked: None,
         allowed_name: None,
+        admits_strangers: false,
+        newest_only: false,
         protocols: vec![Protocol::Http2, Protocol::Http1],
     }
 }
@@ -107,7 +109,7 @@ async fn meet(server: &Arc<ServerTls>, client: &ClientTls) -> Result<Option<Stri
 }
 
 fn client(ca: &Path, identity: Option<Identity>) -> ClientTls {
-    ClientTls { trusted_ca: Some(ca.to_owned()), identity, insecure: false }
+    ClientTls { trusted_ca: Some(ca.to_owned()), identity, ..ClientTls::default() }
 }
 
 #[tokio::test]
@@ -187,6 +189,8 @@ async fn a_certificate_of_its_own_is_made_once() {
         trusted_ca: None,
         revoked: None,
         allowed_name: None,
+        admits_strangers: false,
+        newest_only: false,
         protocols: Vec::new(),
     };
     let server = Arc::new(ServerTls::new(terms).unwrap());

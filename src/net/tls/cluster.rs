@@ -1,0 +1,130 @@
+//! The folder that makes a machine a member: the cluster's authority with its key, and the member's own certificate.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `ca.pem` | the authorities that are trusted |
+//! | `ca-key.pem` | the key of the one that signs |
+//! | `member.pem` | the member's certificate, the authority's behind it, and the member's key: one file, so that it changes in one step |
+
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::authority::{Authority, Request, request};
+use super::name::validity;
+use super::{Identity, TlsError};
+use crate::base::UnixMillis;
+use crate::base::limits::MEMBER_CERTIFICATE_DAYS;
+
+/// Where a member's identity lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterIdentity {
+    folder: PathBuf,
+}
+
+impl ClusterIdentity {
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Who is trusted.
+    pub fn ca(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    fn ca_key(&self) -> PathBuf {
+        self.folder.join("ca-key.pem")
+    }
+
+    /// The member's certificate and key.
+    pub fn member(&self) -> Identity {
+        let file = self.folder.join("member.pem");
+        Identity { certificate: file.clone(), key: file }
+    }
+
+    /// Whether there is one.
+    pub fn exists(&self) -> bool {
+        self.member().certificate.exists()
+    }
+
+    /// The authority, which signs.
+    ///
+    /// # Errors
+    /// Its files cannot be read.
+    pub fn authority(&self) -> Result<Authority, TlsError> {
+        Authority::read(&read(&self.ca())?, &self.authority_key()?)
+    }
+
+    /// The key of the authority, PEM: for those who become members.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn authority_key(&self) -> Result<String, TlsError> {
+        read(&self.ca_key())
+    }
+
+    /// Puts all files there, the member's last: where that one is, all are.
+    ///
+    /// # Errors
+    /// What cannot be written.
+    pub fn write(&self, ca: &str, ca_key: &str, certificate: &str, key: &str) -> Result<(), TlsError> {
+        let failed = |cause| TlsError::File { file: self.folder.clone(), cause };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;
+        replace(&self.ca(), ca)?;
+        replace(&self.ca_key(), ca_key)?;
+        replace(&self.member().certificate, &format!("{certificate}{key}"))
+    }
+
+    /// Makes the first member of a new cluster.
+    ///
+    /// # Errors
+    /// What cannot be made or written.
+    pub fn found(&self, cluster: &str, hosts: &[String], now: UnixMillis) -> Result<Authority, TlsError> {
+        let (authority, ca_key) = Authority::found(cluster, now)?;
+        let Request { key, text } = request(hosts)?;
+        let certificate = authority.admit_member(&text, now, MEMBER_CERTIFICATE_DAYS)?;
+        self.write(authority.certificate(), &ca_key, &certificate, &key)?;
+        Ok(authority)
+    }
+
+    /// When the member's certificate is due to be renewed: at two thirds of its life.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn renewal_due(&self) -> Result<UnixMillis, TlsError> {
+        let (from, until) = validity(&self.member().certificate)?;
+        Ok(UnixMillis(from.0 + (until.0 - from.0) / 3 * 2))
+    }
+
+    /// Gives the member a new key and certificate, if that is due; says whether it was.
+    ///
+    /// # Errors
+    /// What cannot be read, made or written; what was there before stays.
+    pub fn renew(&self, hosts: &[String], now: UnixMillis) -> Result<bool, TlsError> {
+        if now < self.renewal_due()? {
+            return Ok(false);
+        }
+        let Request { key, text } = request(hosts)?;
+        let certificate = self.authority()?.admit_member(&text, now, MEMBER_CERTIFICATE_DAYS)?;
+        replace(&self.member().certificate, &format!("{certificate}{key}"))?;
+        Ok(true)
+    }
+}
+
+fn read(file: &Path) -> Result<String, TlsError> {
+    std::fs::read_to_string(file).map_err(|cause| TlsError::File { file: file.to_owned(), cause })
+}
+
+/// Puts a file in the place of another in one step; only the owner may read it.
+fn replace(file: &Path, text: &str) -> Result<(), TlsError> {
+    let failed = |cause| TlsError::File { file: file.to_owned(), cause };
+    let draft = file.with_extension("pem.new");
+    let mut out =
+        std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(failed)?;
+    out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).map_err(failed)?;
+    std::fs::rename(&draft, file).map_err(failed)
+}
