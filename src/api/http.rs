@@ -17,10 +17,11 @@ use super::body::BodyError;
 use super::bounds::Bounds;
 use super::discovery::{Asked, Discovery};
 use super::receiving::{Room, Shape};
+use super::rights::Right;
 use super::sending::Unread;
-use super::users::{CertificateName, Credentials, Vouched, administrator, anybody};
+use super::users::{CertificateName, Credentials, Vouched, anybody};
 use super::{Shared, history, info, joining, status, v2, v3};
-use crate::kv::auth::ROOT;
+use crate::kv::auth::{Auth, ROOT};
 use crate::wire::joining::JOIN_PATH;
 use crate::wire::json as go_json;
 use crate::wire::v2::PATH_KEPT;
@@ -59,7 +60,8 @@ struct OnSocket;
 /// Where users log in.
 const LOGIN_PATHS: [&str; 2] = ["/etcdserverpb.Auth/Authenticate", "/v3/auth/authenticate"];
 
-/// Routes that change the cluster itself: while users are asked for, they are root's, and those' whom a socket's mode lets in.
+/// Routes that change the cluster itself: while users are asked for, they are for those who have the [`Right`], and whom a socket's
+/// mode lets in.
 fn guarded(shared: &Arc<Shared>, routes: Router) -> Router {
     let shared = shared.clone();
     routes.layer(middleware::from_fn(move |request: Request<Body>, next: Next| {
@@ -67,12 +69,15 @@ fn guarded(shared: &Arc<Shared>, routes: Router) -> Router {
         async move {
             let who = Credentials::of_http(&request);
             let local = request.extensions().get::<OnSocket>().is_some();
-            match if local { Ok(()) } else { shared.check(&who, &administrator).await } {
+            let right = Right::needed(request.method(), &decode(request.uri().path()).unwrap_or_default());
+            let needs = move |auth: &Auth, user: &str| right.check(auth, user);
+            match if local { Ok(()) } else { shared.check(&who, &needs).await } {
                 Ok(()) => next.run(request).await,
                 Err(error) => {
                     let code = status::not_administrator(&error);
                     let message = format!(
-                        "users are asked for: this takes root's name and password, or a unix socket of the node ({error})"
+                        "users are asked for: this takes a user with {}, or a unix socket of the node ({error})",
+                        right.told()
                     );
                     let body = serde_json::json!({"error": {"code": code.as_u16(), "message": message}});
                     json(code, body.to_string())

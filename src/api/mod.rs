@@ -20,6 +20,7 @@ mod info;
 mod joining;
 mod metrics;
 mod receiving;
+mod rights;
 mod sending;
 pub mod status;
 #[cfg(feature = "template")]

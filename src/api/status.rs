@@ -332,7 +332,7 @@ pub(super) fn joining(failure: &joining::Failure) -> StatusCode {
         Failure::Taken(_) => StatusCode::CONFLICT,
         Failure::NoToken => StatusCode::NOT_FOUND,
         Failure::Store(StoreError::Refused(KvError::Auth(_))) => StatusCode::UNAUTHORIZED,
-        Failure::Later(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Later(_) | Failure::TooEarly => StatusCode::SERVICE_UNAVAILABLE,
         Failure::Store(StoreError::Refused(_) | StoreError::Member(_)) => StatusCode::CONFLICT,
         Failure::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         Failure::Tls(_) => StatusCode::INTERNAL_SERVER_ERROR,

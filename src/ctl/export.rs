@@ -47,7 +47,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         [] => {
             let fetched = Staged::beside(out, ".fetched");
             let from = node_ctl::endpoint(&parsed)?;
-            let login = node_ctl::login(&parsed)?;
+            let login = node_ctl::who_asks(&parsed)?;
             node_ctl::runtime()?.block_on(snapshot::fetch(&from, login.as_ref(), fetched.path()))?;
             export(fetched.path(), out)?
         }

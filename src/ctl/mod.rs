@@ -5,6 +5,7 @@ mod backup;
 #[cfg(feature = "template")]
 mod confd;
 mod contact;
+mod credentials;
 mod dev;
 mod doctor;
 mod etcdctl;
@@ -14,6 +15,7 @@ mod fleetctl;
 mod founding;
 mod import;
 mod kv;
+mod login;
 mod manual;
 mod node_ctl;
 mod restore;
@@ -25,6 +27,7 @@ mod snapshot;
 #[cfg(feature = "template")]
 mod templates;
 mod tls;
+mod token;
 
 pub use crate::net::http;
 

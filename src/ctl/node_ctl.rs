@@ -13,7 +13,7 @@ use super::args::{self, Flag, Parsed};
 use super::contact::Contact;
 #[cfg(feature = "template")]
 use super::templates;
-use super::{backup, doctor, export, import, kv, restore, snapshot, tls};
+use super::{backup, credentials, doctor, export, import, kv, login, restore, snapshot, tls, token};
 #[cfg(feature = "scheduler")]
 use super::{rollout, scheduling};
 use crate::net::Address;
@@ -25,6 +25,9 @@ node ctl: ask the cluster how it is.
   $ node ctl status                               this machine's node, and through it the cluster
   $ node ctl status --endpoint http://core-02:2379
   $ node ctl doctor                               what is wrong with it, each with its remedy; exit code 1 if something is
+  $ node ctl token create [--ttl 1h] [--uses 1]   a token for `node join`; `token list`, `token revoke ID`
+  $ node ctl login --name ann                     a certificate for this user, which fleetctl and etcdctl take too;
+                                                  elsewhere: --endpoint https://… --cacert FILE --user NAME:PASSWORD
   $ node ctl limits                               what bounds requests, queues and waits
   $ node ctl apply --dry-run units/               what applying a folder of units would change; `apply --help` has more
   $ node ctl history                              what was applied, by whom, and what came of it
@@ -45,7 +48,7 @@ node ctl: ask the cluster how it is.
   $ node ctl import etcd --snapshot FILE --data-dir DIR
                                                   begins a new cluster with another etcd's data; --help has more
   --endpoint URL    http://HOST:PORT, https://HOST:PORT or unix:///PATH; NODE_CTL_ENDPOINT
-                    [/run/node/node.sock if it is there, else http://127.0.0.1:2379]
+                    [where `login` was, else /run/node/node.sock if it is there, else http://127.0.0.1:2379]
   --cacert, --cert, --key FILE
                     by TLS: who vouches for the nodes, the certificate to show and its key; NODE_CTL_CACERT, …;
                     --insecure-skip-tls-verify takes any node for the one that is meant
@@ -70,7 +73,6 @@ pub const FLAGS: &[Flag] = &[
 /// For commands with flags of their own.
 pub const HELP_FLAG: &[Flag] = &[Flag { names: &["help", "h"], value: false, variable: None, help: "this text" }];
 
-const SOCKET: &str = "/run/node/node.sock";
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// Longer than a node takes to find that there is no quorum.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -101,8 +103,13 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         }
         _ => {}
     }
-    let keys = arguments.iter().any(|word| word == "kv");
-    let flags: &[&'static [Flag]] = if keys { &[FLAGS, kv::FLAGS] } else { &[FLAGS] };
+    let said = |verb: &str| arguments.iter().any(|word| word == verb);
+    let flags: &[&'static [Flag]] = match () {
+        () if said("kv") => &[FLAGS, kv::FLAGS],
+        () if said("token") => &[FLAGS, token::FLAGS],
+        () if said("login") => &[FLAGS, login::FLAGS],
+        () => &[FLAGS],
+    };
     let parsed = match args::parse(arguments, flags, &variable) {
         Ok(parsed) => parsed,
         Err(error) => return Ok(misunderstood(&error.to_string())),
@@ -120,6 +127,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
             print!("{}", limits());
             Ok(0)
         }
+        Some("token") => runtime()?.block_on(async { token::run(&contact(&parsed).await?, &parsed).await }),
+        Some("login") => runtime()?.block_on(async { login::run(&contact(&parsed).await?, &parsed).await }),
         Some("status") => runtime()?.block_on(status(&parsed)),
         Some("kv") => match kv::understand(&parsed) {
             Ok(command) => runtime()?.block_on(async { kv::run(&contact(&parsed).await?, command).await }),
@@ -138,7 +147,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         },
         Some("snapshot") => match &parsed.words[1..] {
             [verb, file] if verb == "save" => {
-                let (from, login) = (endpoint(&parsed)?, login(&parsed)?);
+                let (from, login) = (endpoint(&parsed)?, who_asks(&parsed)?);
                 runtime()?.block_on(snapshot::save(&from, login.as_ref(), Path::new(file)))
             }
             [verb, file] if verb == "status" => snapshot::status(Path::new(file)),
@@ -175,22 +184,19 @@ pub fn misunderstood(what: &str) -> u8 {
 }
 
 pub fn endpoint(parsed: &Parsed) -> anyhow::Result<Address> {
-    let text = match parsed.value("endpoint") {
-        Some(text) => text.split(',').next().unwrap_or_default().trim(),
-        None if Path::new(SOCKET).exists() => SOCKET,
-        None => DEFAULT_ENDPOINT,
-    };
-    address(parsed, text)
+    let given = parsed.value("endpoint").map(str::to_owned).or_else(credentials::endpoints);
+    let text = given.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
+    address(parsed, text.split(',').next().unwrap_or_default().trim())
 }
 
 /// Who asks, if somebody is named.
-pub fn login(parsed: &Parsed) -> anyhow::Result<Option<Login>> {
+pub fn who_asks(parsed: &Parsed) -> anyhow::Result<Option<Login>> {
     super::etcdctl::login(parsed).map_err(|failed| anyhow::anyhow!("{}", failed.message))
 }
 
 /// The node that is asked, and as whom.
 pub async fn contact(parsed: &Parsed) -> anyhow::Result<Contact> {
-    Contact::open(endpoint(parsed)?, login(parsed)?.as_ref()).await
+    Contact::open(endpoint(parsed)?, who_asks(parsed)?.as_ref()).await
 }
 
 pub(super) fn address(parsed: &Parsed, text: &str) -> anyhow::Result<Address> {

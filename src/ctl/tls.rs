@@ -4,17 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::args::Parsed;
+use super::credentials;
 use crate::net::tls::{ClientTls, Identity};
 use crate::net::{Address, AddressError};
 
-/// The flags of `--cacert`, `--cert`, `--key` and `--insecure-skip-tls-verify`.
+/// The flags `--cacert`, `--cert`, `--key` and `--insecure-skip-tls-verify`; where none is given, what was logged in with.
 ///
 /// # Errors
 /// What is wrong with them.
 pub fn of(parsed: &Parsed) -> Result<Arc<ClientTls>, String> {
     let path = |flag: &str| parsed.value(flag).filter(|value| !value.is_empty()).map(PathBuf::from);
     let insecure = parsed.truth("insecure-skip-tls-verify").map_err(|error| error.to_string())?;
-    told(path("cacert"), path("cert"), path("key"), insecure).map(Arc::new)
+    let told = told(path("cacert"), path("cert"), path("key"), insecure)?;
+    let silent = told == ClientTls::default();
+    Ok(Arc::new(if silent { credentials::tls() } else { told }))
 }
 
 /// The same out of values.

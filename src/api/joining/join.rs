@@ -6,7 +6,8 @@ use hyper::Request;
 use super::{Failure, read};
 use crate::api::Shared;
 use crate::base::limits::{JOIN_SPEND_ATTEMPTS_MAX, MEMBER_CERTIFICATE_DAYS};
-use crate::kv::{Consistency, Member, MemberChange, MemberChanged, MemberRefusal, Op, Reply, StoreError};
+use crate::jobs::first_token;
+use crate::kv::{Consistency, Member, MemberChange, MemberChanged, Op, Reply, StoreError};
 use crate::net::tls::ClusterIdentity;
 use crate::trust::{self, Pass, Refusal};
 use crate::wire::joining::{Join, Joined, Peer};
@@ -31,7 +32,11 @@ fn shown(text: &str) -> String {
 async fn admit(shared: &Shared, identity: &ClusterIdentity, asked: &Join) -> Result<Joined, Failure> {
     let secret = unhex(&asked.secret).ok_or(Refusal::Wrong)?;
     // Whoever has no token learns nothing, and costs nothing but this.
-    let spent = spend(shared, &asked.token, &secret).await?;
+    let now = shared.clock.now();
+    let spent = match change(shared, &asked.token, |pass| pass.spend(&secret, now)).await {
+        Err(Failure::Token(Refusal::Unknown)) if first_token::file(identity).exists() => return Err(Failure::TooEarly),
+        spent => spent?,
+    };
     match take_in(shared, identity, asked).await {
         Ok(joined) => Ok(joined),
         Err(failure) => {
@@ -46,11 +51,6 @@ async fn admit(shared: &Shared, identity: &ClusterIdentity, asked: &Join) -> Res
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes().chunks(2);
     digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
-}
-
-async fn spend(shared: &Shared, id: &str, secret: &[u8]) -> Result<Pass, Failure> {
-    let now = shared.clock.now();
-    change(shared, id, |pass| pass.spend(secret, now)).await
 }
 
 /// Changes a token's pass, unless `step` refuses; both see what nobody else has changed meanwhile.
@@ -102,14 +102,26 @@ async fn take_in(shared: &Shared, identity: &ClusterIdentity, asked: &Join) -> R
 }
 
 async fn become_member(shared: &Shared, asked: &Join) -> Result<MemberChanged, Failure> {
-    let add = MemberChange::Add { peer_urls: asked.peer_urls.clone(), learner: false };
-    match shared.store.change_members(add).await {
-        Err(StoreError::Member(MemberRefusal::UrlTaken)) => {
-            let urls = asked.peer_urls.join(" ");
-            Err(Failure::Taken(format!(
-                "another member is reached at {urls}: choose another --peer-listen or remove it"
-            )))
+    let silent = |member: &Member| {
+        let status = shared.store.status();
+        status.peers.iter().any(|peer| peer.id == member.id && peer.silent.is_some())
+    };
+    let members = shared.store.members_now().await?;
+    let has_place = |member: &&Member| {
+        member.name == asked.name || member.peer_urls.iter().any(|url| asked.peer_urls.contains(url))
+    };
+    for former in members.iter().filter(has_place) {
+        if !silent(former) {
+            let (name, urls) = (&former.name, former.peer_urls.join(" "));
+            return Err(Failure::Taken(format!(
+                "a member {name} runs at {urls}: choose another --name and --peer-listen, or stop that one if this machine is \
+                 to take its place"
+            )));
         }
-        outcome => Ok(outcome?),
+        // This machine in another life, or one that it replaces. What would cost the quorum is refused.
+        tracing::info!(member = %former.id, name = former.name, "a member that is gone gives its place to a machine that joins");
+        shared.store.change_members(MemberChange::Remove { id: former.id }).await?;
     }
+    let add = MemberChange::Add { peer_urls: asked.peer_urls.clone(), learner: false };
+    Ok(shared.store.change_members(add).await?)
 }

@@ -50,6 +50,8 @@ pub(super) enum Failure {
     /// The cluster takes no new member at this moment.
     #[error("the cluster takes no new member just now: {0}")]
     Later(MemberRefusal),
+    #[error("this cluster has just been made and does not know its first token yet")]
+    TooEarly,
     #[error(transparent)]
     Store(StoreError),
     #[error(transparent)]

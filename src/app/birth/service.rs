@@ -24,7 +24,7 @@ pub fn start(plan: &Plan) -> anyhow::Result<String> {
         config => format!("node run --config {}", config.display()),
     };
     let usual = plan.config == Path::new(DEFAULT_FILE);
-    if !plan.start || !usual || !Path::new("/run/systemd/system").exists() {
+    if !plan.start || !usual || !sd_notify::booted().unwrap_or(false) {
         return Ok(by_hand);
     }
     if systemctl(&["cat", NAME]).is_err() {

@@ -12,8 +12,7 @@ use std::time::Duration;
 use v3::format::Format;
 
 use crate::ctl::args::{self, ArgsError, Flag, Parsed};
-use crate::ctl::founding;
-use crate::ctl::tls;
+use crate::ctl::{credentials, founding, tls};
 use crate::net::Address;
 use crate::net::tls::ClientTls;
 use crate::remote::Login;
@@ -233,6 +232,7 @@ fn endpoints(parsed: &Parsed) -> Vec<String> {
         .value("endpoints")
         .map(str::to_owned)
         .or_else(from_variable)
+        .or_else(credentials::endpoints)
         .unwrap_or_else(|| "http://127.0.0.1:2379".to_owned());
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }

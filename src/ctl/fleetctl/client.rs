@@ -12,7 +12,7 @@ use super::tunnel::Tunnel;
 use crate::api::fleet::model::{ErrorBody, MachineJson, Page, Restarted, UnitJson, UnitStateJson};
 use crate::ctl::args::Parsed;
 use crate::ctl::http::{self, Answer, Streamed};
-use crate::ctl::tls;
+use crate::ctl::{credentials, tls};
 use crate::net::Address;
 
 /// Where a node's or fleet's API may be on this machine, in the order in which it is looked for.
@@ -75,7 +75,7 @@ impl Client {
             None | Some("API" | "etcd") => {}
             Some(other) => return Err(format!("unrecognized driver {other:?}")),
         }
-        let mut addresses = match parsed.value("endpoint") {
+        let mut addresses = match parsed.value("endpoint").map(str::to_owned).or_else(credentials::logged_in) {
             Some(text) => {
                 let tls = tls::of(parsed)?;
                 let one = |item: &str| endpoint(item.trim()).map(|address| address.secured(&tls));

@@ -12,7 +12,7 @@ use super::line::Line;
 use super::request::Asked;
 use super::{Failed, exit};
 use crate::ctl::http::{self, Answer, HttpError};
-use crate::ctl::tls;
+use crate::ctl::{credentials, tls};
 use crate::net::tls::ClientTls;
 use crate::net::{Address, AddressError, ConnectError};
 use crate::wire::v2::{Failure, Members};
@@ -296,13 +296,14 @@ fn secured(line: &Line) -> Result<ClientTls, Failed> {
     };
     let trusted_ca = file("ca-file", "ETCDCTL_CA_FILE");
     let (certificate, key) = (file("cert-file", "ETCDCTL_CERT_FILE"), file("key-file", "ETCDCTL_KEY_FILE"));
-    tls::told(trusted_ca, certificate, key, false).map_err(Failed::bare)
+    let told = tls::told(trusted_ca, certificate, key, false).map_err(Failed::bare)?;
+    Ok(if told == ClientTls::default() { credentials::tls() } else { told })
 }
 
 fn endpoints(line: &Line) -> Vec<String> {
     let places = [("endpoints", "ETCDCTL_ENDPOINTS"), ("endpoint", "ETCDCTL_ENDPOINT"), ("peers", "ETCDCTL_PEERS")];
     let given = places.iter().map(|(flag, variable)| variable_or(line, flag, variable)).find(|text| !text.is_empty());
-    let given = given.unwrap_or_else(|| DEFAULT_ENDPOINTS.to_owned());
+    let given = given.or_else(credentials::endpoints).unwrap_or_else(|| DEFAULT_ENDPOINTS.to_owned());
     let with_scheme = |item: &str| match item.contains("://") {
         true => item.to_owned(),
         false => format!("http://{item}"),

@@ -1,0 +1,408 @@
+//! Clusters made by `node init` and `node join`: from nothing to a unit, who is let in and who is not, and what roles allow.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use common::{NODE, TestCluster, free_addresses, ok, wait_for};
+use corenode::base::UnixMillis;
+use corenode::ctl::http::{self, Answer};
+use corenode::net::Address;
+use corenode::net::tls::{Authority, ClientTls, ClusterIdentity, Identity, Protocol, fingerprint_of, request};
+use corenode::trust::Token;
+use hyper::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// A machine with nothing on it but the binary.
+struct Machine {
+    name: String,
+    dir: PathBuf,
+    peer: SocketAddr,
+    client: SocketAddr,
+    child: Option<Child>,
+}
+
+fn machines(folder: &Path, names: &[&str]) -> Vec<Machine> {
+    let addresses = free_addresses(names.len() * 2);
+    let machine = |(at, name): (usize, &&str)| {
+        let dir = folder.join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let (peer, client) = (addresses[at * 2], addresses[at * 2 + 1]);
+        Machine { name: (*name).to_owned(), dir, peer, client, child: None }
+    };
+    names.iter().enumerate().map(machine).collect()
+}
+
+impl Machine {
+    fn path(&self, file: &str) -> String {
+        self.dir.join(file).display().to_string()
+    }
+
+    fn endpoint(&self) -> String {
+        format!("unix://{}", self.path("node.sock"))
+    }
+
+    /// `node init`, `node join TOKEN`: with what sets it apart from the other machines on loopback.
+    fn asked(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(NODE);
+        command.args(words).args(["--no-start", "--name", &self.name, "--config", &self.path("node.toml")]);
+        command.args(["--data-dir", &self.path("data"), "--client-socket", &self.path("node.sock")]);
+        command.args(["--peer-listen", &self.peer.to_string(), "--client-listen", &self.client.to_string()]);
+        command.args(["--fleet-socket", "", "--fleet-executor", "process", "--template-enabled", "false"]);
+        command.args(["--fleet-machine-id", &format!("{:032x}", rand::random::<u128>())]);
+        command.args(["--fleet-public-ip", "127.0.0.1"]).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn run(&mut self) {
+        let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
+        let mut command = Command::new(NODE);
+        command.args(["run", "--config", &self.path("node.toml")]).env_remove("NOTIFY_SOCKET");
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// A command on this machine that needs no flag but the place of the socket.
+    fn ctl(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(NODE);
+        command.arg("ctl").args(words).env("NODE_CTL_ENDPOINT", self.endpoint());
+        command.env("NODE_CREDENTIALS", self.path("credentials")).output().unwrap()
+    }
+
+    fn identity(&self) -> ClusterIdentity {
+        ClusterIdentity::new(self.dir.join("data/identity"))
+    }
+
+    fn wait_until_it_writes(&self) {
+        let writes =
+            || common::face("etcdctl", &self.endpoint(), &["put", "ready", "1"]).status.success().then_some(());
+        wait_for(&format!("{} to serve: {}", self.name, self.log()), Instant::now() + WITHIN, writes);
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        corenode::process::kill_all(&self.dir.join("data/units"));
+    }
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
+}
+
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{}: {}", output.status, text(output));
+    text(output)
+}
+
+fn token_in(text: &str) -> String {
+    text.split_whitespace().find(|word| word.starts_with("node1.")).expect("a token").to_owned()
+}
+
+fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap())
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("corenode-birth-").tempdir().unwrap()
+}
+
+#[test]
+fn three_machines_from_nothing_run_a_unit_and_keep_others_out() {
+    let folder = folder();
+    let mut machines = machines(folder.path(), &["a", "b", "c", "d"]);
+    let first = token_in(&done(&machines[0].asked(&["init"])));
+    machines[0].run();
+    machines[0].wait_until_it_writes();
+    done(&machines[1].asked(&["join", &first]));
+    machines[1].run();
+    machines[1].wait_until_it_writes();
+    let single = token_in(&done(&machines[0].ctl(&["token", "create"])));
+    done(&machines[2].asked(&["join", &single]));
+    machines[2].run();
+    machines[2].wait_until_it_writes();
+    let again = text(&machines[2].asked(&["join", &single]));
+    assert!(again.contains("is a member of a cluster already"), "{again}");
+
+    // A unit that is started on one machine is seen on another.
+    let unit = folder.path().join("hello.service");
+    std::fs::write(&unit, "[Service]\nExecStart=/bin/sleep 1000\n").unwrap();
+    ok("fleetctl", &machines[2].endpoint(), &["start", unit.to_str().unwrap()]);
+    let seen = || ok("fleetctl", &machines[1].endpoint(), &["list-units"]).contains("active").then_some(());
+    wait_for("the unit on another machine's list", Instant::now() + WITHIN, seen);
+    let started = || {
+        let members = ok("etcdctl", &machines[0].endpoint(), &["member", "list"]);
+        (members.matches("started").count() == 3 && !members.contains("http://")).then_some(())
+    };
+    wait_for("three members, all by https", Instant::now() + WITHIN, started);
+
+    // Away from the sockets a login takes their place.
+    done(&machines[0].ctl(&["login", "--name", "ann"]));
+    let remote = Command::new(NODE)
+        .args(["etcdctl", "get", "ready"])
+        .env("NODE_CREDENTIALS", machines[0].path("credentials"))
+        .output();
+    assert!(done(&remote.unwrap()).contains("ready\n1"));
+
+    let listed = done(&machines[1].ctl(&["token", "list"]));
+    assert!(listed.contains("good") && listed.contains("used"), "{listed}");
+    refusals(&machines, &first, &single);
+}
+
+/// Whoever comes with something that is not good is told why, and the node that refused has it in its log.
+fn refusals(machines: &[Machine], first: &str, used: &str) {
+    let (member, stranger) = (&machines[0], &machines[3]);
+    let revoked = token_in(&done(&member.ctl(&["token", "create", "--uses", "3"])));
+    let id = revoked.parse::<Token>().unwrap().id;
+    done(&member.ctl(&["token", "revoke", &id]));
+    let expired = token_in(&done(&member.ctl(&["token", "create", "--ttl", "1ms"])));
+    let good: Token = first.parse().unwrap();
+    let with = |change: &dyn Fn(&mut Token)| {
+        let mut token = good.clone();
+        change(&mut token);
+        token.to_string()
+    };
+    let later = UnixMillis(now().0 + 3_600_000);
+    let still_good = {
+        let mut token: Token = expired.parse().unwrap();
+        token.until = later;
+        token.to_string()
+    };
+    let cases = [
+        ("used", used.to_owned(), "is used up: 1 machines have joined", true),
+        ("revoked", revoked, "was revoked", true),
+        ("expired", expired, "has expired at", false),
+        ("expired, by another clock", still_good, "has expired", true),
+        ("a wrong secret", with(&|token| token.secret = [7; 16]), "secret of this token is wrong", true),
+        ("an unknown id", with(&|token| token.id = "0123".to_owned()), "does not know this token", true),
+        ("a foreign authority", with(&|token| token.authority = [7; 32]), "does not vouch for whoever answers", false),
+        ("half of it", first[..40].to_owned(), "this is no token", false),
+    ];
+    for (what, token, expected, logged) in cases {
+        let before: usize =
+            machines.iter().map(|machine| machine.log().matches("a machine is not let in").count()).sum();
+        let output = stranger.asked(&["join", &token]);
+        let said = text(&output);
+        assert!(output.status.code() == Some(1) && said.contains(expected), "{what}: {said}");
+        assert!(!stranger.identity().exists(), "{what}");
+        let after: usize =
+            machines.iter().map(|machine| machine.log().matches("a machine is not let in").count()).sum();
+        assert_eq!(after > before, logged, "{what}");
+    }
+    // A name that is in use, with a token that stays as good as it was.
+    let taken = Command::new(NODE)
+        .args(["join", first, "--no-start", "--name", "b", "--config", &stranger.path("node.toml")])
+        .args(["--data-dir", &stranger.path("data"), "--client-socket", ""])
+        .args(["--peer-listen", &stranger.peer.to_string(), "--client-listen", &stranger.client.to_string()])
+        .output()
+        .unwrap();
+    assert!(text(&taken).contains("a member b runs at"), "{}", text(&taken));
+    let listed = done(&member.ctl(&["token", "list"]));
+    let line = listed.lines().find(|line| line.starts_with(&good.id)).unwrap();
+    assert!(
+        line.split_whitespace().eq([&good.id, "good", "1", "9"].into_iter().chain(line.split_whitespace().skip(4)))
+    );
+}
+
+/// Every gRPC method that is served, as a path.
+fn grpc_methods() -> Vec<String> {
+    let mut methods = Vec::new();
+    for entry in walk(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/proto"))) {
+        let text = std::fs::read_to_string(entry).unwrap();
+        let after =
+            |line: &str, word: &str| Some(line.trim().strip_prefix(word)?.split([' ', '(', ';']).next()?.to_owned());
+        let package = text.lines().find_map(|line| after(line, "package ")).unwrap_or_default();
+        let mut service = String::new();
+        for line in text.lines() {
+            if let Some(name) = after(line, "service ") {
+                service = name;
+            } else if let Some(method) = after(line, "rpc ") {
+                methods.push(format!("/{package}.{service}/{method}"));
+            }
+        }
+    }
+    assert!(methods.len() > 30, "{methods:?}");
+    methods
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+const PATHS: &[&str] = &[
+    "/",
+    "/version",
+    "/health",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/v2/keys/",
+    "/v2/keys/a",
+    "/v2/members",
+    "/v2/machines",
+    "/v2/stats/self",
+    "/v2/auth/users",
+    "/v2/auth/enable",
+    "/v3/kv/range",
+    "/v3/kv/put",
+    "/v3/watch",
+    "/v3/maintenance/status",
+    "/v3/maintenance/snapshot",
+    "/v3/cluster/member/list",
+    "/v3/auth/authenticate",
+    "/v3/auth/enable",
+    "/kv/v1/history",
+    "/fleet/v1/units",
+    "/fleet/v1/machines",
+    "/v1-alpha/units",
+    "/fleet/v1/apply",
+    "/templates/v1",
+    "/node/v1/tokens",
+    "/node/v1/tokens/x",
+    "/node/v1/certificates",
+    "/new?size=3",
+];
+
+#[test]
+fn without_a_certificate_nothing_answers_but_the_door_for_joining() {
+    let folder = folder();
+    let mut machines = machines(folder.path(), &["a"]);
+    let machine = &mut machines[0];
+    done(&machine.asked(&["init"]));
+    machine.run();
+    machine.wait_until_it_writes();
+    let machine = &machines[0];
+    let identity = machine.identity();
+    let ca = std::fs::read_to_string(identity.ca()).unwrap();
+    let nobody = ClientTls { pinned: Some(fingerprint_of(&ca).unwrap()), ..ClientTls::default() };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let ask = |tls: &ClientTls, method: Method, path: &str, kind: &str| -> Result<Answer, http::HttpError> {
+        let address =
+            Address::from_url(&format!("https://{}", machine.client)).unwrap().secured(&Arc::new(tls.clone()));
+        runtime.block_on(http::call(&address, method, path, Some((kind, b"{}".to_vec())), WITHIN))
+    };
+    for path in PATHS {
+        for method in [Method::GET, Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS] {
+            let answer = ask(&nobody, method.clone(), path, "application/json").unwrap();
+            assert_eq!(answer.status, 401, "{method} {path}");
+        }
+    }
+    for path in grpc_methods() {
+        let answer = ask(&nobody, Method::POST, &path, "application/grpc").unwrap();
+        assert_eq!(answer.headers.get("grpc-status").map(|code| code.as_bytes()), Some(&b"16"[..]), "{path}");
+    }
+    let door = ask(&nobody, Method::POST, "/node/v1/join", "application/json").unwrap();
+    assert_eq!(door.status, 403, "{door:?}");
+
+    // Certificates: of the cluster, of another one, and one whose time is over.
+    let given = |authority: &Authority, file: &str, at: UnixMillis| {
+        let asked = request(&[]).unwrap();
+        let certificate = authority.admit_client("ann", &asked.text, at, 2).unwrap();
+        let file = folder.path().join(file);
+        std::fs::write(&file, format!("{certificate}{}", asked.key)).unwrap();
+        let own = Identity { certificate: file.clone(), key: file };
+        ClientTls { trusted_ca: Some(identity.ca()), identity: Some(own), ..ClientTls::default() }
+    };
+    let authority = identity.authority().unwrap();
+    let ann = given(&authority, "ann.pem", now());
+    assert_eq!(ask(&ann, Method::GET, "/version", "").unwrap().status, 200);
+    let foreign = given(&Authority::found("another", now()).unwrap().0, "foreign.pem", now());
+    let old = given(&authority, "old.pem", UnixMillis(now().0 - 30 * 86_400_000));
+    for (what, tls) in [("foreign", &foreign), ("expired", &old)] {
+        let before = machine.log().matches("a client is not let in").count();
+        assert!(ask(tls, Method::GET, "/version", "").is_err(), "{what}");
+        let logged = || (machine.log().matches("a client is not let in").count() > before).then_some(());
+        wait_for(what, Instant::now() + WITHIN, logged);
+    }
+
+    // Members' own door lets in members only; a client's certificate is none of theirs.
+    let at_peers = |tls: &ClientTls| {
+        runtime.block_on(async {
+            let stream = TcpStream::connect(machine.peer).await.unwrap();
+            let mut stream = tls.connect(stream, "127.0.0.1", Protocol::Http1).await?;
+            stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        })
+    };
+    for (what, tls) in [("nobody", &nobody), ("ann", &ann), ("foreign", &foreign), ("expired", &old)] {
+        let answer = at_peers(tls);
+        assert!(answer.as_ref().map_or(true, Vec::is_empty), "{what}: {answer:?}");
+    }
+}
+
+/// What each role of fleet's may: method, path, and the least role.
+const RIGHTS: &[(&str, &str, usize)] = &[
+    ("GET", "/fleet/v1/machines", 1),
+    ("GET", "/fleet/v1/units", 1),
+    ("GET", "/v1-alpha/units", 1),
+    ("GET", "/fleet/v1/units/none.service", 1),
+    ("GET", "/fleet/v1/state", 1),
+    ("GET", "/fleet/v1/capacity", 1),
+    ("GET", "/fleet/v1/applies", 1),
+    ("GET", "/fleet/v1/simulate", 1),
+    ("GET", "/fleet/v1/explain/none.service", 1),
+    ("GET", "/fleet/v1/status/none.service", 1),
+    ("GET", "/fleet/v1/journal/none.service", 1),
+    ("PUT", "/fleet/v1/units/none.service", 2),
+    ("DELETE", "/fleet/v1/units/none.service", 2),
+    ("DELETE", "/v1-alpha/units/none.service", 2),
+    ("POST", "/fleet/v1/restart/none.service", 2),
+    ("POST", "/fleet/v1/apply", 2),
+    ("POST", "/fleet/v1/rollback", 2),
+    ("PATCH", "/fleet/v1/machines", 3),
+    ("PUT", "/fleet/v1/cordons/none", 3),
+    ("DELETE", "/fleet/v1/cordons/none", 3),
+    ("POST", "/fleet/v1/rebalance", 3),
+    ("POST", "/fleet/v1/what-is-not-there", 4),
+];
+
+#[test]
+fn a_request_without_the_right_is_refused_on_every_route() {
+    let cluster = TestCluster::start(1);
+    let endpoint = cluster.nodes[0].endpoint();
+    let users = ["nobody", "fleet-view", "fleet-operate", "fleet-admin", "root"];
+    for user in users {
+        ok("etcdctl", &endpoint, &["user", "add", &format!("{user}:pw")]);
+        if user != "nobody" {
+            ok("etcdctl", &endpoint, &["role", "add", user]);
+            ok("etcdctl", &endpoint, &["user", "grant-role", user, user]);
+        }
+    }
+    ok("etcdctl", &endpoint, &["auth", "enable"]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let address = Address::from_url(&endpoint).unwrap();
+    let ask = |authorization: Option<&str>, method: &str, path: &str| {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let body = Some(("application/json", b"{}".to_vec()));
+        runtime.block_on(http::call_as(authorization, &address, method, path, body, WITHIN)).unwrap().status.as_u16()
+    };
+    for (method, path, least) in RIGHTS {
+        assert_eq!(ask(None, method, path), 401, "{method} {path}");
+        for (rank, user) in users.iter().enumerate() {
+            let status = ask(Some(&http::basic(&format!("{user}:pw"))), method, path);
+            assert_eq!(status == 403, rank < *least, "{user}: {method} {path}: {status}");
+        }
+    }
+}
