@@ -416,6 +416,7 @@ fn store_options(
         heartbeat_ms: settings.heartbeat_ms,
         election_ms: settings.election_ms,
         lease_reads: settings.lease_reads,
+        seats: settings.seats,
         lease_checkpoint: Duration::from_secs(LEASE_CHECKPOINT_SECONDS),
         clock: Arc::new(host::SystemClock),
         random: Arc::new(host::SystemRandom),

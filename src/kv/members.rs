@@ -23,6 +23,10 @@ pub enum MemberChange {
         peer_urls: Vec<String>,
         learner: bool,
     },
+    /// A member that has not started yet. It follows; it votes when it has caught up and there is room among the voters.
+    Join {
+        peer_urls: Vec<String>,
+    },
     Remove {
         id: MemberId,
     },

@@ -104,7 +104,9 @@ pub async fn change_here(node: &Arc<Node>, change: &MemberChange) -> Result<Opti
     };
     // The same through all attempts, so that none of them is taken for another member.
     let added = match change {
-        MemberChange::Add { peer_urls, .. } => MemberId::computed_at(peer_urls, node.clock.now().0.div_euclid(1_000)),
+        MemberChange::Add { peer_urls, .. } | MemberChange::Join { peer_urls } => {
+            MemberId::computed_at(peer_urls, node.clock.now().0.div_euclid(1_000))
+        }
         _ => MemberId(0),
     };
     while Instant::now() < deadline {
@@ -137,6 +139,7 @@ fn done(change: &MemberChange) -> &'static str {
     match change {
         MemberChange::Add { learner: true, .. } => "a learner was added",
         MemberChange::Add { .. } => "a member was added; it votes as soon as it has caught up",
+        MemberChange::Join { .. } => "a member joined; it votes when it has caught up and there is room",
         MemberChange::Remove { .. } => "a member was removed",
         MemberChange::Update { .. } => "a member's addresses were changed",
         MemberChange::Promote { .. } => "a learner was promoted",
@@ -144,7 +147,7 @@ fn done(change: &MemberChange) -> &'static str {
 }
 
 /// What goes into the log.
-enum Next {
+pub(super) enum Next {
     /// Members come, go or begin to vote.
     Append(MemberId, Members),
     /// A member's addresses change.
@@ -159,7 +162,7 @@ impl Next {
     }
 }
 
-enum Proposed {
+pub(super) enum Proposed {
     Done,
     NotLeader,
     Later,
@@ -168,13 +171,13 @@ enum Proposed {
 
 /// The members as the newest entry of the log has them. What openraft's metrics say may be older than the last change that it
 /// has confirmed, and the next change would undo that one.
-async fn effective(node: &Node) -> Result<Arc<StoredMembership>, String> {
+pub(super) async fn effective(node: &Node) -> Result<Arc<StoredMembership>, String> {
     let read = node.raft.with_raft_state(|state| state.membership_state.effective().clone());
     read.await.map_err(|error| error.to_string())
 }
 
 /// Writes what comes after `stored`, unless something else has come after that.
-async fn propose(node: &Node, stored: &StoredMembership, next: Next) -> Proposed {
+pub(super) async fn propose(node: &Node, stored: &StoredMembership, next: Next) -> Proposed {
     let result = match next {
         Next::Append(_, membership) => {
             let after = Precondition::LastMembershipLogId { last_membership_log_id: *stored.log_id() };
@@ -220,7 +223,7 @@ fn plan(node: &Node, now: &Members, change: &MemberChange, added: MemberId) -> R
                 return Err(MemberRefusal::IdTaken);
             }
             check_free(now, peer_urls, added)?;
-            let learners = now.nodes().filter(|(id, node)| !node.votes && !voters.contains(id)).count();
+            let learners = now.nodes().filter(|(id, node)| !node.votes && !node.stands && !voters.contains(id)).count();
             if *learner && learners >= LEARNERS_MAX {
                 return Err(MemberRefusal::TooManyLearners);
             }
@@ -228,7 +231,20 @@ fn plan(node: &Node, now: &Members, change: &MemberChange, added: MemberId) -> R
                 return Err(MemberRefusal::Unhealthy);
             }
             let mut nodes = nodes();
-            nodes.push((added.0, types::Node { urls: peer_urls.clone(), votes: !learner }));
+            nodes.push((added.0, types::Node { urls: peer_urls.clone(), votes: !learner, stands: false }));
+            append(added, voters, nodes)
+        }
+        MemberChange::Join { peer_urls } => {
+            check_urls(peer_urls)?;
+            if now.get_node(&added.0).is_some() || node.peers.roll.farewell(added).is_some() {
+                return Err(MemberRefusal::IdTaken);
+            }
+            check_free(now, peer_urls, added)?;
+            if now.nodes().count() >= MEMBERS_MAX {
+                return Err(MemberRefusal::Unhealthy);
+            }
+            let mut nodes = nodes();
+            nodes.push((added.0, types::Node { urls: peer_urls.clone(), votes: false, stands: true }));
             append(added, voters, nodes)
         }
         MemberChange::Remove { id } => {
@@ -383,10 +399,14 @@ pub async fn promote(node: Arc<Node>) {
 /// Log entries that a member may lack and yet begin to vote: what is under way while others write.
 const CAUGHT_UP_ENTRIES: u64 = 256;
 
+/// Whether a follower lacks nothing but what is under way.
+pub(super) fn caught_up(node: &Node, id: MemberId) -> bool {
+    progress(node, id).is_some_and(|(has, last)| last - has.min(last) <= CAUGHT_UP_ENTRIES) && answers(node, id)
+}
+
 async fn promote_one(node: &Node, id: MemberId) -> Result<(), String> {
     let _alone = node.changing.lock().await;
-    let caught_up = progress(node, id).is_some_and(|(has, last)| last - has.min(last) <= CAUGHT_UP_ENTRIES);
-    if !caught_up || !answers(node, id) {
+    if !caught_up(node, id) {
         return Err("it has not caught up".to_owned());
     }
     let stored = effective(node).await?;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::test_cluster::{TestCluster, get, put, within};
-use super::{RaftStore, find_place};
+use super::{RaftStore, Seats, find_place};
 use crate::base::MemberId;
 use crate::kv::{Consistency, Member, MemberChange, MemberRefusal, Op, Store, StoreError};
 
@@ -90,6 +90,35 @@ async fn a_cluster_grows_is_repaired_and_shrinks_under_writes() {
         };
         assert_eq!(found.unwrap().as_deref(), Some("v"), "{key}");
     }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_join_vote_where_there_is_room_and_take_the_place_of_one_that_is_gone() {
+    let mut cluster = TestCluster::prepare(34, 1);
+    cluster.seats = Seats { voters_max: 3, lost_after: Duration::from_secs(4) };
+    cluster.start_node(0).await;
+    put(cluster.store(0), "a", "1").await;
+    cluster.announce(0).await;
+    // Both at once: one that has not started yet keeps nobody out.
+    for _ in 0..2 {
+        cluster.join().await;
+    }
+    for n in [1, 2] {
+        cluster.start_node(n).await;
+    }
+    cluster.voters(0, &[0, 1, 2]).await;
+    let n = cluster.join().await;
+    cluster.start_node(n).await;
+    cluster.announce(n).await;
+    put(cluster.store(n), "b", "1").await;
+    cluster.kill(1).await;
+    cluster.voters(0, &[0, 2, 3]).await;
+    put(cluster.store(3), "c", "1").await;
+    // It comes back as one that stands.
+    cluster.start_node(1).await;
+    cluster.announce(1).await;
+    cluster.voters(0, &[0, 2, 3]).await;
     cluster.end().await;
 }
 

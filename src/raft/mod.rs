@@ -25,6 +25,7 @@ mod probation;
 mod proposer;
 mod read_lease;
 mod reads;
+mod seats;
 mod seed;
 mod service;
 mod snapshot;
@@ -68,5 +69,6 @@ pub use options::{
 };
 pub use peer::session::PeerError;
 pub use peer::stream::{CallStream, NoCalls, PeerHandler, PeerStream};
+pub use seats::Seats;
 pub use seed::{Seed, SeedError, is_unfinished, seed};
 pub use store::RaftStore;

@@ -18,6 +18,7 @@ use super::probation::Probation;
 use super::proposer::Proposer;
 use super::read_lease::ReadLease;
 use super::reads::Reads;
+use super::seats::Seats;
 use super::snapshot::Transfers;
 use super::types::{Raft, StoredMembership, TypeConfig};
 use super::upkeep::DiskView;
@@ -41,6 +42,7 @@ pub struct Node {
     pub reads: Reads,
     /// `None` where reads always ask a quorum.
     pub read_lease: Option<ReadLease>,
+    pub seats: Seats,
     pub disk: DiskView,
     pub lead: watch::Sender<Lead>,
     pub guests: Arc<Guests>,

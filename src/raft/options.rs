@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::peer::stream::PeerHandler;
+use super::seats::Seats;
 use crate::base::{Clock, ClusterId, MemberId, Random};
 use crate::disk::{DiskError, RoomProbe, RoomRules};
 use crate::kv::HistoryRule;
@@ -73,6 +74,8 @@ pub struct Options {
     /// The leader answers reads on its lease, without asking a quorum. The same on every member; only where no member's clock
     /// ever stands still.
     pub lease_reads: bool,
+    /// How many members vote.
+    pub seats: Seats,
     /// How often the remaining time of a lease that has longer than this is noted in the log.
     pub lease_checkpoint: Duration,
     pub clock: Arc<dyn Clock>,

@@ -94,8 +94,11 @@ pub fn seed<E: From<SeedError>>(
 
 /// Makes the state that of the new cluster, and durable.
 fn settle(database: &Database, seed: &Seed) -> Result<(), SeedError> {
-    let nodes: BTreeMap<u64, types::Node> =
-        seed.peers.iter().map(|peer| (peer.id.0, types::Node { urls: peer.urls.clone(), votes: true })).collect();
+    let nodes: BTreeMap<u64, types::Node> = seed
+        .peers
+        .iter()
+        .map(|peer| (peer.id.0, types::Node { urls: peer.urls.clone(), votes: true, stands: false }))
+        .collect();
     let voters = nodes.keys().copied().collect();
     let membership = Membership::new(vec![voters], nodes).map_err(|error| SeedError::Members(error.to_string()))?;
     let mut txn = database.begin()?;

@@ -34,6 +34,7 @@ use super::probation::{self, Probation, Standing};
 use super::proposer::{self, Proposer};
 use super::read_lease::ReadLease;
 use super::reads::{self, Reads};
+use super::seats;
 use super::service::Service;
 use super::snapshot::Transfers;
 use super::state_machine::StateMachine;
@@ -96,6 +97,7 @@ impl RaftStore {
             transfers: files.transfers,
             proposer,
             reads,
+            seats: options.seats,
             read_lease: options.lease_reads.then(|| ReadLease::new(options.election_ms)),
             disk: DiskView::default(),
             lead: watch::Sender::new(Lead::default()),
@@ -127,6 +129,7 @@ impl RaftStore {
         tasks.spawn(lease_keeper::expire(node.clone()));
         tasks.spawn(members::follow(node.clone()));
         tasks.spawn(members::promote(node.clone()));
+        tasks.spawn(seats::fill(node.clone()));
         tasks.spawn(watchdog::watch(node.clone(), files.log.clone()));
         tasks.spawn(lease_keeper::checkpoint(node.clone()));
         tasks.spawn(upkeep::keep_history(node.clone(), options.history));
@@ -365,7 +368,7 @@ async fn form_cluster(node: Arc<Node>, members: Vec<super::options::Peer>, elect
         let founder = |mut member: super::options::Peer| {
             // The same entry on all, in whatever order the URLs were written.
             member.urls.sort();
-            (member.id.0, types::Node { urls: member.urls, votes: true })
+            (member.id.0, types::Node { urls: member.urls, votes: true, stands: false })
         };
         let membership: BTreeMap<u64, types::Node> = members.into_iter().map(founder).collect();
         match node.raft.initialize(membership).await {

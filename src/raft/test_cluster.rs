@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{
-    NoCalls, Options, Peer, PeerHandler, PeerListener, RaftStore, SnapshotThresholds, StartError, find_place, joined,
+    NoCalls, Options, Peer, PeerHandler, PeerListener, RaftStore, Seats, SnapshotThresholds, StartError, find_place,
+    joined,
 };
 use crate::base::limits::LEASE_CHECKPOINT_SECONDS;
 use crate::base::{Clock, ClusterId, LeaseId, MemberId, Random, UnixMillis};
@@ -75,6 +76,7 @@ pub(super) struct TestCluster {
     pub lease_checkpoint: Duration,
     pub election_ms: u64,
     pub lease_reads: bool,
+    pub seats: Seats,
     pub handler: Arc<dyn PeerHandler>,
     pub history: HistoryRule,
     /// What each member sees of its disk.
@@ -101,6 +103,7 @@ impl TestCluster {
             lease_checkpoint: Duration::from_secs(LEASE_CHECKPOINT_SECONDS),
             election_ms: 500,
             lease_reads: false,
+            seats: Seats::default(),
             handler: Arc::new(NoCalls),
             history: HistoryRule::default(),
             rooms: (0..size).map(|_| Arc::default()).collect(),
@@ -166,6 +169,7 @@ impl TestCluster {
             heartbeat_ms: 50,
             election_ms: self.election_ms,
             lease_reads: self.lease_reads,
+            seats: self.seats,
             clock: Arc::new(SystemClock),
             random: Arc::new(Dice),
             snapshot: self.snapshot,
@@ -200,10 +204,18 @@ impl TestCluster {
 
     /// Has a running member add another one, which is not started yet. Returns its index.
     pub async fn add(&mut self, learner: bool) -> usize {
+        self.admit(|peer_urls| MemberChange::Add { peer_urls, learner }).await
+    }
+
+    /// The same for one that comes by a token.
+    pub async fn join(&mut self) -> usize {
+        self.admit(|peer_urls| MemberChange::Join { peer_urls }).await
+    }
+
+    async fn admit(&mut self, change: impl Fn(Vec<String>) -> MemberChange) -> usize {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let urls = vec![format!("http://{}", listener.local_addr().unwrap())];
-        let change = MemberChange::Add { peer_urls: urls.clone(), learner };
-        let id = self.change(change).await.id;
+        let id = self.change(change(urls.clone())).await.id;
         let n = self.nodes.len();
         self.peers.push(Peer { id, name: format!("n{}", n + 1), urls });
         self.listeners.push(Some(listener));

@@ -60,6 +60,8 @@ pub struct Node {
     pub urls: Vec<String>,
     /// A member that is to vote as soon as it has caught up. A learner stays one until somebody promotes it.
     pub votes: bool,
+    /// A member that may vote where there is room among the voters.
+    pub stands: bool,
 }
 
 impl Node {

@@ -98,7 +98,7 @@ mod tests {
             ("", "does not begin"),
             ("node2.AAAA", "does not begin"),
             ("node1.A*", "a character"),
-            (&text[..text.len() - 8], "missing"),
+            (&text[..text.len() - 8], "this is no token"),
             ("node1.", "missing"),
         ];
         for (text, expected) in cases {

@@ -122,6 +122,6 @@ async fn become_member(shared: &Shared, asked: &Join) -> Result<MemberChanged, F
         tracing::info!(member = %former.id, name = former.name, "a member that is gone gives its place to a machine that joins");
         shared.store.change_members(MemberChange::Remove { id: former.id }).await?;
     }
-    let add = MemberChange::Add { peer_urls: asked.peer_urls.clone(), learner: false };
-    Ok(shared.store.change_members(add).await?)
+    let join = MemberChange::Join { peer_urls: asked.peer_urls.clone() };
+    Ok(shared.store.change_members(join).await?)
 }

@@ -16,6 +16,7 @@ use crate::disk::RoomRules;
 use crate::kv::HistoryRule;
 use crate::net::Address;
 use crate::net::tls::ClusterIdentity;
+use crate::raft::Seats;
 use crate::unit::value::{TimeSpan, time_span};
 
 /// More backups than one a minute are a mistake in the unit of time.
@@ -138,6 +139,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
         heartbeat_ms,
         election_ms: checker.number("election_ms", heartbeat_ms.saturating_mul(5), 60_000),
         lease_reads: checker.truth("lease_reads"),
+        seats: seats(&mut checker),
         peer_listen,
         peer_tls,
         client_listen,
@@ -282,6 +284,22 @@ fn fleet(checker: &mut Checker<'_>) -> FleetSettings {
         units_dir: PathBuf::from(checker.text("fleet.units_dir")),
         socket: checker.optional_path("fleet.socket"),
     }
+}
+
+fn seats(checker: &mut Checker<'_>) -> Seats {
+    let voters = checker.number("voters", 1, 9);
+    if voters.is_multiple_of(2) {
+        checker
+            .wrong("voters", "write an odd number: one more than that needs a larger quorum and bears no more losses");
+    }
+    let lost_after = match time_span(&checker.text("voter_lost_after")) {
+        Ok(TimeSpan::Finite(time)) if time >= Duration::from_secs(1) => time,
+        _ => {
+            checker.wrong("voter_lost_after", "write a time such as 5min, one second at least");
+            Duration::from_secs(1)
+        }
+    };
+    Seats { voters_max: usize::try_from(voters).unwrap_or(usize::MAX), lost_after }
 }
 
 fn history(checker: &mut Checker<'_>) -> HistoryRule {

@@ -66,6 +66,16 @@ pub const KEYS: &[Key] = &[
         default: "",
         help: "the folder that `node init` and `node join` made: by its certificates members and clients are known; empty: by the files below",
     },
+    Key {
+        path: "voters",
+        default: "5",
+        help: "how many of the members that join vote, an odd number; the others follow and serve. The same on every member",
+    },
+    Key {
+        path: "voter_lost_after",
+        default: "5min",
+        help: "a voter that is silent for so long loses its vote to a member that has none",
+    },
     Key { path: "disk_warn_percent", default: "80", help: "a disk that is so full is worth a warning" },
     Key { path: "disk_full_percent", default: "95", help: "writes that grow are refused on a disk that is so full" },
     Key {

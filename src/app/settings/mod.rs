@@ -18,6 +18,7 @@ use crate::disk::RoomRules;
 use crate::kv::HistoryRule;
 use crate::net::Address;
 use crate::net::tls::ClusterIdentity;
+use crate::raft::Seats;
 
 pub use founders::discovery_place;
 
@@ -58,6 +59,8 @@ pub struct Settings {
     pub election_ms: u64,
     /// The leader answers reads on its lease.
     pub lease_reads: bool,
+    /// How many members vote.
+    pub seats: Seats,
     pub peer_listen: Vec<Listen>,
     /// How peers speak TLS, if they do.
     pub peer_tls: Option<TlsSettings>,

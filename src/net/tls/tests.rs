@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::base::UnixMillis;
 
 /// A certificate authority in a folder.
 struct Authority {
@@ -215,5 +216,64 @@ fn files_that_cannot_be_used_are_named() {
     for (terms, expected) in cases {
         let error = ServerTls::new(terms).err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_members_certificate_is_renewed_at_two_thirds_of_its_life() {
+    const DAY_MS: i64 = 86_400_000;
+    let folder = tempfile::tempdir().unwrap();
+    let identity = ClusterIdentity::new(folder.path().join("identity"));
+    let hosts = ["127.0.0.1".to_owned()];
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = UnixMillis(i64::try_from(since.as_millis()).unwrap());
+    let made = UnixMillis(now.0 - 25 * DAY_MS);
+    let authority = identity.found("c", &hosts, made).unwrap();
+    let due = identity.renewal_due().unwrap();
+    assert!((18..=21).contains(&((due.0 - made.0) / DAY_MS)), "{due:?}");
+    assert!(!identity.renew(&hosts, UnixMillis(due.0 - 1)).unwrap());
+    let terms = Terms {
+        identity: identity.member(),
+        trusted_ca: Some(identity.ca()),
+        revoked: None,
+        allowed_name: Some(MEMBER_NAME.to_owned()),
+        admits_strangers: false,
+        newest_only: true,
+        protocols: Vec::new(),
+    };
+    let server = Arc::new(ServerTls::new(terms).unwrap());
+    let member = client(&identity.ca(), Some(identity.member()));
+    assert_eq!(meet(&server, &member).await, Ok(Some(MEMBER_NAME.to_owned())));
+    let before = std::fs::read(identity.member().certificate).unwrap();
+    assert!(identity.renew(&hosts, now).unwrap());
+    assert_ne!(std::fs::read(identity.member().certificate).unwrap(), before);
+    assert!(!identity.renew(&hosts, now).unwrap());
+    assert_eq!(meet(&server, &member).await, Ok(Some(MEMBER_NAME.to_owned())));
+
+    // A client's certificate of the same authority is none of a member's, and none can have their name.
+    let asked = request(&[]).unwrap();
+    authority.admit_client(MEMBER_NAME, &asked.text, now, 1).unwrap_err();
+    let file = folder.path().join("ann.pem");
+    let certificate = authority.admit_client("ann", &asked.text, now, 1).unwrap();
+    std::fs::write(&file, format!("{certificate}{}", asked.key)).unwrap();
+    let ann = client(&identity.ca(), Some(Identity { certificate: file.clone(), key: file }));
+    meet(&server, &ann).await.unwrap_err();
+    // A machine that knows the hash alone knows the server by it, and no other.
+    let pinned =
+        |authority| ClientTls { pinned: Some(authority), identity: Some(identity.member()), ..ClientTls::default() };
+    meet(&server, &pinned(authority.fingerprint().unwrap())).await.unwrap();
+    meet(&server, &pinned([7; 32])).await.unwrap_err();
+}
+
+#[test]
+fn hosts_are_taken_out_of_urls() {
+    let cases = [
+        ("https://10.0.0.1:2380", "10.0.0.1"),
+        ("https://[fd00::1]:2380/", "fd00::1"),
+        ("fd00::1", "fd00::1"),
+        ("https://core-01.example:2379", "core-01.example"),
+    ];
+    for (url, expected) in cases {
+        assert_eq!(host_of(url), expected);
     }
 }
