@@ -4,8 +4,8 @@ CARGO ?= cargo
 FEATURES := scheduler systemd template api cloudinit
 # Tests of the binary that take seconds and need no root; the rest take a minute or two, and root.
 QUICK := tidy wire licences process node confd_face templates etcd auth tls websocket kv_history rollout fleetctl fleetd \
-	abuse birth cloudinit docs backup doctor packages
-SLOW := cluster watch half_open members restore import full_disk lost_disk scheduling etcdctl3 etcdctl2 v2 discovery confd_etcd \
+	fleet_reference abuse birth cloudinit docs backup doctor packages
+SLOW := cluster watch half_open members restore import full_disk lost_disk scheduling exclusive etcdctl3 etcdctl2 v2 discovery confd_etcd \
 	clients hosts backup_s3
 STATIC_TARGET := x86_64-unknown-linux-musl
 

@@ -74,6 +74,8 @@ fn first_argument(arguments: &[String]) -> u8 {
         "cloudinit" => app::cloudinit(rest),
         #[cfg(feature = "scheduler")]
         corenode::process::SHIM_ARGUMENT => corenode::process::shim_main(rest),
+        #[cfg(feature = "systemd")]
+        corenode::systemd::GUARD_ARGUMENT => corenode::systemd::guard_main(rest),
         "help" | "--help" | "-h" => say(HELP),
         "version" | "--version" | "-V" => say(&version()),
         other => tool(other, rest),

@@ -63,7 +63,7 @@ impl World {
             let key = Key::Schedule(decision.unit.clone());
             match &decision.to {
                 Some(machine) => {
-                    let at = Scheduled { machine: machine.clone(), generation: 1, moved_from: None, failures: None };
+                    let at = Scheduled { machine: machine.clone(), generation: 1, ..Scheduled::default() };
                     self.put(&key, encode(&at));
                 }
                 None => self.delete(&key),

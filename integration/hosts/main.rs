@@ -3,6 +3,7 @@
 mod app_image;
 mod cluster;
 mod command;
+mod exclusive;
 mod executor;
 mod faults;
 mod fleetd;
@@ -53,6 +54,11 @@ fn walkthrough() -> anyhow::Result<()> {
 #[test]
 fn the_tutorials_cloud_configs_make_a_cluster() -> anyhow::Result<()> {
     tutorials::run()
+}
+
+#[test]
+fn an_exclusive_unit_runs_on_one_host_at_a_time() -> anyhow::Result<()> {
+    exclusive::run()
 }
 
 #[test]

@@ -107,6 +107,7 @@ impl Ready {
         fatal: watch::Sender<Option<String>>,
     ) -> Machine {
         let (lease_tx, lease) = watch::channel(None);
+        let (tenure_tx, tenure) = watch::channel(None);
         let record = self.record(settings);
         jobs.start(Presence {
             store: store.clone(),
@@ -114,6 +115,7 @@ impl Ready {
             machine: record.clone(),
             ttl_ms: settings.fleet.presence_ms,
             lease: lease_tx,
+            tenure: tenure_tx,
             fatal,
         });
         jobs.start(Agent {
@@ -121,6 +123,7 @@ impl Ready {
             executor: self.executor.clone(),
             machine: record,
             lease: lease.clone(),
+            tenure,
         });
         let clock = Arc::new(host::SystemClock);
         jobs.start(Engine { store: store.clone(), member: settings.member, clock: clock.clone() });

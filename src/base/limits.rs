@@ -393,3 +393,14 @@ pub const JOIN_BODY_BYTES_MAX: usize = 64 * 1_024;
 pub const JOIN_SPEND_ATTEMPTS_MAX: usize = 8;
 /// How long a client's certificate lasts at most.
 pub const CLIENT_CERTIFICATE_DAYS_MAX: u32 = 365;
+/// A unit with `Exclusive=true` whose machine's lease has run out has so long to stop; what is left of it is killed.
+pub const FENCE_STOP_MS: u64 = 10_000;
+/// How much later than that its machine may be at most: clocks that run apart, a machine with much to do, a guard that is
+/// started again.
+pub const FENCE_MARGIN_MS: u64 = 5_000;
+/// How often whoever watches over an exclusive unit looks at the machine's clock, which a suspended machine's timers lag behind.
+pub const FENCE_LOOK_MS: u64 = 1_000;
+/// Told of more time so shortly before its end, a unit may be stopped nevertheless.
+pub const FENCE_NEARLY_MS: u64 = 1_000;
+/// Pause between two kills of what is left of it.
+pub const FENCE_KILL_AGAIN_MS: u64 = 200;

@@ -8,7 +8,7 @@ pub mod ids;
 pub mod limits;
 
 pub use causes::with_causes;
-pub use clock::{Clock, Random, UnixMillis};
+pub use clock::{BootMillis, Clock, Random, UnixMillis};
 pub use founders::Founders;
 pub use ids::{ClusterId, LeaseId, MachineId, MemberId};
 

@@ -224,8 +224,11 @@ impl<'a> Board<'a> {
     }
 
     /// Puts global units on a machine: in the order of their priorities and names those that fit it and its neighbours. Units
-    /// that are scheduled there go before.
+    /// that are scheduled there go before. None on a machine that is drained.
     pub fn place_globals(&mut self, machine: u32) {
+        if self.machines[machine as usize].cordon.is_some_and(|cordon| cordon.drain.is_some()) {
+            return;
+        }
         for at in 0..self.globals.len() {
             let unit = self.globals[at];
             let fits = mismatch(self.unit(unit), self.machines[machine as usize]).is_none();

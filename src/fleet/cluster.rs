@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::layout::{Key, PREFIX, Value};
+use super::once::Done;
 use super::rollout::{Progress, Rollout};
 use super::types::{Cordon, DesiredState, Machine, PlanHead, Scheduled, Unit, UnitState};
 use crate::base::MachineId;
@@ -20,6 +21,8 @@ pub struct Cluster {
     pub schedule: BTreeMap<String, Scheduled>,
     /// By unit, then by machine.
     pub states: BTreeMap<String, BTreeMap<MachineId, UnitState>>,
+    /// One-shots that have run to their end.
+    pub done: BTreeMap<String, Done>,
     pub head: PlanHead,
     /// The apply that is under way, and how far it is.
     pub rollout: Option<Arc<Rollout>>,
@@ -132,6 +135,9 @@ impl Cluster {
             (Key::State(name, id), Value::State(state)) => {
                 self.states.entry(name).or_default().insert(id, state);
             }
+            (Key::Done(name), Value::Done(done)) => {
+                self.done.insert(name, done);
+            }
             (Key::Plan, Value::Plan(head)) => self.head = head,
             (Key::Rollout, Value::Rollout(rollout)) => self.rollout = Some(Arc::new(*rollout)),
             (Key::Progress, Value::Progress(progress)) => self.progress = progress,
@@ -176,6 +182,9 @@ impl Cluster {
                         self.states.remove(name);
                     }
                 }
+            }
+            Key::Done(name) => {
+                self.done.remove(name);
             }
             Key::Plan => self.head = PlanHead::default(),
             Key::Rollout => self.rollout = None,

@@ -59,7 +59,7 @@ fn current_state_is_what_the_machine_has_acted_on() {
         let name = "a.service".to_owned();
         let mut kvs = vec![(Key::Unit(name.clone()), record(desired, launch))];
         if scheduled {
-            let to = Scheduled { machine: id(), generation: 1, moved_from: None, failures: None };
+            let to = Scheduled { machine: id(), generation: 1, ..Default::default() };
             kvs.push((Key::Schedule(name.clone()), encode(&to)));
         }
         if let Some(launched) = acted {
@@ -126,8 +126,9 @@ fn value_of(key: &Key, number: u64) -> Bytes {
         Key::Metadata(..) => encode(&if number.is_multiple_of(2) { String::new() } else { number.to_string() }),
         Key::Cordon(_) => encode(&Cordon { drain: Some(Drain { max_parallel: number as u32 }) }),
         Key::Unit(_) => record(DesiredState::Loaded, number),
-        Key::Schedule(_) => encode(&Scheduled { machine: id(), generation: number, moved_from: None, failures: None }),
+        Key::Schedule(_) => encode(&Scheduled { machine: id(), generation: number, ..Default::default() }),
         Key::State(..) => encode(&UnitState { launched: number, ..UnitState::default() }),
+        Key::Done(_) => encode(&Done { launch: number, machine: id() }),
         Key::Plan => encode(&PlanHead { generation: number, mod_revision: 0 }),
         Key::Rollout => encode(&Rollout { revision: number, ..Rollout::default() }),
         Key::Progress => encode(&Progress { released: number as usize, ..Progress::default() }),

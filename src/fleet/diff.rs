@@ -14,7 +14,7 @@ use super::wanted::Wanted;
 /// One thing for the executor to do, in the order in which kinds are carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// Runs already as wanted, from before this life of the node: to be noted, nothing to be done.
+    /// Runs already as wanted, from before this life of the node, or has done its work: to be noted, nothing to be done.
     Adopt {
         name: String,
         launch: u64,
@@ -133,10 +133,9 @@ pub fn diff(wanted: &[Wanted], memory: &Memory, generation: u64) -> Result<Vec<T
 fn task_for(unit: &Wanted, local: &Local, load: &mut Vec<UnitFile>) -> Option<Task> {
     let file = &unit.file;
     let start = |reason| {
-        (unit.desired == DesiredState::Launched).then(|| Task::Start {
-            name: file.name.clone(),
-            launch: unit.launch,
-            reason,
+        (unit.desired == DesiredState::Launched).then(|| match unit.done {
+            true => Task::Adopt { name: file.name.clone(), launch: unit.launch },
+            false => Task::Start { name: file.name.clone(), launch: unit.launch, reason },
         })
     };
     let stop = |reason| Some(Task::Stop { name: file.name.clone(), reason });

@@ -20,7 +20,12 @@ fn state(active: &str) -> ActiveState {
 
 fn want(name: &str, hash: &str, launch: u64) -> Wanted {
     let file = UnitFile { name: name.into(), text: format!("# {hash}"), hash: hash.into() };
-    Wanted { file, desired: if launch > 0 { DesiredState::Launched } else { DesiredState::Loaded }, launch }
+    Wanted {
+        file,
+        desired: if launch > 0 { DesiredState::Launched } else { DesiredState::Loaded },
+        launch,
+        done: false,
+    }
 }
 
 fn remember(hash: &str, active: &str, launched: Launched) -> Memory {

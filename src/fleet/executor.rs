@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{BoxFuture, UnixMillis};
+use crate::base::{BootMillis, BoxFuture, UnixMillis};
 
 /// A unit's state, in systemd's words.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,6 +120,27 @@ pub trait Executor: Send + Sync + 'static {
 
     /// Forgets a unit. One that still runs is stopped first, to its end, within its own time-outs.
     fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>>;
+
+    /// Whether nothing is on its way for a unit any more, neither a start nor a stop.
+    fn is_idle<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, ExecutorError>> {
+        let _ = name;
+        Box::pin(async { Ok(true) })
+    }
+
+    /// Whether it can stop units by itself at a time that it was told, whatever has become of the node.
+    fn fences(&self) -> bool {
+        false
+    }
+
+    /// These units, which are exclusive, may run until then. A unit that was told so once is stopped when the time has come and
+    /// nothing later was told; what is left of it [`FENCE_STOP_MS`](crate::base::limits::FENCE_STOP_MS) later is killed. It is not
+    /// started when the time is over. Nothing of this needs the node.
+    fn allow_until(&self, units: Vec<String>, until: BootMillis) -> BoxFuture<'_, Result<(), ExecutorError>> {
+        let reason = format!("the executor `{}` cannot hold Exclusive=true", self.name());
+        let unit = units.into_iter().next().unwrap_or_default();
+        let _ = until;
+        Box::pin(async move { Err(ExecutorError::Unsupported { unit, reason }) })
+    }
 
     /// Waits for the next changes of states. Called by one loop; changes that nobody waited for are kept, the newest of each unit.
     fn changes(&self) -> BoxFuture<'_, Vec<StateChange>>;

@@ -6,8 +6,9 @@
 //! | `/fleet/metadata/ID/KEY` | a string, empty: taken away | users | until changed |
 //! | `/fleet/cordons/ID` | [`Cordon`] | users | until taken back |
 //! | `/fleet/units/NAME` | [`UnitRecord`] | users | until destroyed |
-//! | `/fleet/schedule/NAME` | [`Scheduled`] | the engine only | until unscheduled |
+//! | `/fleet/schedule/NAME` | [`Scheduled`] | the engine; its claim the machine | until unscheduled |
 //! | `/fleet/states/NAME/ID` | [`UnitState`] | the machine | with the machine's lease |
+//! | `/fleet/done/NAME` | [`Done`] | the machine that ran it | until the unit is destroyed |
 //! | `/fleet/plan` | [`PlanHead`] | the engine only | for ever |
 //! | `/fleet/rollout` | [`Rollout`] | users begin it, the leader ends it | while it is under way |
 //! | `/fleet/rollout/progress` | [`Progress`] | the leader | as long as the rollout |
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::once::Done;
 use super::rollout::{Next, Progress, Rollout};
 use super::types::{Cordon, DesiredState, Machine, PlanHead, Scheduled, Unit, UnitState};
 use crate::base::{LeaseId, MachineId};
@@ -39,6 +41,8 @@ pub enum Key {
     Unit(String),
     Schedule(String),
     State(String, MachineId),
+    /// Of a one-shot.
+    Done(String),
     Plan,
     Rollout,
     Progress,
@@ -56,6 +60,7 @@ impl Key {
             Self::Unit(name) => format!("{PREFIX}units/{name}"),
             Self::Schedule(name) => format!("{PREFIX}schedule/{name}"),
             Self::State(name, id) => format!("{PREFIX}states/{name}/{id}"),
+            Self::Done(name) => format!("{PREFIX}done/{name}"),
             Self::Plan => format!("{PREFIX}plan"),
             Self::Rollout => format!("{PREFIX}rollout"),
             Self::Progress => format!("{PREFIX}rollout/progress"),
@@ -80,6 +85,7 @@ impl Key {
             ["cordons", id] => Some(Self::Cordon(machine(id))),
             ["units", name] => Some(Self::Unit((*name).to_owned())),
             ["schedule", name] => Some(Self::Schedule((*name).to_owned())),
+            ["done", name] => Some(Self::Done((*name).to_owned())),
             ["states", name, id] => Some(Self::State((*name).to_owned(), machine(id))),
             _ => None,
         }
@@ -208,6 +214,7 @@ pub enum Value {
     Unit(Box<Unit>),
     Schedule(Scheduled),
     State(UnitState),
+    Done(Done),
     Plan(PlanHead),
     Rollout(Box<Rollout>),
     Progress(Progress),
@@ -234,6 +241,7 @@ impl Value {
             }
             Key::Schedule(_) => Self::Schedule(decode(key, value)?),
             Key::State(..) => Self::State(decode(key, value)?),
+            Key::Done(_) => Self::Done(decode(key, value)?),
             Key::Plan => Self::Plan(PlanHead { mod_revision, ..decode(key, value)? }),
             Key::Rollout => Self::Rollout(decode(key, value)?),
             Key::Progress => Self::Progress(decode(key, value)?),
@@ -256,6 +264,7 @@ mod tests {
             (Key::Unit("a@1.service".into()), "/fleet/units/a@1.service"),
             (Key::Schedule("a.service".into()), "/fleet/schedule/a.service"),
             (Key::State("a.service".into(), id()), "/fleet/states/a.service/00ff"),
+            (Key::Done("a.service".into()), "/fleet/done/a.service"),
             (Key::Plan, "/fleet/plan"),
             (Key::Rollout, "/fleet/rollout"),
             (Key::Progress, "/fleet/rollout/progress"),

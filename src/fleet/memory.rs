@@ -238,6 +238,18 @@ impl Memory {
         operations
     }
 
+    /// A unit's start counts for nothing any more.
+    pub fn not_started(&mut self, name: &str) {
+        if let Some(local) = self.units.get_mut(name) {
+            local.launched = Launched::No;
+        }
+    }
+
+    /// Whether the executor has nothing under this name and is to get nothing.
+    pub fn has_nothing_of(&self, name: &str) -> bool {
+        self.units.get(name).is_none_or(|local| local.held.is_none() && local.in_flight.is_none())
+    }
+
     /// Whether a unit runs with the text of this hash, started and not on its way to something else.
     pub fn runs(&self, name: &str, hash: &str) -> bool {
         let local = self.units.get(name).filter(|local| local.in_flight.is_none());

@@ -5,11 +5,13 @@ pub mod cluster;
 pub mod diff;
 mod eviction;
 pub mod executor;
+pub mod fence;
 pub mod inspect;
 pub mod layout;
 mod ledger;
 pub mod memory;
 pub mod metadata;
+pub mod once;
 pub mod operations;
 pub mod plan;
 pub mod reason;
@@ -24,6 +26,7 @@ pub mod wire;
 
 pub use cluster::Cluster;
 pub use diff::{OlderPlan, Task, TaskKind, TaskReason, diff};
+pub use fence::{Fence, Tenure};
 pub use layout::Key;
 pub use memory::{Launched, Local, Memory};
 pub use operations::{Operation, Outcome, PutUnit, Refusal, RefusalKind};
@@ -31,5 +34,5 @@ pub use plan::{Fit, Plan, Verdict, Waiting, capacity, explain, plan, plan_at, re
 pub use reason::{Decision, Reason};
 pub use rollout::Rollout;
 pub use transactions::transactions;
-pub use types::{Cordon, DesiredState, Drain, Machine, PlanHead, PublishedState, Scheduled, Unit, UnitState};
+pub use types::{Claim, Cordon, DesiredState, Drain, Machine, PlanHead, PublishedState, Scheduled, Unit, UnitState};
 pub use wanted::{Wanted, awaited, wanted};

@@ -168,7 +168,9 @@ pub fn destroy_unit(cluster: &Cluster, name: &str) -> Result<Operation, Refusal>
         outcome: Outcome::Done,
         transaction: Some(TxnRequest {
             compare: vec![key.unchanged(revision)],
-            success: vec![key.delete()],
+            success: std::iter::once(key.delete())
+                .chain(cluster.done.get(name).map(|_| Key::Done(name.to_owned()).delete()))
+                .collect(),
             failure: Vec::new(),
         }),
     })

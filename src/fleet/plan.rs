@@ -11,6 +11,7 @@
 
 mod capacity;
 mod choose;
+mod claims;
 mod displace;
 mod drain;
 mod explain;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 pub use capacity::{Capacity, Remaining, capacity, remaining};
 use choose::{Asked, Candidates, Likings};
+use claims::{Claims, May};
 pub use drain::{Arrival, moving};
 pub use explain::{Fit, Verdict, explain};
 pub use rebalance::rebalance;
@@ -32,6 +34,7 @@ pub use simulate::{Forecast, Scenario, simulate};
 
 use super::board::{Board, mismatch};
 use super::cluster::Cluster;
+use super::fence::{Absences, Absent};
 use super::reason::{Decision, Reason};
 use super::types::{PlanHead, Scheduled, Unit};
 use crate::base::limits::PLAN_REASONS_PER_UNIT_MAX;
@@ -50,8 +53,9 @@ pub struct Plan {
     pub decisions: Vec<Decision>,
     /// Units that fit nowhere, by name.
     pub waiting: Vec<Waiting>,
-    /// When time alone will change the plan, if it will.
+    /// When time alone will change the plan, if it will: by the clock, and in so many milliseconds because of a claim's end.
     pub look_again: Option<UnixMillis>,
+    pub look_again_ms: Option<u64>,
 }
 
 /// A unit that fits nowhere.
@@ -63,16 +67,17 @@ pub struct Waiting {
     pub passed_over: Arc<PassedOver>,
 }
 
-/// Decides where every unit of the cluster runs, where time has no part in it: no unit moves because it has failed.
+/// Decides where every unit of the cluster runs, where time has no part in it: no unit moves because it has failed, and
+/// machines that are gone have been so for long. Not to be written where units are claimed.
 pub fn plan(cluster: &Cluster) -> Plan {
-    let mut planner = Planner::settled(cluster);
+    let mut planner = Planner::settled(cluster, Absent::LongAgo);
     planner.drain(cluster);
     planner.into_plan(cluster)
 }
 
 /// Decides where every unit of the cluster runs now.
-pub fn plan_at(cluster: &Cluster, now: UnixMillis) -> Plan {
-    let mut planner = Planner::settled(cluster);
+pub fn plan_at(cluster: &Cluster, now: UnixMillis, absences: &Absences) -> Plan {
+    let mut planner = Planner::settled(cluster, Absent::Seen(absences));
     planner.drain(cluster);
     planner.reschedule(cluster, now);
     planner.into_plan(cluster)
@@ -109,13 +114,16 @@ struct Planner<'a> {
     lowest: i32,
     /// The machine that a unit which is being moved must not come back to.
     left: Option<u32>,
+    claims: Claims<'a>,
+    /// When a claim comes to an end that some unit waits for: in so many milliseconds.
+    claim_ends_ms: Option<u64>,
 }
 
 /// Times that one plan may put a unit somewhere.
 const PLACINGS_MAX: u8 = 4;
 
 impl<'a> Planner<'a> {
-    fn new(cluster: &'a Cluster) -> Self {
+    fn new(cluster: &'a Cluster, absent: Absent<'a>) -> Self {
         let board = Board::of(cluster);
         let count = board.units.len() as u32;
         let priority = displace::priorities(&board);
@@ -138,13 +146,15 @@ impl<'a> Planner<'a> {
             room_made: false,
             look_again: None,
             left: None,
+            claims: Claims::new(cluster, absent),
+            claim_ends_ms: None,
             board,
         }
     }
 
     /// Every unit where it is to be; none has left a drained machine yet.
-    fn settled(cluster: &'a Cluster) -> Self {
-        let mut planner = Self::new(cluster);
+    fn settled(cluster: &'a Cluster, absent: Absent<'a>) -> Self {
+        let mut planner = Self::new(cluster, absent);
         planner.keep();
         planner.globals();
         planner.followers();
@@ -161,9 +171,17 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let order = self.turn(unit);
-            match self.scheduled[unit as usize] {
-                Some(at) => scheduled.push((order, &at.machine)),
-                None => {
+            let Some(at) = self.scheduled[unit as usize] else {
+                self.queue.insert(order);
+                continue;
+            };
+            let (may, again) = self.claims.judge(unit, at);
+            self.await_claim(again);
+            match may {
+                May::Keep => scheduled.push((order, &at.machine)),
+                May::Nothing => {}
+                May::Place(reason) => {
+                    self.lost.insert(unit, reason);
                     self.queue.insert(order);
                 }
             }
@@ -187,6 +205,10 @@ impl<'a> Planner<'a> {
                 self.queue.insert(order);
             }
         }
+    }
+
+    fn await_claim(&mut self, left_ms: Option<u64>) {
+        self.claim_ends_ms = self.claim_ends_ms.into_iter().chain(left_ms).min();
     }
 
     fn globals(&mut self) {
@@ -270,7 +292,11 @@ impl<'a> Planner<'a> {
         let due = self.placed[unit as usize] < PLACINGS_MAX;
         let chosen = if due {
             let taste = self.taste_of(unit, class, &candidates);
-            self.choose(unit, &candidates, taste.as_ref()).or_else(|| self.make_room(unit, &candidates))
+            self.left = self.was_asked_off(unit);
+            let elsewhere = self.choose(unit, &candidates, taste.as_ref());
+            let back = self.left.take().is_some();
+            let chosen = elsewhere.or_else(|| if back { self.choose(unit, &candidates, taste.as_ref()) } else { None });
+            chosen.or_else(|| self.make_room(unit, &candidates))
         } else {
             None
         };
@@ -312,7 +338,8 @@ impl<'a> Planner<'a> {
             Some(Reason::PeerElsewhere { peer })
         };
         let cordon = || this.cordon.map(|cordon| Reason::Cordoned { drain: cordon.drain.is_some() });
-        mismatch(self.board.unit(unit), this)
+        self.may_still_run(unit)
+            .or_else(|| mismatch(self.board.unit(unit), this))
             .or_else(peer)
             .or_else(cordon)
             .or_else(|| self.board.objection(unit, machine))
@@ -327,14 +354,23 @@ impl<'a> Planner<'a> {
     }
 
     fn into_plan(mut self, cluster: &Cluster) -> Plan {
-        let mut decisions: Vec<Decision> = self.unwanted.iter().map(|(name, at)| leaves(cluster, name, at)).collect();
+        let mut decisions = Vec::new();
+        for (name, at) in std::mem::take(&mut self.unwanted) {
+            let unit = cluster.units.get(name).map(AsRef::as_ref);
+            match self.claims.precaution(name, unit, at) {
+                Ok(precaution) => decisions.push(Decision { precaution, ..leaves(cluster, name, at) }),
+                Err(left_ms) => self.await_claim(left_ms),
+            }
+        }
         for unit in 0..self.board.units.len() as u32 {
             let this = self.board.unit(unit);
             let from = self.scheduled[unit as usize].map(|at| &at.machine);
             let to = self.board.place[unit as usize].map(|machine| self.board.id(machine));
-            if from == to {
+            if self.claims.bars(unit) || (from == to && !self.claims.rewrites(unit)) {
                 continue;
             }
+            let precaution = self.scheduled[unit as usize].map(|at| self.claims.precaution(&this.name, Some(this), at));
+            let Ok(precaution) = precaution.unwrap_or(Ok(None)) else { continue };
             let reason = match self.board.place[unit as usize] {
                 Some(machine) if from.is_none() => {
                     let weight = u64::from(this.requirements.placement.weight);
@@ -344,14 +380,32 @@ impl<'a> Planner<'a> {
                 _ => self.lost.remove(&unit).unwrap_or(Reason::MachineGone),
             };
             let (from, to) = (from.cloned(), to.cloned());
-            decisions.push(Decision { unit: this.name.clone(), from, to, reason, unit_revision: this.mod_revision });
+            decisions.push(Decision {
+                unit: this.name.clone(),
+                from,
+                to,
+                reason,
+                unit_revision: this.mod_revision,
+                precaution,
+            });
+        }
+        let held_back: Vec<u32> = self.claims.held_back().collect();
+        for unit in held_back {
+            let reasons = Arc::new(self.reasons(unit));
+            self.waiting.insert(unit, reasons);
         }
         decisions.sort_by(|a, b| (a.to.is_some(), &a.unit).cmp(&(b.to.is_some(), &b.unit)));
         let waiting = self
             .waiting
             .into_iter()
             .map(|(unit, passed_over)| Waiting { unit: self.board.units[unit as usize].name.clone(), passed_over });
-        Plan { parent: cluster.head, decisions, waiting: waiting.collect(), look_again: self.look_again }
+        Plan {
+            parent: cluster.head,
+            decisions,
+            waiting: waiting.collect(),
+            look_again: self.look_again,
+            look_again_ms: self.claim_ends_ms,
+        }
     }
 }
 
@@ -374,7 +428,14 @@ fn join<'a>(units: &[&'a Unit], cluster: &'a Cluster) -> (Vec<Option<&'a Schedul
 fn leaves(cluster: &Cluster, unit: &str, at: &Scheduled) -> Decision {
     let reason = if cluster.units.contains_key(unit) { Reason::Inactive } else { Reason::Destroyed };
     let unit_revision = cluster.mod_revision(&super::Key::Unit(unit.to_owned()));
-    Decision { unit: unit.to_owned(), from: Some(at.machine.clone()), to: None, reason, unit_revision }
+    Decision {
+        unit: unit.to_owned(),
+        from: Some(at.machine.clone()),
+        to: None,
+        reason,
+        unit_revision,
+        precaution: None,
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::types::Failures;
+use super::fence::HOLD_MS;
+use super::types::{Failures, Scheduled};
 use crate::base::MachineId;
 use crate::unit::Condition;
 
@@ -50,6 +51,10 @@ pub enum Reason {
     Failed(Failures),
     /// Somebody asked for a rebalance, and it is better off there.
     Rebalanced,
+    /// It was to leave, and its machine tells that nothing of it is left there.
+    GivenBack,
+    /// It is exclusive, and claimed by a machine that is gone.
+    MayStillRun { machine: MachineId },
 }
 
 impl fmt::Display for Reason {
@@ -101,6 +106,12 @@ impl fmt::Display for Reason {
             Self::Cordoned { drain: false } => f.write_str("the machine is cordoned"),
             Self::Cordoned { drain: true } => f.write_str("the machine is being drained"),
             Self::Failed(failures) => write!(f, "it failed there ({})", failures.count),
+            Self::GivenBack => f.write_str("it was to leave and has stopped there"),
+            Self::MayStillRun { machine } => write!(
+                f,
+                "Exclusive=true: it may still run on {machine}, which is gone; it is started elsewhere {} s after that was noticed",
+                HOLD_MS / 1_000
+            ),
             Self::Rebalanced => f.write_str("it is better off there"),
             Self::Drained => f.write_str("the machine is being drained"),
             Self::Displaced { by, priority } => write!(f, "{by} of Priority={priority} needs the place"),
@@ -137,16 +148,37 @@ pub struct Decision {
     pub reason: Reason,
     /// The store's revision of the unit that this was decided for; 0: there is no such unit.
     pub unit_revision: i64,
+    /// Of an exclusive unit.
+    pub precaution: Option<Precaution>,
+}
+
+/// What a decision about an exclusive unit is taken for: it is void if any of it has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Precaution {
+    /// The unit's entry in the schedule, and the store's revision of it.
+    pub entry: Scheduled,
+    pub revision: i64,
+    /// The store's revision of the record of the machine that had the claim, which is over.
+    pub machine_revision: Option<i64>,
+    /// The machine is asked to give its claim back, and nothing else is done yet.
+    pub asks_first: bool,
 }
 
 impl Decision {
     /// The failures that make it move, to be counted.
     pub fn failures(&self) -> Option<Failures> {
+        if self.reason == Reason::GivenBack {
+            return self.precaution.as_ref().and_then(|before| before.entry.failures);
+        }
         if let Reason::Failed(failures) = self.reason { Some(failures) } else { None }
     }
 
     /// The machine that the unit leaves although it could go on there: it may wait for others that do.
     pub fn moved_from(&self) -> Option<MachineId> {
+        if self.reason == Reason::GivenBack {
+            let before = self.precaution.as_ref().and_then(|before| before.entry.moved_from.clone());
+            return before.filter(|from| self.to.as_ref().is_some_and(|to| to != from));
+        }
         let at_will = matches!(self.reason, Reason::Drained | Reason::Rebalanced);
         self.from.clone().filter(|_| at_will && self.to.is_some())
     }

@@ -87,9 +87,13 @@ impl Store {
     }
 
     pub fn unit(&mut self, name: &str, fleet: &str, desired_state: DesiredState) {
+        self.text(name, &format!("[Service]\nExecStart=/bin/sleep 1\n[X-Fleet]\n{fleet}\n"), desired_state);
+    }
+
+    pub fn text(&mut self, name: &str, text: &str, desired_state: DesiredState) {
         let generation = self.revision as u64 + 1;
         let launch = if desired_state == DesiredState::Launched { generation } else { 0 };
-        let text = format!("[Service]\nExecStart=/bin/sleep 1\n[X-Fleet]\n{fleet}\n");
+        let text = text.to_owned();
         self.put(
             &Key::Unit(name.to_owned()),
             encode(&UnitRecord {

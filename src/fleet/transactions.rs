@@ -2,49 +2,69 @@
 
 use super::layout::{Key, encode};
 use super::plan::Plan;
+use super::reason::Decision;
 use super::types::{PlanHead, Scheduled};
 use crate::base::LeaseId;
-use crate::kv::TxnRequest;
+use crate::kv::{Compare, TxnOp, TxnRequest};
 
 /// The transactions that carry a plan out, to be sent in their order and abandoned at the first that does not succeed:
 /// the cluster has changed then, and is to be planned anew. Each has at most `ops_max` conditions and operations
-/// (at least 2), and each alone leaves the schedule sound. None for a plan that decides nothing.
+/// (at least 4), and each alone leaves the schedule sound. None for a plan that decides nothing.
 pub fn transactions(plan: &Plan, ops_max: usize) -> Vec<TxnRequest> {
-    let per_transaction = ops_max.max(2) - 1;
     let mut head = plan.parent;
-    let mut transactions = Vec::new();
-    for (index, decisions) in plan.decisions.chunks(per_transaction).enumerate() {
-        // The revision of a head that an earlier one of these writes is not known yet, its value is.
-        let parent = match index {
-            0 => Key::Plan.unchanged(head.mod_revision),
-            _ => Key::Plan.has_value(encode(&head)),
+    let mut transactions: Vec<TxnRequest> = Vec::new();
+    for decision in &plan.decisions {
+        let conditions = conditions(decision);
+        let full = |request: &TxnRequest| {
+            let most = (request.compare.len() + conditions.len()).max(request.success.len() + 1);
+            most > ops_max && request.compare.len() > 1
         };
-        head = PlanHead { generation: head.generation + 1, mod_revision: 0 };
-        let mut request = TxnRequest {
-            compare: vec![parent],
-            success: vec![Key::Plan.put(encode(&head), LeaseId::NONE)],
-            failure: Vec::new(),
-        };
-        for decision in decisions {
-            let unit = Key::Unit(decision.unit.clone());
-            let schedule = Key::Schedule(decision.unit.clone());
-            request.compare.push(unit.unchanged(decision.unit_revision));
-            request.success.push(match &decision.to {
-                None => schedule.delete(),
-                Some(machine) => {
-                    let scheduled = Scheduled {
-                        machine: machine.clone(),
-                        generation: head.generation,
-                        moved_from: decision.moved_from(),
-                        failures: decision.failures(),
-                    };
-                    schedule.put(encode(&scheduled), LeaseId::NONE)
-                }
+        if transactions.last().is_none_or(full) {
+            // The revision of a head that an earlier one of these writes is not known yet, its value is.
+            let parent = match transactions.is_empty() {
+                true => Key::Plan.unchanged(head.mod_revision),
+                false => Key::Plan.has_value(encode(&head)),
+            };
+            head = PlanHead { generation: head.generation + 1, mod_revision: 0 };
+            transactions.push(TxnRequest {
+                compare: vec![parent],
+                success: vec![Key::Plan.put(encode(&head), LeaseId::NONE)],
+                failure: Vec::new(),
             });
         }
-        transactions.push(request);
+        if let Some(request) = transactions.last_mut() {
+            request.compare.extend(conditions);
+            request.success.push(operation(decision, head.generation));
+        }
     }
     transactions
+}
+
+/// What has to be as it was for a decision to hold.
+fn conditions(decision: &Decision) -> Vec<Compare> {
+    let mut conditions = vec![Key::Unit(decision.unit.clone()).unchanged(decision.unit_revision)];
+    if let Some(precaution) = &decision.precaution {
+        conditions.push(Key::Schedule(decision.unit.clone()).unchanged(precaution.revision));
+        let machine = Key::Machine(precaution.entry.machine.clone());
+        conditions.extend(precaution.machine_revision.map(|revision| machine.unchanged(revision)));
+    }
+    conditions
+}
+
+/// What a decision writes.
+fn operation(decision: &Decision, generation: u64) -> TxnOp {
+    let schedule = Key::Schedule(decision.unit.clone());
+    let (moved_from, failures) = (decision.moved_from(), decision.failures());
+    let scheduled = match (&decision.precaution, &decision.to) {
+        (Some(precaution), _) if precaution.asks_first => {
+            Scheduled { generation, moved_from, failures, leaving: true, ..precaution.entry.clone() }
+        }
+        (_, None) => return schedule.delete(),
+        (_, Some(machine)) => {
+            Scheduled { machine: machine.clone(), generation, moved_from, failures, ..Scheduled::default() }
+        }
+    };
+    schedule.put(encode(&scheduled), LeaseId::NONE)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::executor::ActiveState;
 use super::rollout::Next;
-use crate::base::{MachineId, MemberId, UnixMillis};
+use crate::base::{LeaseId, MachineId, MemberId, UnixMillis};
 use crate::unit::{Requirements, UnitName, UnitText};
 
 /// What a user wants of a unit; the same three words say how far fleet has come with it.
@@ -143,6 +143,21 @@ pub struct Scheduled {
     /// That it was moved for, one after the other. Told until it is put elsewhere for another reason.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failures: Option<Failures>,
+    /// Of an exclusive unit: who may run it. See [`super::fence`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub claim: Option<Claim>,
+    /// An exclusive unit that is to go elsewhere, once its claim was given back.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub leaving: bool,
+}
+
+/// The right to run an exclusive unit, as the machine wrote it down before the first start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The machine's lease at that time.
+    pub lease: LeaseId,
+    /// Its [`Machine::owner`].
+    pub owner: String,
 }
 
 /// How often in a row a unit was moved because it had failed, and when last.

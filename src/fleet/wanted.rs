@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::board::Board;
 use super::cluster::Cluster;
 use super::executor::UnitFile;
+use super::once::is_done;
 use super::plan::plan;
 use super::types::{DesiredState, Machine, Unit};
 use crate::base::MachineId;
@@ -17,6 +18,8 @@ pub struct Wanted {
     pub desired: DesiredState,
     /// The [`Unit::launch`] to act on, if launched; 0 tells that nobody ever asked for a start.
     pub launch: u64,
+    /// It has done already what it was last started for: it is not started again.
+    pub done: bool,
 }
 
 /// The units that `machine` is to hold, by name. It need not be in the cluster's list: one whose presence has lapsed goes
@@ -28,7 +31,7 @@ pub fn wanted(cluster: &Cluster, machine: &Machine) -> Vec<Wanted> {
     let machine = cluster.with_overrides(machine);
     let here = |name: &str| {
         let scheduled = cluster.schedule.get(name);
-        scheduled.is_some_and(|s| s.machine == machine.id)
+        scheduled.is_some_and(|s| s.machine == machine.id && !s.leaving)
     };
     let concerns = |u: &&Unit| u.is_active() && (u.requirements.global || here(&u.name));
     let units: Vec<&Unit> = cluster.units.values().map(AsRef::as_ref).filter(concerns).collect();
@@ -40,7 +43,7 @@ pub fn wanted(cluster: &Cluster, machine: &Machine) -> Vec<Wanted> {
     }
     board.place_globals(0);
     let on: &BTreeSet<u32> = &board.on[0];
-    on.iter().map(|unit| of(board.unit(*unit), &machine)).collect()
+    on.iter().map(|unit| of(cluster, board.unit(*unit), &machine)).collect()
 }
 
 /// Of units that run on `machine` and are scheduled nowhere, those that the next plan leaves there. A unit loses its place when its
@@ -64,7 +67,7 @@ pub fn awaited<'a>(
     names
 }
 
-fn of(unit: &Unit, machine: &Machine) -> Wanted {
+fn of(cluster: &Cluster, unit: &Unit, machine: &Machine) -> Wanted {
     let next = unit.next.as_ref().filter(|next| next.machines.contains(&machine.id));
     let (text, hash) = match next {
         Some(next) => (next.text.clone(), next.hash.clone()),
@@ -74,6 +77,7 @@ fn of(unit: &Unit, machine: &Machine) -> Wanted {
         file: UnitFile { name: unit.name.clone(), text, hash },
         desired: unit.desired,
         launch: unit.launch_on(&machine.id),
+        done: is_done(cluster, unit, &machine.id),
     }
 }
 
@@ -104,8 +108,7 @@ mod tests {
         store.launched("g@.service", "Global=true");
         // As if the schedule were older than the globals.
         for (unit, machine) in [("a.service", "m1"), ("b.service", "m2")] {
-            let scheduled =
-                super::super::Scheduled { machine: id(machine), generation: 1, moved_from: None, failures: None };
+            let scheduled = super::super::Scheduled { machine: id(machine), generation: 1, ..Default::default() };
             store.put(&super::super::Key::Schedule(unit.into()), super::super::layout::encode(&scheduled));
         }
         assert_eq!(names(&store, "m1"), ["a.service", "g1.service"]);

@@ -4,6 +4,9 @@
 //! Every task runs by itself, so that a unit that fails or hangs delays no other. Without a quorum nothing is taken away:
 //! the machine goes on with what it knows.
 
+mod fence;
+mod once;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,9 +21,11 @@ use super::{Job, JobError, Stop, accepted, health};
 use crate::base::limits::{AGENT_RETRY_MS, FLEET_TXN_OPS_MAX, HEALTH_PAUSE_MS};
 use crate::base::{BoxFuture, LeaseId};
 use crate::fleet::executor::{Executor, ExecutorError, UnitFile};
+use crate::fleet::fence::Allowances;
 use crate::fleet::types::{Health, Machine};
-use crate::fleet::{Cluster, Memory, Task, Wanted, awaited, diff, wanted};
+use crate::fleet::{Cluster, Fence, Local, Memory, Task, Tenure, Wanted, awaited, diff, wanted};
 use crate::kv::{Op, Reply, Store, TxnOp, TxnRequest};
+use crate::process::boot_now;
 use crate::unit::UnitText;
 use crate::unit::health::checks;
 
@@ -32,6 +37,8 @@ pub struct Agent {
     pub machine: Machine,
     /// The lease that this machine's keys hang on.
     pub lease: watch::Receiver<Option<LeaseId>>,
+    /// Until when that lease lasts at least.
+    pub tenure: watch::Receiver<Option<Tenure>>,
 }
 
 /// What a task of the agent's came to.
@@ -46,6 +53,10 @@ enum Done {
     },
     /// The revision of the system space that holds what was published.
     Published(Result<i64, JobError>),
+    /// The same of claims.
+    Claimed(Result<i64, JobError>),
+    /// A one-shot was looked at, and noted if it is done; `false`: it has not come so far.
+    Finished(Result<bool, JobError>),
 }
 
 /// What the loop works with between two waits.
@@ -62,6 +73,13 @@ struct Desk<'a> {
     published_at: i64,
     /// There is a new lease, and all states must be attached to it.
     publish_all: bool,
+    /// Exclusive units, as judged last.
+    fence: Fence,
+    allowances: Allowances,
+    claiming: bool,
+    claimed_at: i64,
+    /// One-shots that were noted as done, or are being looked at, and their starts.
+    noted: BTreeMap<String, u64>,
 }
 
 impl Job for Agent {
@@ -91,18 +109,28 @@ impl Agent {
             return Err(JobError::new("waiting for this machine to be announced", "nobody announces it any more"));
         }
         let mut follower = Follower::open(&self.store).await?;
+        let mut memory = Memory::adopt(held, &follower.cluster, &self.machine.id);
+        fence::forget_starts(&mut memory, &follower.cluster);
         let mut desk = Desk {
             agent: self,
-            memory: Memory::adopt(held, &follower.cluster, &self.machine.id),
+            memory,
             tasks: JoinSet::new(),
             retry_at: None,
             checked: BTreeMap::new(),
             publishing: false,
             published_at: 0,
             publish_all: true,
+            fence: Fence::default(),
+            allowances: Allowances::default(),
+            claiming: false,
+            claimed_at: 0,
+            noted: BTreeMap::new(),
         };
+        let mut tenure = self.tenure.clone();
         loop {
-            desk.hand_out(&follower.cluster);
+            let held = *tenure.borrow_and_update();
+            desk.hand_out(&follower.cluster, held).await;
+            desk.claim(&follower.cluster, held);
             desk.publish(&follower.cluster, *lease.borrow_and_update());
             tokio::select! {
                 followed = follower.next() => { followed?; }
@@ -113,6 +141,9 @@ impl Agent {
                 }
                 Some(done) = desk.tasks.join_next() => desk.take_in(done),
                 Ok(()) = lease.changed() => desk.publish_all = true,
+                // Of no concern where nothing exclusive is wanted.
+                Ok(()) = tenure.changed(), if desk.fence != Fence::default() => {}
+                () = fence::tenure_ends(held), if !desk.fence.may_run.is_empty() => {}
                 () = pause(desk.retry_at) => {
                     desk.retry_at = None;
                     desk.memory.retry();
@@ -134,8 +165,10 @@ async fn pause(at: Option<Instant>) {
 
 impl Desk<'_> {
     /// Works out what is to be done now and hands it to the executor, each task by itself.
-    fn hand_out(&mut self, cluster: &Cluster) {
-        let wanted = wanted(cluster, &self.agent.machine);
+    async fn hand_out(&mut self, cluster: &Cluster, tenure: Option<Tenure>) {
+        let mut wanted = wanted(cluster, &self.agent.machine);
+        self.fence = Fence::of(cluster, &self.agent.machine, &mut wanted, tenure, boot_now());
+        self.allow(&mut wanted, tenure).await;
         let generation = cluster.head.generation;
         let tasks = match diff(&wanted, &self.memory, generation) {
             Ok(tasks) => self.without_awaited(tasks, cluster),
@@ -156,10 +189,14 @@ impl Desk<'_> {
             if matches!(&task, Task::Start { name, .. } if loading.contains(name)) {
                 continue;
             }
+            if self.fence.spares(&task, cluster, &self.memory, &self.allowances, boot_now()) {
+                continue;
+            }
             self.memory.issued(&task);
             self.start(task);
         }
         self.memory.acted_on(generation);
+        self.note_finished(cluster, &wanted);
         self.check(cluster, &wanted);
         let names: BTreeSet<&str> = wanted.iter().map(|unit| unit.file.name.as_str()).collect();
         self.memory.retain_wanted(|name| names.contains(name));
@@ -208,11 +245,20 @@ impl Desk<'_> {
     fn start(&mut self, task: Task) {
         let executor = self.agent.executor.clone();
         match task {
-            Task::Adopt { name, .. } => tracing::info!(unit = name, "runs already and is adopted"),
+            Task::Adopt { name, .. } => {
+                tracing::info!(unit = name, "runs already, or has done its work, and is adopted")
+            }
             Task::Load { units } => {
+                let exclusive = |unit: &UnitFile| self.fence.concerns(&unit.name) && !executor.fences();
+                let (refused, units): (Vec<_>, Vec<_>) = units.into_iter().partition(exclusive);
                 self.tasks.spawn(async move {
                     let results = executor.load(units.clone()).await;
-                    Done::Loaded(units.into_iter().zip(results).collect())
+                    let refused = refused.into_iter().map(|unit| {
+                        let reason = format!("Exclusive=true is more than the executor `{}` can hold", executor.name());
+                        let refusal = ExecutorError::Unsupported { unit: unit.name.clone(), reason };
+                        (unit, Err(refusal))
+                    });
+                    Done::Loaded(units.into_iter().zip(results).chain(refused.collect::<Vec<_>>()).collect())
                 });
             }
             task => {
@@ -254,6 +300,24 @@ impl Desk<'_> {
             Ok(Done::Published(Ok(revision))) => {
                 self.publishing = false;
                 self.published_at = revision;
+            }
+            Ok(Done::Finished(Ok(true))) => {}
+            Ok(Done::Finished(not_yet)) => {
+                if let Err(error) = not_yet {
+                    tracing::warn!("{error}");
+                }
+                self.noted.clear();
+                self.try_later();
+            }
+            Ok(Done::Claimed(claimed)) => {
+                self.claiming = false;
+                match claimed {
+                    Ok(revision) => self.claimed_at = revision,
+                    Err(error) => {
+                        tracing::warn!("{error}");
+                        self.try_later();
+                    }
+                }
             }
             Ok(Done::Published(Err(error))) => {
                 self.publishing = false;

@@ -12,6 +12,7 @@ use super::leading::while_leading;
 use super::{Job, JobError, Stop, accepted};
 use crate::base::limits::FLEET_TXN_OPS_MAX;
 use crate::base::{BoxFuture, Clock, MemberId};
+use crate::fleet::fence::Absences;
 use crate::fleet::{Plan, plan_at, transactions};
 use crate::kv::{Op, Reply, Store};
 
@@ -48,15 +49,23 @@ impl Job for Engine {
 impl Engine {
     async fn plan_for_ever(&self) -> Result<Infallible, JobError> {
         let mut follower = Follower::open(&self.store).await?;
+        let began = tokio::time::Instant::now();
+        let forward = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut absences = Absences::default();
+        let mut changed = Vec::new();
         loop {
+            absences.look(&follower.cluster, &changed, forward());
             let now = self.clock.now();
-            let plan = plan_at(&follower.cluster, now);
+            let plan = plan_at(&follower.cluster, now, &absences);
             if !self.write(&plan).await? {
                 tracing::debug!("the cluster changed while it was planned; planning again");
             }
+            let by_clock = plan.look_again.map(|at| at.0.saturating_sub(now.0));
+            let by_claims = plan.look_again_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+            changed.clear();
             tokio::select! {
-                followed = follower.next() => drop(followed?),
-                () = pause(plan.look_again.map(|at| at.0.saturating_sub(now.0))) => {}
+                followed = follower.next() => changed = followed?,
+                () = pause(by_clock.into_iter().chain(by_claims).min()) => {}
             }
         }
     }

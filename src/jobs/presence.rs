@@ -9,12 +9,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Job, JobError, Stop, accepted};
-use crate::base::{BoxFuture, LeaseId, Random};
+use crate::base::{BootMillis, BoxFuture, LeaseId, Random};
+use crate::fleet::Tenure;
 use crate::fleet::layout::{self, Key};
 use crate::fleet::types::Machine;
 use crate::kv::{
-    Consistency, Op, RangeRequest, Reply, Space, Store, TxnRequest, WatchRequest, WatchStart, system_lease,
+    Consistency, KeyValue, Op, RangeRequest, Reply, Space, Store, TxnRequest, WatchRequest, WatchStart, system_lease,
 };
+use crate::process::boot_now;
 
 /// Keeps this machine in the list of machines.
 pub struct Presence {
@@ -24,6 +26,8 @@ pub struct Presence {
     pub ttl_ms: i64,
     /// Told the lease that the machine's keys hang on, each time that there is a new one.
     pub lease: watch::Sender<Option<LeaseId>>,
+    /// Told until when the lease lasts at least, each time that this has become later.
+    pub tenure: watch::Sender<Option<Tenure>>,
     /// Told why this node must not go on, if another one has the same machine-id.
     pub fatal: watch::Sender<Option<String>>,
 }
@@ -65,10 +69,13 @@ impl Presence {
     /// Grants a lease and writes the machine's record on it, unless another node holds the record.
     async fn announce(&mut self) -> Result<(), JobError> {
         let key = Key::Machine(self.machine.id.clone());
-        let seen = self.wait_until_ours(&key).await?;
-        let id = system_lease(self.random.next_u64());
-        let granted = self.store.write(Op::LeaseGrant { id, ttl_ms: self.ttl_ms }).await;
-        accepted(granted, "granting this machine's lease")?;
+        let found = self.wait_until_ours(&key).await?;
+        let seen = found.as_ref().map_or(0, |kv| kv.mod_revision);
+        let asked = boot_now();
+        let id = match self.resumed(found).await {
+            Some(id) => id,
+            None => self.grant().await?,
+        };
         let txn = TxnRequest {
             compare: vec![key.unchanged(seen)],
             success: vec![key.put(layout::encode(&self.machine), id)],
@@ -77,23 +84,44 @@ impl Presence {
         match accepted(self.store.write(Op::Txn(txn)).await, "announcing this machine")? {
             Reply::Txn(reply) if reply.succeeded => {
                 self.lease.send_replace(Some(id));
+                self.prolong(id, asked, self.ttl_ms);
                 Ok(())
             }
             _ => Err(JobError::new("announcing this machine", "its record changed at the same moment")),
         }
     }
 
-    /// The revision at which the machine's record is free or this node's own (0: there is none). A record of another
-    /// node that stays for longer than a lease lasts means that two machines have one id.
-    async fn wait_until_ours(&self, key: &Key) -> Result<i64, JobError> {
+    async fn grant(&self) -> Result<LeaseId, JobError> {
+        let id = system_lease(self.random.next_u64());
+        let granted = self.store.write(Op::LeaseGrant { id, ttl_ms: self.ttl_ms }).await;
+        accepted(granted, "granting this machine's lease")?;
+        Ok(id)
+    }
+
+    /// The lease of this node's earlier life, where that is alive: the machine was never away.
+    async fn resumed(&self, found: Option<KeyValue>) -> Option<LeaseId> {
+        let lease = found?.lease;
+        let alive = lease != LeaseId::NONE && self.store.keep_alive(lease).await.ok()? == self.ttl_ms;
+        alive.then_some(lease)
+    }
+
+    /// The store has answered a request for so long a lease, made at `asked`.
+    fn prolong(&self, lease: LeaseId, asked: BootMillis, ttl_ms: i64) {
+        let until = asked.plus_ms(ttl_ms.min(self.ttl_ms).unsigned_abs());
+        self.tenure.send_replace(Some(Tenure { lease, until }));
+    }
+
+    /// The machine's record, where there is none or one of this node's own. One of another node that stays for longer than a
+    /// lease lasts means that two machines have one id.
+    async fn wait_until_ours(&self, key: &Key) -> Result<Option<KeyValue>, JobError> {
         let doing = "reading this machine's record";
         let request = RangeRequest { space: Space::System, key: key.bytes(), ..RangeRequest::default() };
         let read = self.store.range(request, Consistency::Linearizable).await;
         let (position, reply) = read.map_err(|error| JobError::new(doing, error))?;
-        let Some(kv) = reply.kvs.first() else { return Ok(0) };
+        let Some(kv) = reply.kvs.first() else { return Ok(None) };
         let holder: Machine = layout::decode(key, &kv.value).map_err(|error| JobError::new(doing, error))?;
         if holder.owner == self.machine.owner {
-            return Ok(kv.mod_revision);
+            return Ok(Some(kv.clone()));
         }
         let start = WatchStart::Revision(position.system_revision + 1);
         let request = WatchRequest { space: Space::System, key: key.bytes(), start, ..WatchRequest::default() };
@@ -123,9 +151,10 @@ impl Presence {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            let asked = boot_now();
             match self.store.keep_alive(lease).await {
                 Ok(0) => return,
-                Ok(_) => {}
+                Ok(ttl_ms) => self.prolong(lease, asked, ttl_ms),
                 Err(error) => tracing::warn!("keeping this machine's lease alive: {error}"),
             }
         }

@@ -12,13 +12,17 @@ use super::output::now;
 use super::processes;
 use super::protocol::{Order, Push, Report, loaded};
 use super::store::UnitDir;
+use crate::base::BootMillis;
 use crate::base::limits::{SHIM_ANSWER_MS_MAX, SHIM_ATTEMPTS_MAX};
 
 /// What the executor wants of a unit's shim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
-    Start,
+    /// Of an exclusive unit: how long it may run.
+    Start(Option<BootMillis>),
     Stop,
+    /// An exclusive unit may run for longer.
+    Until(BootMillis),
     /// Tell when the journal grows, or do not any more.
     Follow(bool),
     /// The unit is forgotten: the shim ends, whatever processes are left.
@@ -42,6 +46,8 @@ pub struct Keeper<L> {
     pub listener: Arc<L>,
     pub last: Report,
     pub follow: bool,
+    /// How long the unit may run, as told last; `None`: it is not exclusive.
+    pub until: Option<BootMillis>,
     /// How often a start was given to a new shim because the one before ended without taking it.
     pub retries: usize,
 }
@@ -79,7 +85,8 @@ impl<L: Listener> Keeper<L> {
 
     async fn grant(&mut self, wish: Wish, link: Option<Link>) -> Option<Link> {
         match (wish, link) {
-            (Wish::Start, link) => {
+            (Wish::Start(until), link) => {
+                self.until = until;
                 self.retries = 0;
                 self.start(link).await
             }
@@ -92,6 +99,13 @@ impl<L: Listener> Keeper<L> {
                 // No shim, nothing that runs: told again, for whoever waits for it.
                 self.listener.reported(&self.name, self.last.clone());
                 None
+            }
+            (Wish::Until(until), mut link) => {
+                self.until = Some(until);
+                if let Some(link) = &mut link {
+                    let _ = link.send(&Order::Until { until }).await;
+                }
+                link
             }
             (Wish::Follow(on), mut link) => {
                 self.follow = on;
@@ -118,7 +132,8 @@ impl<L: Listener> Keeper<L> {
                 if self.follow {
                     let _ = link.send(&Order::Follow { on: true }).await;
                 }
-                let _ = link.order(|id| Order::Start { id }).await;
+                let until = self.until;
+                let _ = link.order(|id| Order::Start { id, until }).await;
                 Some(link)
             }
             Err(error) => {

@@ -6,6 +6,7 @@
 //! by their directories. Decisions are pure (`machine`: one service; `jobs`: services among each other; `spec`: what a text
 //! asks for), the rest carries them out.
 
+mod clock;
 mod conditions;
 mod doors;
 mod executor;
@@ -32,6 +33,7 @@ mod store;
 mod stream;
 mod users;
 
+pub use clock::boot_now;
 pub use executor::{ProcessExecutor, ProcessOptions};
 pub use power_cut::kill_all;
 pub use shim::{SHIM_ARGUMENT, shim_main};

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::UnixMillis;
+use crate::base::{BootMillis, UnixMillis};
 use crate::fleet::executor::ActiveState;
 
 /// From the executor.
@@ -14,6 +14,13 @@ pub enum Order {
     /// Both are answered by [`Push::Taken`] with the same number.
     Start {
         id: u64,
+        /// Of an exclusive unit: how long it may run.
+        #[serde(default)]
+        until: Option<BootMillis>,
+    },
+    /// An exclusive unit may run for longer.
+    Until {
+        until: BootMillis,
     },
     Stop {
         id: u64,

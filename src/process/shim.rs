@@ -1,6 +1,8 @@
 //! The shim: one small process for each unit that runs, detached from the node, so that the node may die and come back
 //! without touching the unit. It owns the unit's processes, decides by [`Machine`], keeps the journal and serves the socket.
 
+mod fence;
+
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
@@ -15,6 +17,8 @@ use tokio::time::Instant;
 
 use rustix::process::WaitOptions;
 
+use self::fence::Allowance;
+use super::clock::boot_now;
 use super::conditions;
 use super::doors::{Asked, Doors, serve};
 use super::journal::Journal;
@@ -28,6 +32,7 @@ use super::protocol::{MainExit, Order, Push, Report, loaded};
 use super::spawn::{self, EXIT_EXEC, SpawnError};
 use super::spec::Spec;
 use super::store::{StoredUnit, UnitDir};
+use crate::base::BootMillis;
 use crate::base::limits::{SHIM_FAREWELL_MS_MAX, SHIM_IDLE_MS_MAX, SHIM_LOCK_WAIT_MS_MAX};
 use crate::unit::Specifiers;
 
@@ -126,6 +131,7 @@ struct Shim {
     ordered: bool,
     leave: bool,
     sweep: bool,
+    allowance: Allowance,
 }
 
 impl Shim {
@@ -167,6 +173,7 @@ impl Shim {
             ordered: false,
             leave: false,
             sweep: false,
+            allowance: Allowance::default(),
         })
     }
 
@@ -192,6 +199,7 @@ impl Shim {
                 Some(()) = children.recv() => self.reap(),
                 Some(()) = terminate.recv() => self.terminated(),
                 () = sleep_until(self.started, deadline), if deadline.is_some() => self.drive(Event::Deadline),
+                () = Allowance::look(self.watched_until()) => self.enforce_allowance(),
                 Some((pid, text)) = heard(self.notify.as_ref()) => self.heard(pid, &text),
                 Some(pid) = found(self.pid_file.as_mut()) => {
                     self.pid_file = None;
@@ -250,10 +258,15 @@ impl Shim {
 
     async fn take(&mut self, asked: Asked) {
         let id = match asked.order {
-            Order::Start { id } => {
+            Order::Start { id, until } => {
                 self.ordered = true;
+                self.allowance.begin(until);
                 self.drive(Event::Start);
                 id
+            }
+            Order::Until { until } => {
+                self.allowance.extend(until);
+                return;
             }
             Order::Stop { id } => {
                 self.ordered = true;
@@ -299,6 +312,9 @@ impl Shim {
             Action::Begin => {
                 self.begin();
                 Some(match conditions::unmet(&self.spec.conditions) {
+                    _ if self.allowance.is_over() => {
+                        Event::Unmet("Exclusive=true: a lease of this machine that has not run out".to_owned())
+                    }
                     Some(unmet) => Event::Unmet(unmet),
                     None => Event::Begun(Box::new(self.spec.rules.clone())),
                 })

@@ -4,18 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
+use zbus::OwnedObjectPath;
 
 use super::bus;
 use super::child;
+use super::fence::{Fence, GUARD};
 use super::files;
 use super::journal;
 use super::load;
 use super::shared::{Link, Shared};
 use super::unload;
 use super::watcher;
-use crate::base::BoxFuture;
 use crate::base::limits::{SYSTEMD_CALL_MS_MAX, SYSTEMD_CONNECT_MS_MAX};
+use crate::base::{BootMillis, BoxFuture};
 use crate::fleet::executor::{
     Executor, ExecutorError, Held, JournalQuery, JournalStream, StateChange, StatusText, UnitFile,
 };
@@ -40,6 +43,8 @@ impl Default for SystemdOptions {
 pub struct SystemdExecutor {
     shared: Arc<Shared>,
     watcher: JoinHandle<std::convert::Infallible>,
+    /// The guard of exclusive units was started.
+    guarded: OnceCell<()>,
 }
 
 impl SystemdExecutor {
@@ -57,8 +62,14 @@ impl SystemdExecutor {
         };
         files::make_dir(&options.units_dir)
             .map_err(|e| error("making the directory of its units", format!("{}: {e}", options.units_dir.display())))?;
-        let shared = Arc::new(Shared::new(options.units_dir));
-        let executor = Self { shared: shared.clone(), watcher: tokio::spawn(watcher::run(shared.clone())) };
+        let fence = Fence::beside(&options.units_dir)
+            .map_err(|e| error("finding the program that watches over exclusive units", e.to_string()))?;
+        let shared = Arc::new(Shared::new(options.units_dir, fence));
+        let executor = Self {
+            shared: shared.clone(),
+            watcher: tokio::spawn(watcher::run(shared.clone())),
+            guarded: OnceCell::new(),
+        };
         let mut link = shared.link.subscribe();
         let bound = Duration::from_millis(SYSTEMD_CONNECT_MS_MAX + SYSTEMD_CALL_MS_MAX);
         // Whether time is up or not, what counts is how it is now.
@@ -124,6 +135,31 @@ impl SystemdExecutor {
         caller.stop(name).await.map_err(|error| bus::failed(name, unload::STOPPING, &error))
     }
 
+    async fn has_no_job(&self, name: &str) -> Result<bool, ExecutorError> {
+        let doing = "asking for its job";
+        let caller = self.shared.caller(name, doing).await?;
+        let job = caller.property(name, bus::UNIT, "Job").await.map_err(|error| bus::failed(name, doing, &error))?;
+        let job = <(u32, OwnedObjectPath)>::try_from(job);
+        Ok(job.map_err(|error| bus::failed(name, doing, &error))?.0 == 0)
+    }
+
+    /// Notes the time, and has systemd start the guard. Only the first time is that waited for: from then on systemd keeps it alive.
+    async fn allow(&self, units: Vec<String>, until: BootMillis) -> Result<(), ExecutorError> {
+        let doing = "telling it how long it may run";
+        let fence = self.shared.fence.clone();
+        let note = move || units.iter().try_for_each(|unit| fence.allow_until(unit, until));
+        load::blocking(GUARD, doing, note).await?;
+        if self.guarded.initialized() {
+            return Ok(());
+        }
+        let start = async {
+            let caller = self.shared.caller(GUARD, doing).await?;
+            // A no-op where it runs.
+            caller.start(GUARD).await.map_err(|error| bus::failed(GUARD, "starting it", &error))
+        };
+        self.guarded.get_or_try_init(|| start).await.copied()
+    }
+
     async fn next_changes(&self) -> Vec<StateChange> {
         let mut versions = self.shared.versions();
         loop {
@@ -173,6 +209,18 @@ impl Executor for SystemdExecutor {
             self.held(name)?;
             unload::unload(&self.shared, name).await
         })
+    }
+
+    fn is_idle<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, ExecutorError>> {
+        Box::pin(self.has_no_job(name))
+    }
+
+    fn fences(&self) -> bool {
+        true
+    }
+
+    fn allow_until(&self, units: Vec<String>, until: BootMillis) -> BoxFuture<'_, Result<(), ExecutorError>> {
+        Box::pin(self.allow(units, until))
     }
 
     fn changes(&self) -> BoxFuture<'_, Vec<StateChange>> {

@@ -121,14 +121,18 @@ pub async fn blocking<T: Send + 'static>(
 
 /// Writes the files of all units, keeping in mind what they held.
 async fn write(shared: &Shared, items: &mut [Item]) {
-    let dir = shared.units_dir.clone();
+    let (dir, fence) = (shared.units_dir.clone(), shared.fence.clone());
     let units: Vec<Option<UnitFile>> =
         items.iter().map(|item| item.result.is_ok().then(|| item.unit.clone())).collect();
     let work = move || {
         let written = units.into_iter().map(|unit| {
             let unit = unit?;
             let before = files::read(&dir, &unit.name);
-            Some(before.and_then(|before| files::write(&dir, &unit.name, &unit.text).map(|()| before)))
+            let write = |before| {
+                fence.prepare(&unit.name, &unit.text)?;
+                files::write(&dir, &unit.name, &unit.text).map(|()| before)
+            };
+            Some(before.and_then(write))
         });
         Ok(written.collect::<Vec<_>>())
     };
@@ -293,9 +297,10 @@ async fn restore(shared: &Shared, caller: &Caller, item: &Item) -> Result<(), Ex
     let failed = |error: zbus::Error| bus::failed(name, "unlinking it", &error);
     let (dir, unit, before) = (shared.units_dir.clone(), name.clone(), item.before.clone());
     let unlinked = caller.disable(name).await.map_err(failed);
+    let fence = shared.fence.clone();
     let work = move || match before {
-        Some(text) => files::write(&dir, &unit, &text),
-        None => files::remove(&dir, &unit),
+        Some(text) => fence.prepare(&unit, &text).and_then(|()| files::write(&dir, &unit, &text)),
+        None => fence.forget(&unit).and_then(|()| files::remove(&dir, &unit)),
     };
     blocking(name, "putting back its file", work).await?;
     unlinked?;

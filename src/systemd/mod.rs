@@ -10,7 +10,9 @@ mod bus;
 mod caller;
 mod child;
 mod executor;
+mod fence;
 mod files;
+mod guard;
 mod journal;
 mod load;
 mod reload;
@@ -21,3 +23,5 @@ mod unload;
 mod watcher;
 
 pub use executor::{SystemdExecutor, SystemdOptions};
+pub use fence::GUARD_ARGUMENT;
+pub use guard::guard_main;

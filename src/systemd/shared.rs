@@ -11,6 +11,7 @@ use zbus::message::Sequence;
 use super::board::Board;
 use super::bus;
 use super::caller::Caller;
+use super::fence::Fence;
 use super::reload::Turnstile;
 use crate::base::limits::{SYSTEMD_AWAY_MS_MAX, SYSTEMD_CALLS_MAX};
 use crate::fleet::executor::{ActiveState, ExecutorError};
@@ -31,6 +32,7 @@ pub enum Link {
 
 pub struct Shared {
     pub units_dir: PathBuf,
+    pub fence: Fence,
     pub link: watch::Sender<Link>,
     pub reloads: Turnstile,
     turns: Arc<Semaphore>,
@@ -40,9 +42,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(units_dir: PathBuf) -> Self {
+    pub fn new(units_dir: PathBuf, fence: Fence) -> Self {
         Self {
             units_dir,
+            fence,
             link: watch::Sender::new(Link::Away { reason: "not connected yet".to_owned() }),
             reloads: Turnstile::default(),
             turns: Arc::new(Semaphore::new(SYSTEMD_CALLS_MAX)),

@@ -40,8 +40,9 @@ pub async fn unload(shared: &Shared, name: &str) -> Result<(), ExecutorError> {
     caller.disable(name).await.map_err(|error| failed("unlinking it", error))?;
     // systemd would keep a unit that failed in memory for ever.
     caller.reset_failed(name).await.map_err(|error| failed("forgetting that it failed", error))?;
-    let (dir, unit) = (shared.units_dir.clone(), name.to_owned());
-    blocking(name, "removing its file", move || files::remove(&dir, &unit)).await?;
+    let (dir, fence, unit) = (shared.units_dir.clone(), shared.fence.clone(), name.to_owned());
+    let remove = move || fence.forget(&unit).and_then(|()| files::remove(&dir, &unit));
+    blocking(name, "removing its file", remove).await?;
     shared.reload(name, &caller).await?;
     shared.update(|board| board.forget(name));
     Ok(())

@@ -14,8 +14,18 @@ pub const SPREAD_KEYS_MAX: usize = 4;
 pub const SPREAD_BY_MACHINE: &str = "MachineID";
 
 /// The options that this room knows besides fleet's.
-pub(super) const KEYS: [&str; 8] =
-    ["Spread", "Prefer", "Weight", "MaxPerMachine", "MemoryReservation", "CPUReservation", "Priority", "Reschedule"];
+pub(super) const KEYS: [&str; 10] = [
+    "Spread",
+    "Prefer",
+    "Weight",
+    "MaxPerMachine",
+    "MemoryReservation",
+    "CPUReservation",
+    "Priority",
+    "Reschedule",
+    "Exclusive",
+    "Rerun",
+];
 
 /// A machine that meets the condition is liked better by so much.
 pub type Preference = (Condition, i32);
@@ -41,6 +51,10 @@ pub struct Placement {
     pub priority: i32,
     /// A unit that has failed may move to another machine.
     pub reschedule: bool,
+    /// It never runs on two machines at once, not even while one is cut off.
+    pub exclusive: bool,
+    /// A one-shot that is done runs again elsewhere when its machine is lost.
+    pub rerun: bool,
 }
 
 impl Default for Placement {
@@ -55,6 +69,8 @@ impl Default for Placement {
             cpu_millis: 0,
             priority: 0,
             reschedule: false,
+            exclusive: false,
+            rerun: false,
         }
     }
 }
@@ -92,7 +108,11 @@ impl Placement {
         for (line, option) in text.numbered().filter(|(_, o)| o.section == SECTION) {
             for value in multivalues(&option.value).into_iter().filter(|v| !(template && v.contains('%'))) {
                 let taken = placement.take(&option.name, &specifier::fleet(&value, unit));
-                taken.map_err(|expected| PlacementError { line, key: option.name.clone(), value, expected })?;
+                let fits = taken.and_then(|()| match placement.exclusive && !unit.ends_with(".service") {
+                    true => Err("only services can be exclusive"),
+                    false => Ok(()),
+                });
+                fits.map_err(|expected| PlacementError { line, key: option.name.clone(), value, expected })?;
             }
         }
         Ok(())
@@ -136,6 +156,14 @@ impl Placement {
                     _ => return Err("write on-failure or no"),
                 }
             }
+            "Rerun" => {
+                self.rerun = match value {
+                    "on-loss" => true,
+                    "no" => false,
+                    _ => return Err("write on-loss or no"),
+                }
+            }
+            "Exclusive" => self.exclusive = value::boolean(value).map_err(|_| "write true or false")?,
             _ => {}
         }
         Ok(())
@@ -179,6 +207,7 @@ mod tests {
         assert_eq!(placement("CPUReservation=1.5").cpu_millis, 1_500);
         assert_eq!(placement("Priority=-7").priority, -7);
         assert!(placement("Reschedule=on-failure").reschedule);
+        assert!(placement("Exclusive=true").exclusive && !placement("Exclusive=yes\nExclusive=no").exclusive);
         let conditions = placement("MachineMetadata=a=1\nMachineMetadata=\"b!=2\" \"c>=3\"").conditions;
         assert_eq!(conditions.iter().map(ToString::to_string).collect::<Vec<_>>(), ["b!=2", "c>=3"]);
     }
@@ -197,6 +226,8 @@ mod tests {
             ),
             ("CPUReservation=-1", "[X-Fleet] line 5: CPUReservation=-1: write cores, for example 2 or 0.5, or 50%"),
             ("Reschedule=always", "[X-Fleet] line 5: Reschedule=always: write on-failure or no"),
+            ("Rerun=yes", "[X-Fleet] line 5: Rerun=yes: write on-loss or no"),
+            ("Exclusive=maybe", "[X-Fleet] line 5: Exclusive=maybe: write true or false"),
             ("MaxPerMachine=", "[X-Fleet] line 5: MaxPerMachine=: write a whole number from 1 to 10000"),
             (
                 "Spread=a b",

@@ -6,6 +6,7 @@ use super::condition::Condition;
 use super::placement::{self, Placement};
 use super::specifier;
 use super::text::{UnitText, joined};
+use super::value;
 use crate::base::glob;
 
 /// The section's name.
@@ -89,7 +90,10 @@ impl Requirements {
             conflicts: words(values(&["X-Conflicts", "Conflicts"])),
             replaces: values(&["Replaces"]),
             global: values(&["Global"]).last().is_some_and(|v| is_truthy(v)),
-            placement: Placement::default(),
+            placement: Placement {
+                exclusive: values(&["Exclusive"]).last().is_some_and(|v| value::boolean(v) == Ok(true)),
+                ..Placement::default()
+            },
         }
     }
 
@@ -118,6 +122,7 @@ impl Requirements {
             (self.global && peers, "Global", "Peers"),
             (self.global && replaces, "Global", "Replaces"),
             (conflicts && replaces, "Conflicts", "Replaces"),
+            (self.placement.exclusive && self.global, "Exclusive", "Global"),
         ];
         match exclusive.iter().find(|(both, ..)| *both) {
             Some((_, one, other)) => Err(RequirementsError::Exclusive(one, other)),
@@ -247,6 +252,7 @@ mod tests {
             ("Global=true\nMachineOf=b", "Global cannot be used with Peers"),
             ("Global=true\nReplaces=b", "Global cannot be used with Replaces"),
             ("Conflicts=a\nReplaces=b", "Conflicts cannot be used with Replaces"),
+            ("Exclusive=true\nGlobal=true", "Exclusive cannot be used with Global"),
             (
                 "MachineOf=p.service\nConflicts=p*",
                 "unresolvable requirements: peer \"p.service\" matches conflict \"p*\"",

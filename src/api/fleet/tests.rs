@@ -80,8 +80,7 @@ impl Bench {
     }
 
     fn scheduled(&self, unit: &str, machine: &str) {
-        let scheduled =
-            Scheduled { machine: MachineId(machine.into()), generation: 1, moved_from: None, failures: None };
+        let scheduled = Scheduled { machine: MachineId(machine.into()), generation: 1, ..Default::default() };
         self.put(vec![Key::Schedule(unit.into()).put(encode(&scheduled), LeaseId::NONE)]);
     }
 

@@ -6,6 +6,7 @@ use super::drain::{Arrival, moving};
 use super::{PassedOver, Planner};
 use crate::base::MachineId;
 use crate::fleet::Cluster;
+use crate::fleet::fence::Absent;
 use crate::fleet::ledger::kind_of;
 
 /// What the units on a machine take of it.
@@ -35,7 +36,7 @@ pub struct Remaining {
 
 /// How full every machine is, once all that is planned now is carried out.
 pub fn capacity(cluster: &Cluster) -> Vec<Capacity> {
-    let planner = Planner::settled(cluster);
+    let planner = Planner::settled(cluster, Absent::Unknown);
     let of = |machine: u32| {
         let (load, reserved_memory_bytes, reserved_cpu_millis) = planner.board.ledger.taken(machine);
         let units = planner.board.on[machine as usize].len();
@@ -44,9 +45,9 @@ pub fn capacity(cluster: &Cluster) -> Vec<Capacity> {
     (0..planner.board.machines.len() as u32).map(of).collect()
 }
 
-/// What a drain of a machine has not done yet. Globals stay and are not told.
+/// What a drain of a machine has not done yet.
 pub fn remaining(cluster: &Cluster, machine: &MachineId) -> Remaining {
-    let mut planner = Planner::settled(cluster);
+    let mut planner = Planner::settled(cluster, Absent::Unknown);
     let mut remaining = Remaining::default();
     let left = cluster.schedule.iter().filter(|(name, at)| at.machine == *machine && cluster.units.contains_key(*name));
     let left: Vec<&String> = left.map(|(name, _)| name).collect();
@@ -56,9 +57,10 @@ pub fn remaining(cluster: &Cluster, machine: &MachineId) -> Remaining {
     remaining.moving.retain(|(name, ..)| from_here(name) || kinds.contains(&kind_of(name)));
     remaining.left = left.into_iter().map(|name| (name.clone(), planner.elsewhere(name))).collect();
     let held = cluster.states.iter().filter(|(_, on)| on.contains_key(machine)).map(|(name, _)| name);
+    let drained = cluster.cordons.get(machine).is_some_and(|cordon| cordon.drain.is_some());
     let stays = |name: &str| {
         let global = cluster.units.get(name).is_some_and(|unit| unit.requirements.global);
-        global || cluster.schedule.get(name).is_some_and(|at| at.machine == *machine)
+        (global && !drained) || cluster.schedule.get(name).is_some_and(|at| at.machine == *machine)
     };
     remaining.stopping = held.filter(|name| !stays(name)).cloned().collect();
     remaining

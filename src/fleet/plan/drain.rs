@@ -23,6 +23,9 @@ pub enum Arrival {
 /// How a unit is doing where it was moved to; `None` for one that was not moved.
 fn arrival(cluster: &Cluster, unit: &Unit, scheduled: &Scheduled) -> Option<Arrival> {
     scheduled.moved_from.as_ref()?;
+    if scheduled.leaving {
+        return Some(Arrival::OnItsWay);
+    }
     let state = cluster.states.get(&unit.name).and_then(|on| on.get(&scheduled.machine));
     Some(match state {
         None => Arrival::OnItsWay,

@@ -86,6 +86,28 @@ fn a_drain_moves_so_many_at_once_and_of_each_template_one() {
 }
 
 #[test]
+fn globals_stop_on_a_drained_machine_and_are_back_after_it() {
+    let mut store = store(&["m1", "m2"]);
+    store.launched("g.service", "Global=true");
+    store.settle();
+    let globals = |store: &Store| -> Vec<usize> {
+        let cluster = store.cluster();
+        let of = |name: &str| crate::fleet::wanted(&cluster, &cluster.machines[&super::super::testkit::id(name)]).len();
+        vec![of("m1"), of("m2")]
+    };
+    assert_eq!(globals(&store), [1, 1]);
+    store.report("g.service", "m1", "active");
+    store.cordon("m1", Some(1));
+    let m1 = super::super::testkit::id("m1");
+    assert_eq!(remaining(&store.cluster(), &m1).stopping, ["g.service"]);
+    assert_eq!(globals(&store), [0, 1]);
+    store.uncordon("m1");
+    assert_eq!(globals(&store), [1, 1]);
+    store.cordon("m1", None);
+    assert_eq!(globals(&store), [1, 1]);
+}
+
+#[test]
 fn what_fits_nowhere_else_stays_and_runs() {
     let mut store = store(&["m1", "m2"]);
     store.launched("pinned.service", "MachineMetadata=hostname=m1");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{Planner, Reason};
 use crate::base::MachineId;
 use crate::fleet::Cluster;
+use crate::fleet::fence::Absent;
 use crate::fleet::ledger::{liking, spread_value};
 use crate::fleet::types::DesiredState;
 
@@ -59,7 +60,7 @@ pub fn explain(cluster: &Cluster, name: &str) -> Option<Vec<Verdict>> {
     wanted.desired = wanted.desired.max(DesiredState::Loaded);
     let mut cluster = cluster.clone();
     cluster.units.insert(name.to_owned(), Arc::new(wanted));
-    let mut planner = Planner::new(&cluster);
+    let mut planner = Planner::new(&cluster, Absent::Unknown);
     planner.keep();
     planner.globals();
     let me = planner.board.find(name)?;

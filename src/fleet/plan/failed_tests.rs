@@ -17,7 +17,7 @@ fn store(lines: &str) -> Store {
 
 /// Plans at a moment and carries it out: what was decided, and how long it is until time changes something.
 fn settle_at(store: &mut Store, now: i64) -> (Vec<String>, Option<i64>) {
-    let plan = plan_at(&store.cluster(), UnixMillis(now));
+    let plan = plan_at(&store.cluster(), UnixMillis(now), &Absences::default());
     for part in crate::fleet::transactions(&plan, 128) {
         assert!(store.txn(&part));
     }

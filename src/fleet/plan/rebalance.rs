@@ -8,12 +8,13 @@ use super::drain::Moving;
 use super::{Plan, Planner, Reason};
 use crate::base::MachineId;
 use crate::fleet::Cluster;
+use crate::fleet::fence::Absent;
 
 /// The plan in which at most `moves_max` units are on their way, those included that were moved before and have not
 /// arrived; of each template one after the other. Each move brings its unit to a better machine, so that repeating it comes
 /// to an end. Units that follow others (`MachineOf`), or are followed, stay.
 pub fn rebalance(cluster: &Cluster, moves_max: usize) -> Plan {
-    let mut planner = Planner::settled(cluster);
+    let mut planner = Planner::settled(cluster, Absent::Unknown);
     let mut moving = Moving::of(cluster);
     planner.improve(|unit, from| {
         let may = moving.total() < moves_max && moving.allows(from, unit, u32::MAX);

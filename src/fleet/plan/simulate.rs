@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Plan, Planner, Waiting, plan};
 use crate::base::MachineId;
+use crate::fleet::fence::Absent;
 use crate::fleet::reason::Decision;
 use crate::fleet::types::{Cordon, Drain, Machine, Scheduled};
 use crate::fleet::{Cluster, Key};
@@ -53,7 +54,7 @@ pub fn simulate(cluster: &Cluster, scenario: &Scenario) -> Forecast {
         last = carry_out(
             &mut future,
             |cluster| {
-                let mut planner = Planner::settled(cluster);
+                let mut planner = Planner::settled(cluster, Absent::LongAgo);
                 planner.improve(|_, _| true);
                 planner.into_plan(cluster)
             },
@@ -64,7 +65,7 @@ pub fn simulate(cluster: &Cluster, scenario: &Scenario) -> Forecast {
     let moved = reasons.into_iter().filter_map(|(unit, reason)| {
         let (from, to) = (place(cluster, &unit), place(&future, &unit));
         let unit_revision = cluster.mod_revision(&Key::Unit(unit.clone()));
-        (from != to).then_some(Decision { unit, from, to, reason, unit_revision })
+        (from != to).then_some(Decision { unit, from, to, reason, unit_revision, precaution: None })
     });
     let moves = moved.collect();
     let today: BTreeSet<String> = plan(cluster).waiting.into_iter().map(|waiting| waiting.unit).collect();
@@ -87,7 +88,7 @@ fn carry_out(
         for decision in next.decisions {
             match decision.to {
                 Some(machine) => {
-                    let scheduled = Scheduled { machine, generation: 0, moved_from: None, failures: None };
+                    let scheduled = Scheduled { machine, generation: 0, ..Default::default() };
                     cluster.schedule.insert(decision.unit.clone(), scheduled);
                 }
                 None => drop(cluster.schedule.remove(&decision.unit)),

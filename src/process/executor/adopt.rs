@@ -60,6 +60,7 @@ impl Inner {
             listener: Arc::clone(self),
             last: report.clone(),
             follow: false,
+            until: None,
             retries: 0,
         };
         while shared.keepers.try_join_next().is_some() {}
@@ -69,6 +70,8 @@ impl Inner {
             hash: unit.hash.clone(),
             description: spec.description.clone(),
             stop_ms_max: stop_ms_max(spec),
+            exclusive: is_exclusive(unit),
+            until: BootMillis::default(),
             report,
             wishes,
             grown: watch::Sender::new(0),

@@ -25,12 +25,13 @@ use super::show::{self, FORMATS, Origin, Standing};
 use super::spec::Spec;
 use super::store::{self, Host, StoredUnit, UnitDir};
 use super::stream::Stream;
-use crate::base::BoxFuture;
 use crate::base::limits::{SHIM_ANSWER_MS_MAX, UNIT_DIR_NAME_BYTES_MAX, UNIT_WISHES_MAX};
+use crate::base::{BootMillis, BoxFuture};
 use crate::fleet::executor::{
     ActiveState, Executor, ExecutorError, Held, JournalLine, JournalQuery, JournalStream, StateChange, StatusText,
     UnitFile,
 };
+use crate::unit::{Placement, UnitText};
 
 /// What the executor is given.
 #[derive(Clone, Debug)]
@@ -86,6 +87,9 @@ struct Entry {
     description: String,
     /// How long a stop may take, all its steps together.
     stop_ms_max: u64,
+    exclusive: bool,
+    /// How long it may run, if it is exclusive: not at all before somebody says so.
+    until: BootMillis,
     report: Report,
     wishes: mpsc::Sender<Wish>,
     grown: watch::Sender<u64>,
@@ -214,6 +218,7 @@ impl Inner {
                 entry.hash.clone_from(&unit.hash);
                 entry.description.clone_from(&spec.description);
                 entry.stop_ms_max = stop_ms_max(&spec);
+                entry.exclusive = is_exclusive(unit);
                 entry.unloading = false;
                 let seen = entry.seen();
                 shared.jobs.know(&unit.name, spec.needs, seen);
@@ -250,6 +255,16 @@ impl Inner {
         let orders = shared.jobs.stop(name);
         dispatch(&shared, orders);
         Ok(())
+    }
+
+    fn allow_until(&self, units: &[String], until: BootMillis) {
+        let mut shared = self.lock();
+        for name in units {
+            if let Some(entry) = shared.units.get_mut(name).filter(|entry| entry.exclusive && entry.until < until) {
+                entry.until = until;
+                entry.wish(name, Wish::Until(until));
+            }
+        }
     }
 
     fn unload(&self, shared: &mut Shared, name: &str) {
@@ -313,7 +328,10 @@ impl Listener for Inner {
 fn dispatch(shared: &Shared, orders: Vec<Order>) {
     for order in orders {
         let (name, wish) = match &order {
-            Order::Start(name) => (name, Wish::Start),
+            Order::Start(name) => {
+                let entry = shared.units.get(name).filter(|entry| entry.exclusive);
+                (name, Wish::Start(entry.map(|entry| entry.until)))
+            }
             Order::Stop(name) => (name, Wish::Stop),
             Order::Say(name, text) => {
                 tracing::warn!(unit = name, "{text}");
@@ -341,6 +359,11 @@ fn say(shared: &Shared, name: &str, text: &str) {
     // The log has it too.
     let _ = Journal::open(entry.dir.path()).and_then(|mut journal| journal.append(&line));
     entry.grown.send_modify(|n| *n += 1);
+}
+
+/// Whether it is never to run on two machines at once.
+fn is_exclusive(unit: &UnitFile) -> bool {
+    UnitText::parse(&unit.text).is_ok_and(|text| Placement::of(&text, &unit.name).exclusive)
 }
 
 /// The longest that a stop may take: ExecStop=, each of two signals, ExecStopPost=, and the two signals after it.
@@ -437,6 +460,25 @@ impl Executor for ProcessExecutor {
                 return Err(not_loaded(name));
             }
             self.inner.unload(&mut shared, name);
+            Ok(())
+        })
+    }
+
+    fn is_idle<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, ExecutorError>> {
+        Box::pin(async {
+            self.inner.ready().await?;
+            Ok(!self.inner.lock().jobs.busy(name))
+        })
+    }
+
+    fn fences(&self) -> bool {
+        true
+    }
+
+    fn allow_until(&self, units: Vec<String>, until: BootMillis) -> BoxFuture<'_, Result<(), ExecutorError>> {
+        Box::pin(async move {
+            self.inner.ready().await?;
+            self.inner.allow_until(&units, until);
             Ok(())
         })
     }
