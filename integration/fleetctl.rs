@@ -175,8 +175,10 @@ fn stops_run_to_their_end_and_nobody_waits_for_a_unit_that_hangs() {
     stops("stop\npost\n");
     ok("fleetctl", &endpoint, &["destroy", "a.service"]);
     stops("stop\npost\nstop\npost\n");
-    let units = ok("fleetctl", &endpoint, &["list-units", "--no-legend", "--fields", "unit,active"]);
-    assert_eq!(units, "hung.service\tactivating\n");
+    wait_for("only what hangs to be left", Instant::now() + SOON, || {
+        let units = ok("fleetctl", &endpoint, &["list-units", "--no-legend", "--fields", "unit,active"]);
+        (units == "hung.service\tactivating\n").then_some(())
+    });
     ok("fleetctl", &endpoint, &["destroy", "hung.service"]);
 }
 

@@ -133,6 +133,29 @@ fn a_drained_machine_is_emptied_and_taken_back() {
 }
 
 #[test]
+fn a_one_shot_that_is_done_is_not_done_again_when_its_machine_is_lost() {
+    let mut scene = Scene::new();
+    let (file, runs) = (scene.cluster.folder.path().join("once.service"), scene.cluster.folder.path().join("runs"));
+    let text = format!("[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo %m >>{}'\n", runs.display());
+    std::fs::write(&file, text).unwrap();
+    ok("fleetctl", &scene.endpoint(), &["start", "--no-block", &file.to_string_lossy()]);
+    let first = wait_for("the one-shot to be noted as done", Instant::now() + WITHIN, || {
+        (0..3).find(|node| scene.cluster.nodes[*node].log().contains("has done its work"))
+    });
+    scene.cluster.nodes[first].kill_9();
+    let endpoint = scene.cluster.nodes[(first + 1) % 3].endpoint();
+    wait_for("another machine to have taken it over", Instant::now() + WITHIN, || {
+        let fields = ["list-unit-files", "--full", "--no-legend", "--fields", "state,target"];
+        let output = face("fleetctl", &endpoint, &fields);
+        let line = String::from_utf8_lossy(&output.stdout).into_owned();
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        let elsewhere = cells.get(1).is_some_and(|target| *target != "-" && !target.starts_with(scene.id(first)));
+        (elsewhere && cells[0] == "launched").then_some(())
+    });
+    assert_eq!(std::fs::read_to_string(&runs).unwrap(), format!("{}\n", scene.id(first)));
+}
+
+#[test]
 fn metadata_changed_at_run_time_moves_units() {
     let scene = Scene::new();
     let file = scene.cluster.folder.path().join("a.service");
