@@ -2,7 +2,6 @@
 //! host writes down when it runs, by the clock that all hosts of the lab share.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -26,9 +25,7 @@ const MOVES_BOUND: Duration = Duration::from_secs(60);
 const FORMS_BOUND: Duration = Duration::from_secs(60);
 
 pub fn run() -> Result<()> {
-    let binary =
-        std::env::var_os("CORENODE_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_node")), PathBuf::from);
-    Lab::start(&NAMES, &Install { binary: &binary, settings })?.tell(|lab| {
+    Lab::start(&NAMES, &Install { binary: &crate::binary(), settings })?.tell(|lab| {
         wait_until("three machines", FORMS_BOUND, || {
             Ok(lab.exec(NAMES[0], &["fleetctl", "list-machines", "--no-legend"])?.ok()?.stdout.lines().count() == 3)
         })?;
