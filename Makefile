@@ -1,7 +1,7 @@
 # The verbs a person types. `make demo` and `make test` need Rust and nothing else.
 
 CARGO ?= cargo
-FEATURES := scheduler systemd template api cloudinit
+FEATURES := scheduler systemd docker template api cloudinit
 # Tests of the binary that take seconds and need no root; the rest take a minute or two, and root.
 QUICK := tidy wire licences process node confd_face templates etcd auth tls websocket kv_history rollout fleetctl fleetd \
 	fleet_reference abuse birth cloudinit docs backup doctor packages

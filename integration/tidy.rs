@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["base"],
     &["kv", "unit", "gotemplate"],
     &["fleet", "confd", "cloudinit", "trust"],
-    &["wal", "disk", "bolt", "net", "wire", "files", "shell", "process", "systemd"],
+    &["wal", "disk", "bolt", "net", "wire", "files", "shell", "process", "systemd", "docker"],
     &["raft", "remote", "etcd_file", "backup"],
     &["jobs"],
     &["api"],
@@ -19,6 +19,7 @@ const FLOORS: &[&[&str]] = &[
 /// Outside crates that may be named in these rooms only.
 const DOORS: &[(&str, &[&str])] = &[
     ("openraft", &["raft"]),
+    ("bollard", &["docker"]),
     ("redb", &["disk"]),
     ("zbus", &["systemd"]),
     ("zbus_systemd", &["systemd"]),

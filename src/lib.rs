@@ -33,6 +33,9 @@ pub mod trust;
 pub mod bolt;
 /// The state's tables on disk, and snapshots.
 pub mod disk;
+/// The executor that drives a Docker-compatible engine.
+#[cfg(feature = "docker")]
+pub mod docker;
 /// Staged files: written beside their place, checked, put there in one step.
 #[cfg(feature = "template")]
 pub mod files;
@@ -90,6 +93,8 @@ pub const FEATURES: &[&str] = &[
     "scheduler",
     #[cfg(feature = "systemd")]
     "systemd",
+    #[cfg(feature = "docker")]
+    "docker",
     #[cfg(feature = "template")]
     "template",
     #[cfg(feature = "api")]

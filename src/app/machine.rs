@@ -13,11 +13,14 @@ use super::inspect::Inspection;
 use super::settings::{ExecutorChoice, Settings};
 use super::{StartError, host, identity};
 use crate::base::{LeaseId, MachineId};
+#[cfg(feature = "docker")]
+use crate::docker::{DockerExecutor, DockerOptions};
 use crate::fleet::executor::Executor;
 use crate::fleet::types::Machine as Record;
 use crate::jobs::Jobs;
 use crate::jobs::agent::Agent;
 use crate::jobs::engine::Engine;
+use crate::jobs::executors::Executors;
 use crate::jobs::presence::Presence;
 use crate::jobs::rollout::Rollouts;
 use crate::kv::Store;
@@ -33,6 +36,8 @@ pub struct Ready {
     executor: Arc<dyn Executor>,
     /// The same, where it is ours to empty.
     process: Option<Arc<ProcessExecutor>>,
+    #[cfg(feature = "docker")]
+    docker: Option<Arc<DockerExecutor>>,
 }
 
 /// A machine that takes part in the cluster.
@@ -42,6 +47,8 @@ pub struct Machine {
     #[cfg(any(feature = "api", feature = "template"))]
     executor: Arc<dyn Executor>,
     process: Option<Arc<ProcessExecutor>>,
+    #[cfg(feature = "docker")]
+    docker: Option<Arc<DockerExecutor>>,
     lease: watch::Receiver<Option<LeaseId>>,
 }
 
@@ -57,16 +64,49 @@ pub async fn executor(settings: &Settings) -> Result<Ready, StartError> {
         ExecutorChoice::Process => false,
         ExecutorChoice::Auto => identity::systemd_is_pid_1(),
     };
-    if systemd {
-        let executor = systemd_executor(settings).await?;
-        return Ok(Ready { id, owner, executor, process: None });
-    }
+    let (units, process) = if systemd {
+        (systemd_executor(settings).await?, None)
+    } else {
+        let process = process_executor(settings, &id)?;
+        (process.clone() as Arc<dyn Executor>, Some(process))
+    };
+    #[cfg(feature = "docker")]
+    let docker = docker_executor(settings, &id)?;
+    #[cfg(feature = "docker")]
+    let containers = docker.clone().map(|docker| docker as Arc<dyn Executor>);
+    #[cfg(not(feature = "docker"))]
+    let containers = None;
+    Ok(Ready {
+        id,
+        owner,
+        executor: Arc::new(Executors { units, containers }),
+        process,
+        #[cfg(feature = "docker")]
+        docker,
+    })
+}
+
+fn process_executor(settings: &Settings, id: &MachineId) -> Result<Arc<ProcessExecutor>, StartError> {
     let host = Host { machine_id: id.0.clone(), hostname: host::hostname(), boot_id: identity::boot_id() };
     let dir = settings.data_dir.join("units");
     let failed = |error: std::io::Error| StartError::Executor(format!("{}: {error}", dir.display()));
     let options = ProcessOptions::new(dir.clone(), host).map_err(failed)?;
-    let process = Arc::new(ProcessExecutor::new(options).map_err(failed)?);
-    Ok(Ready { id, owner, executor: process.clone(), process: Some(process) })
+    Ok(Arc::new(ProcessExecutor::new(options).map_err(failed)?))
+}
+
+#[cfg(feature = "docker")]
+fn docker_executor(settings: &Settings, id: &MachineId) -> Result<Option<Arc<DockerExecutor>>, StartError> {
+    let Some(socket) = &settings.fleet.docker_socket else { return Ok(None) };
+    let dir = settings.data_dir.join("containers");
+    let options = DockerOptions {
+        socket: socket.clone(),
+        dir: dir.clone(),
+        machine_id: id.0.clone(),
+        hostname: host::hostname(),
+        boot_id: identity::boot_id(),
+    };
+    let failed = |error: std::io::Error| StartError::Executor(format!("{}: {error}", dir.display()));
+    Ok(Some(Arc::new(DockerExecutor::new(options).map_err(failed)?)))
 }
 
 #[cfg(feature = "systemd")]
@@ -134,6 +174,8 @@ impl Ready {
             #[cfg(any(feature = "api", feature = "template"))]
             executor: self.executor,
             process: self.process,
+            #[cfg(feature = "docker")]
+            docker: self.docker,
             lease,
         }
     }
@@ -183,12 +225,18 @@ impl Machine {
         crate::api::fleet::router(store.clone(), Arc::new(inspection), Arc::new(host::SystemClock), closing.clone())
     }
 
-    /// Stops and forgets every unit of the `process` executor.
+    /// Stops and forgets every unit of the executors that are ours to empty.
     pub async fn remove_units(&self) {
         if let Some(process) = &self.process
             && let Err(error) = process.remove_all().await
         {
             tracing::warn!("removing this machine's units: {error}");
+        }
+        #[cfg(feature = "docker")]
+        if let Some(docker) = &self.docker
+            && let Err(error) = docker.remove_all().await
+        {
+            tracing::warn!("removing this machine's containers: {error}");
         }
     }
 }

@@ -68,7 +68,7 @@ fn listen_remedy(cause: &io::Error, key: &str) -> String {
 pub enum Teardown {
     /// They go on; the next start adopts them.
     KeepUnits,
-    /// They are stopped and forgotten: for clusters that are thrown away. Only the `process` executor's.
+    /// They are stopped and forgotten: for clusters that are thrown away. Only those of the executors `process` and `docker`.
     RemoveUnits,
 }
 
@@ -262,6 +262,9 @@ impl Node {
 fn refuse_what_is_not_compiled_in(settings: &Settings) -> Result<(), StartError> {
     if settings.fleet.enabled && cfg!(not(feature = "scheduler")) {
         return Err(StartError::NotCompiledIn { setting: "fleet.enabled", feature: "scheduler" });
+    }
+    if settings.fleet.docker_socket.is_some() && cfg!(not(feature = "docker")) {
+        return Err(StartError::NotCompiledIn { setting: "docker.socket", feature: "docker" });
     }
     if settings.template.enabled && cfg!(not(feature = "template")) {
         return Err(StartError::NotCompiledIn { setting: "template.enabled", feature: "template" });

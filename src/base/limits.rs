@@ -404,3 +404,17 @@ pub const FENCE_LOOK_MS: u64 = 1_000;
 pub const FENCE_NEARLY_MS: u64 = 1_000;
 /// Pause between two kills of what is left of it.
 pub const FENCE_KILL_AGAIN_MS: u64 = 200;
+/// How long a container engine may take to answer a call.
+pub const CONTAINER_CALL_MS_MAX: u64 = 60_000;
+/// How long the start of a node waits for the container engine before it goes on without.
+pub const CONTAINER_ADOPT_MS_MAX: u64 = 5_000;
+/// Shortest and longest pause between two attempts to reach a container engine that is away.
+pub const CONTAINER_LINK_PAUSE_MS: (u64, u64) = (100, 5_000);
+/// Shortest and longest pause after an image could not be had.
+pub const IMAGE_PAUSE_MS: (u64, u64) = (1_000, 60_000);
+/// A container that has lived for so long has come up: the next pause before a restart is the shortest again.
+pub const CONTAINER_SETTLED_MS: u64 = 10_000;
+/// How long a killed container may take to be gone.
+pub const CONTAINER_KILL_MS_MAX: u64 = 30_000;
+/// Lines of its own that an executor keeps of a container, beside what the engine keeps.
+pub const CONTAINER_NOTES_MAX: usize = 200;

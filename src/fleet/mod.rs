@@ -7,6 +7,7 @@ mod eviction;
 pub mod executor;
 pub mod fence;
 pub mod inspect;
+pub mod journal;
 pub mod layout;
 mod ledger;
 pub mod memory;

@@ -8,6 +8,7 @@ use super::layout::{Key, UnitRecord, encode};
 use super::types::{Cordon, DesiredState, Unit, UnknownState};
 use crate::base::{LeaseId, MachineId};
 use crate::kv::TxnRequest;
+use crate::unit::container::{self, ContainerError};
 use crate::unit::health::{self, HealthError};
 use crate::unit::name::{self, NameError, UnitName};
 use crate::unit::placement::PlacementError;
@@ -54,6 +55,8 @@ pub enum Refusal {
     Placement(#[from] PlacementError),
     #[error(transparent)]
     Health(#[from] HealthError),
+    #[error(transparent)]
+    Container(#[from] ContainerError),
     #[error(transparent)]
     State(#[from] UnknownState),
     #[error("cannot activate template {0:?}")]
@@ -203,6 +206,9 @@ pub fn checked(name: &str, options: &[UnitOption]) -> Result<UnitText, Refusal> 
     Requirements::as_written(&text).validate()?;
     Placement::check(&text, name)?;
     health::checks(&text, "")?;
+    if container::is_container(name) {
+        container::check(&text, name)?;
+    }
     Ok(text)
 }
 

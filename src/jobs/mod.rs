@@ -16,6 +16,7 @@ pub mod backups;
 pub mod certificates;
 #[cfg(feature = "scheduler")]
 pub mod engine;
+pub mod executors;
 #[cfg(feature = "api")]
 pub mod first_token;
 #[cfg(feature = "scheduler")]

@@ -1,5 +1,7 @@
 //! The words that a service is spoken of in: its kinds, states and ends, and the rules that its text gives it.
 
+pub use crate::unit::service::{Ended, ExitSet, Restart};
+
 /// The commands of a unit, in the groups in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
@@ -22,19 +24,6 @@ pub enum Kind {
     Forking,
 }
 
-/// `Restart=`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Restart {
-    #[default]
-    No,
-    Always,
-    OnSuccess,
-    OnFailure,
-    OnAbnormal,
-    OnAbort,
-    OnWatchdog,
-}
-
 /// `KillMode=`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KillMode {
@@ -43,29 +32,6 @@ pub enum KillMode {
     Mixed,
     Process,
     None,
-}
-
-/// Exit codes and signals named by `SuccessExitStatus=` and its kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExitSet {
-    pub codes: Vec<i32>,
-    pub signals: Vec<i32>,
-}
-
-impl ExitSet {
-    pub fn holds(&self, ended: Ended) -> bool {
-        match ended {
-            Ended::Code(code) => self.codes.contains(&code),
-            Ended::Signal { number, .. } => self.signals.contains(&number),
-        }
-    }
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    Code(i32),
-    Signal { number: i32, dumped: bool },
 }
 
 /// Why a unit is down, or about to be: systemd's `Result=`.

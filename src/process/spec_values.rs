@@ -2,27 +2,13 @@
 
 use rustix::process::{Resource, Rlimit};
 
-use super::machine::{KillMode, Restart};
+use super::machine::KillMode;
 use super::notify::Access;
 use super::spawn::Sink;
-use crate::unit::value::{self, ValueError};
+pub use crate::unit::service::{exit_code, millis, restart, timeout};
 
 /// A limit on a process's resources.
 pub type Limit = (Resource, Rlimit);
-
-/// `Restart=`.
-pub fn restart(value: &str) -> Option<Restart> {
-    Some(match value {
-        "no" => Restart::No,
-        "always" => Restart::Always,
-        "on-success" => Restart::OnSuccess,
-        "on-failure" => Restart::OnFailure,
-        "on-abnormal" => Restart::OnAbnormal,
-        "on-abort" => Restart::OnAbort,
-        "on-watchdog" => Restart::OnWatchdog,
-        _ => return None,
-    })
-}
 
 /// `KillMode=`.
 pub fn kill_mode(value: &str) -> Option<KillMode> {
@@ -60,55 +46,6 @@ pub fn sink(value: &str) -> Option<Sink> {
         Some(("truncate", path)) => file(path, false, true),
         _ => None,
     }
-}
-
-/// A time span in milliseconds; `None`: no end to it.
-///
-/// # Errors
-/// It is no time span.
-pub fn millis(value: &str) -> Result<Option<u64>, ValueError> {
-    let span = value::time_span(value)?.finite();
-    Ok(span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
-}
-
-/// A time-out in milliseconds: 0 and `infinity` mean none.
-///
-/// # Errors
-/// It is no time span.
-pub fn timeout(value: &str) -> Result<Option<u64>, ValueError> {
-    Ok(millis(value)?.filter(|ms| *ms > 0))
-}
-
-/// An exit code by number or by one of systemd's names for it (systemd.exec, "Process exit codes").
-pub fn exit_code(word: &str) -> Option<i32> {
-    const NAMES: [(&str, i32); 24] = [
-        ("SUCCESS", 0),
-        ("FAILURE", 1),
-        ("INVALIDARGUMENT", 2),
-        ("NOTIMPLEMENTED", 3),
-        ("NOPERMISSION", 4),
-        ("NOTINSTALLED", 5),
-        ("NOTCONFIGURED", 6),
-        ("NOTRUNNING", 7),
-        ("USAGE", 64),
-        ("DATAERR", 65),
-        ("NOINPUT", 66),
-        ("NOUSER", 67),
-        ("NOHOST", 68),
-        ("UNAVAILABLE", 69),
-        ("SOFTWARE", 70),
-        ("OSERR", 71),
-        ("OSFILE", 72),
-        ("CANTCREAT", 73),
-        ("IOERR", 74),
-        ("TEMPFAIL", 75),
-        ("PROTOCOL", 76),
-        ("NOPERM", 77),
-        ("CONFIG", 78),
-        ("EXEC", 203),
-    ];
-    let named = NAMES.iter().find(|(name, _)| *name == word);
-    named.map(|(_, code)| *code).or_else(|| word.parse().ok().filter(|code| (0..=255).contains(code)))
 }
 
 /// The resource of a `Limit…=` option.

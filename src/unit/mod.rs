@@ -5,11 +5,13 @@
 
 pub mod command;
 pub mod condition;
+pub mod container;
 pub mod environment;
 pub mod health;
 pub mod name;
 pub mod placement;
 pub mod requirements;
+pub mod service;
 pub mod specifier;
 pub mod text;
 pub mod value;

@@ -3,9 +3,10 @@
 use crate::base::limits::UNIT_NAME_BYTES_MAX;
 
 /// Suffixes that a unit's name may have.
-pub const TYPES: [&str; 13] = [
+pub const TYPES: [&str; 14] = [
     "automount",
     "busname",
+    "container",
     "device",
     "mount",
     "path",
@@ -20,10 +21,11 @@ pub const TYPES: [&str; 13] = [
 ];
 
 /// Suffixes that a template or an instance may have.
-pub const TEMPLATE_TYPES: [&str; 5] = ["path", "service", "socket", "target", "timer"];
+pub const TEMPLATE_TYPES: [&str; 6] = ["container", "path", "service", "socket", "target", "timer"];
 
 /// Suffixes that `fleetctl` recognises; to an argument with any other it appends `.service`.
-pub const COMMAND_LINE_TYPES: [&str; 7] = ["service", "socket", "timer", "path", "device", "mount", "automount"];
+pub const COMMAND_LINE_TYPES: [&str; 8] =
+    ["container", "service", "socket", "timer", "path", "device", "mount", "automount"];
 
 /// Why a name is no unit name; the texts are those of fleet's API.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

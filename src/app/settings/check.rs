@@ -283,6 +283,7 @@ fn fleet(checker: &mut Checker<'_>) -> FleetSettings {
         executor,
         units_dir: PathBuf::from(checker.text("fleet.units_dir")),
         socket: checker.optional_path("fleet.socket"),
+        docker_socket: checker.optional_path("docker.socket"),
     }
 }
 

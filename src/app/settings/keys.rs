@@ -173,6 +173,11 @@ pub const KEYS: &[Key] = &[
         help: "unix socket where fleetctl looks by itself; empty: none",
     },
     Key {
+        path: "docker.socket",
+        default: if cfg!(feature = "docker") { "/var/run/docker.sock" } else { "" },
+        help: "unix socket of the engine that runs .container units, Docker's or Podman's; empty: none are run",
+    },
+    Key {
         path: "template.enabled",
         default: if cfg!(feature = "template") { "true" } else { "false" },
         help: "render confd templates",

@@ -112,6 +112,8 @@ pub struct FleetSettings {
     pub executor: ExecutorChoice,
     pub units_dir: PathBuf,
     pub socket: Option<PathBuf>,
+    /// The container engine's; `None`: no containers are run.
+    pub docker_socket: Option<PathBuf>,
 }
 
 /// Which executor runs units.

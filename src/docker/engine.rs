@@ -1,0 +1,210 @@
+//! The engine's API, as much of it as is used here, and what goes wrong with it in four words.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum, HealthStatusEnum};
+use bollard::query_parameters as query;
+
+use crate::base::limits::{CONTAINER_CALL_MS_MAX, HEALTH_WORDS_BYTES_MAX};
+use crate::base::with_causes;
+
+/// Labels on every container that is made here.
+pub const LABEL_UNIT: &str = "io.corenode.unit";
+pub const LABEL_MACHINE: &str = "io.corenode.machine";
+pub const LABEL_HASH: &str = "io.corenode.hash";
+pub const LABEL_TEXT: &str = "io.corenode.text";
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// It does not answer: nothing is known of what became of the call.
+    #[error("the container engine does not answer: {0}")]
+    Away(String),
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<Error> for EngineError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::DockerResponseServerError { status_code: 404, message } => Self::NotFound(message),
+            Error::DockerResponseServerError { status_code: 409, message } => Self::Conflict(message),
+            Error::DockerResponseServerError { message, .. } => Self::Refused(message),
+            Error::DockerStreamError { error } => Self::Refused(error),
+            other => Self::Away(with_causes(&other)),
+        }
+    }
+}
+
+/// What a look at a container found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub id: String,
+    pub hash: String,
+    pub image: String,
+    pub stage: Stage,
+    /// The engine's own words about a start that failed.
+    pub error: String,
+    pub pid: i64,
+}
+
+/// How far a container is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Made and never started.
+    Created,
+    Running(Pulse),
+    Ended {
+        code: i32,
+        out_of_memory: bool,
+    },
+}
+
+/// What the container's health check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulse {
+    /// There is none.
+    Unasked,
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+/// Connects and settles on a version of the API that both know.
+pub async fn connect(socket: &Path) -> Result<Docker, EngineError> {
+    let path = socket.to_string_lossy();
+    let seconds = CONTAINER_CALL_MS_MAX / 1000;
+    let docker = Docker::connect_with_unix(&path, seconds, bollard::API_DEFAULT_VERSION)?;
+    let asked = tokio::time::timeout(Duration::from_millis(CONTAINER_CALL_MS_MAX), docker.negotiate_version()).await;
+    Ok(asked.map_err(|_| EngineError::Away(format!("{path}: no answer within {seconds} s")))??)
+}
+
+/// Looks at a container by its name or id; `None`: there is none.
+pub async fn look(docker: &Docker, container: &str) -> Result<Option<Seen>, EngineError> {
+    let found = match docker.inspect_container(container, None::<query::InspectContainerOptions>).await {
+        Ok(found) => found,
+        Err(error) => {
+            return match EngineError::from(error) {
+                EngineError::NotFound(_) => Ok(None),
+                error => Err(error),
+            };
+        }
+    };
+    let (state, config) = (found.state.unwrap_or_default(), found.config.unwrap_or_default());
+    let labels = config.labels.unwrap_or_default();
+    let stage = match state.status {
+        Some(ContainerStateStatusEnum::CREATED) => Stage::Created,
+        // Being removed by somebody: as good as gone.
+        Some(ContainerStateStatusEnum::REMOVING) => return Ok(None),
+        Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => Stage::Ended {
+            code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1),
+            out_of_memory: state.oom_killed.unwrap_or(false),
+        },
+        _ => Stage::Running(match state.health.and_then(|health| health.status) {
+            Some(HealthStatusEnum::STARTING) => Pulse::Starting,
+            Some(HealthStatusEnum::HEALTHY) => Pulse::Healthy,
+            Some(HealthStatusEnum::UNHEALTHY) => Pulse::Unhealthy,
+            _ => Pulse::Unasked,
+        }),
+    };
+    Ok(Some(Seen {
+        id: found.id.unwrap_or_default(),
+        hash: labels.get(LABEL_HASH).cloned().unwrap_or_default(),
+        image: found.image.unwrap_or_default(),
+        stage,
+        error: state.error.unwrap_or_default(),
+        pid: state.pid.unwrap_or_default(),
+    }))
+}
+
+/// A container of this machine's, from the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub id: String,
+    pub unit: String,
+    pub hash: String,
+    pub text: String,
+    pub running: bool,
+}
+
+/// All containers that carry this machine's label, or those of one unit, running or not.
+pub async fn list(docker: &Docker, machine: &str, unit: Option<&str>) -> Result<Vec<Listed>, EngineError> {
+    let options = query::ListContainersOptionsBuilder::default().all(true).filters(&labelled(machine, unit)).build();
+    let found = docker.list_containers(Some(options)).await?;
+    let listed = |summary: bollard::models::ContainerSummary| {
+        let mut labels = summary.labels?;
+        Some(Listed {
+            id: summary.id?,
+            unit: labels.remove(LABEL_UNIT)?,
+            hash: labels.remove(LABEL_HASH).unwrap_or_default(),
+            text: labels.remove(LABEL_TEXT).unwrap_or_default(),
+            running: summary.state.is_some_and(|state| state.to_string() == "running"),
+        })
+    };
+    Ok(found.into_iter().filter_map(listed).collect())
+}
+
+/// The filter for this machine's containers, or for those of one unit.
+pub fn labelled(machine: &str, unit: Option<&str>) -> HashMap<String, Vec<String>> {
+    let mut labels = vec![format!("{LABEL_MACHINE}={machine}")];
+    labels.extend(unit.map(|unit| format!("{LABEL_UNIT}={unit}")));
+    HashMap::from([("label".to_owned(), labels)])
+}
+
+/// Makes a container; its id.
+pub async fn create(docker: &Docker, name: &str, body: ContainerCreateBody) -> Result<String, EngineError> {
+    let options = query::CreateContainerOptionsBuilder::default().name(name).build();
+    Ok(docker.create_container(Some(options), body).await?.id)
+}
+
+/// Starts a container; a no-op where it runs.
+pub async fn start(docker: &Docker, id: &str) -> Result<(), EngineError> {
+    Ok(docker.start_container(id, None::<query::StartContainerOptions>).await?)
+}
+
+/// Sends a signal; a container that does not run is no error.
+pub async fn signal(docker: &Docker, id: &str, signal: &str) -> Result<(), EngineError> {
+    let options = query::KillContainerOptionsBuilder::default().signal(signal).build();
+    match docker.kill_container(id, Some(options)).await.map_err(EngineError::from) {
+        Err(EngineError::NotFound(_) | EngineError::Conflict(_)) | Ok(()) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a container and its nameless volumes, running or not; one that is gone is no error.
+pub async fn remove(docker: &Docker, id: &str) -> Result<(), EngineError> {
+    let options = query::RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+    match docker.remove_container(id, Some(options)).await.map_err(EngineError::from) {
+        // A conflict: its removal is under way already.
+        Err(EngineError::NotFound(_) | EngineError::Conflict(_)) | Ok(()) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The signal that a container is to be stopped by, where its image names one.
+pub async fn stop_signal(docker: &Docker, id: &str) -> Result<Option<String>, EngineError> {
+    let found = docker.inspect_container(id, None::<query::InspectContainerOptions>).await?;
+    Ok(found.config.and_then(|config| config.stop_signal).filter(|signal| !signal.is_empty()))
+}
+
+/// What the container's last health check printed, on one line.
+pub async fn last_check(docker: &Docker, id: &str) -> Result<Option<String>, EngineError> {
+    let found = docker.inspect_container(id, None::<query::InspectContainerOptions>).await?;
+    let checks = found.state.and_then(|state| state.health).and_then(|health| health.log);
+    let last = checks.and_then(|checks| checks.into_iter().next_back());
+    Ok(last.map(|check| {
+        let output = check.output.unwrap_or_default();
+        let code = check.exit_code.unwrap_or_default();
+        let words = output.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = &words[..words.floor_char_boundary(HEALTH_WORDS_BYTES_MAX)];
+        if words.is_empty() { format!("exit code {code}") } else { format!("exit code {code}: {words}") }
+    }))
+}

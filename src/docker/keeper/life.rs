@@ -1,0 +1,262 @@
+//! A container's life as its unit's: started, watched, and what its end leads to.
+
+use std::collections::VecDeque;
+
+use tokio::time::Instant;
+
+use super::starting::{How, NotStarted};
+use super::*;
+use crate::base::limits::{CONTAINER_SETTLED_MS, IMAGE_PAUSE_MS};
+use crate::docker::engine::{Pulse, Stage};
+use crate::docker::host;
+use crate::docker::shared::ADOPTED;
+use crate::unit::container::{Kind, OnUnhealthy};
+
+/// How a life ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum End {
+    Exited {
+        code: i32,
+        out_of_memory: bool,
+    },
+    /// It went down while the engine was away: that was not its own doing.
+    WithEngine,
+    /// Somebody removed the container.
+    Removed,
+    Unhealthy,
+    NotStarted(NotStarted),
+}
+
+/// In `Restart=`, what did not come from the program counts as a program that was killed.
+const AS_IF_KILLED: i32 = 137;
+/// What Podman and Docker end with where a container cannot be started.
+const NOT_STARTED: i32 = 125;
+
+/// What the keeper remembers from one life to the next.
+#[derive(Default)]
+struct Lives {
+    short: u32,
+    imageless: u32,
+    starts: VecDeque<Instant>,
+}
+
+impl Keeper {
+    /// Keeps the container running, by the unit's rules.
+    pub(super) async fn keep_up(&mut self, run: u64, wish: &Wish) -> Infallible {
+        let mut lives = Lives::default();
+        let mut how = if run == ADOPTED { How::Adopt } else { How::Fresh };
+        loop {
+            let begun = Instant::now();
+            lives.starts.push_back(begun);
+            let end = self.live(wish, how).await;
+            if begun.elapsed() >= Duration::from_millis(CONTAINER_SETTLED_MS) {
+                lives.short = 0;
+            }
+            how = self.after(wish, end, &mut lives).await;
+        }
+    }
+
+    async fn live(&mut self, wish: &Wish, how: How) -> End {
+        let (id, announced) = match how {
+            How::Adopt => match self.find().await {
+                Some(Seen { stage: Stage::Ended { code, out_of_memory }, .. }) => {
+                    return End::Exited { code, out_of_memory };
+                }
+                Some(Seen { id, stage: Stage::Running(_), .. }) => (id, true),
+                Some(Seen { stage: Stage::Created, .. }) | None => return End::Removed,
+            },
+            how => match self.start(wish, how).await {
+                Ok(id) => (id, false),
+                Err(not_started) => return End::NotStarted(not_started),
+            },
+        };
+        self.shared.report(&self.name, |report| report.container = Some(id.clone()));
+        let end = self.watch(wish, &id, announced).await;
+        let life = &wish.container.life;
+        if !life.stop_post.is_empty() && end != End::WithEngine {
+            self.tell("deactivating", "stop-post", "");
+            if let Err(reason) = host::run(&self.shared, &self.name, life, &life.stop_post, life.stop_timeout).await {
+                self.note(&format!("ExecStopPost: {reason}"));
+            }
+        }
+        end
+    }
+
+    /// Follows a container that was started, until it ends.
+    async fn watch(&mut self, wish: &Wish, id: &str, mut announced: bool) -> End {
+        let life = &wish.container.life;
+        let deadline = life.start_timeout.map(|limit| Instant::now() + limit);
+        loop {
+            self.nudge.borrow_and_update();
+            match self.look(id).await {
+                Ok(None) => return End::Removed,
+                Ok(Some(Seen { stage: Stage::Ended { code, out_of_memory }, .. })) => {
+                    self.shared.report(&self.name, |report| report.exit_code = Some(code));
+                    return if self.missed { End::WithEngine } else { End::Exited { code, out_of_memory } };
+                }
+                Ok(Some(Seen { stage: Stage::Running(pulse), .. })) => {
+                    self.missed = false;
+                    match self.felt(wish, id, pulse, &mut announced).await {
+                        Ok(()) => {}
+                        Err(end) => return end,
+                    }
+                }
+                // Still to be started.
+                Ok(Some(_)) => {}
+                Err(error) => tracing::warn!(unit = self.name, %error, "cannot look at a container"),
+            }
+            let late = async {
+                match deadline.filter(|_| !announced) {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.nudge.changed() => if changed.is_err() {
+                    std::future::pending::<Infallible>().await;
+                },
+                () = late => {
+                    self.kill(id).await;
+                    let limit = life.start_timeout.unwrap_or_default();
+                    let reason = format!("not up within {limit:?} (TimeoutStartSec=)");
+                    return End::NotStarted(NotStarted::Failed { sub: "timeout", reason });
+                }
+            }
+        }
+    }
+
+    /// Takes in that the container runs, and how it is.
+    async fn felt(&mut self, wish: &Wish, id: &str, pulse: Pulse, announced: &mut bool) -> Result<(), End> {
+        let life = &wish.container.life;
+        match pulse {
+            _ if life.kind == Kind::Oneshot => self.tell("activating", "start", ""),
+            Pulse::Starting if !*announced => self.tell("activating", "health-starting", "its health is not known yet"),
+            Pulse::Unasked | Pulse::Healthy | Pulse::Starting => {
+                if !std::mem::replace(announced, true) {
+                    self.post_start(wish, id).await?;
+                }
+                self.tell("active", "running", "");
+            }
+            Pulse::Unhealthy => {
+                let why = self.ill_because(id).await;
+                match wish.container.on_unhealthy {
+                    OnUnhealthy::Nothing => self.tell("active", "unhealthy", why),
+                    OnUnhealthy::Kill | OnUnhealthy::Stop => {
+                        self.note(&format!("{why}; it is stopped (HealthOnFailure=)"));
+                        self.kill(id).await;
+                        return Err(End::Unhealthy);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn post_start(&mut self, wish: &Wish, id: &str) -> Result<(), End> {
+        let life = &wish.container.life;
+        if life.start_post.is_empty() {
+            return Ok(());
+        }
+        self.tell("activating", "start-post", "");
+        match host::run(&self.shared, &self.name, life, &life.start_post, life.start_timeout).await {
+            Ok(()) => Ok(()),
+            Err(reason) => {
+                self.kill(id).await;
+                let reason = format!("ExecStartPost: {reason}");
+                Err(End::NotStarted(NotStarted::Failed { sub: "start-post", reason }))
+            }
+        }
+    }
+
+    async fn ill_because(&mut self, id: &str) -> String {
+        let asked = self
+            .call(|docker| {
+                let id = id.to_owned();
+                async move { engine::last_check(&docker, &id).await }
+            })
+            .await;
+        match asked.ok().flatten() {
+            Some(said) => format!("its health check fails: {said}"),
+            None => "its health check fails".to_owned(),
+        }
+    }
+
+    /// What an end leads to; returns when the container is to be started, with how.
+    async fn after(&mut self, wish: &Wish, end: End, lives: &mut Lives) -> How {
+        let life = &wish.container.life;
+        let (code, reason) = match end {
+            End::NotStarted(NotStarted::NoImage(reason)) => return self.wait_for_image(&reason, lives).await,
+            End::WithEngine => {
+                self.note("the container ended while the engine was away; it is started again");
+                self.tell("activating", "auto-restart", "the container ended with the engine");
+                return How::Again;
+            }
+            End::Exited { code, out_of_memory } => {
+                self.shared.report(&self.name, |report| report.exit_code = Some(code));
+                let memory = if out_of_memory { ", out of memory (Memory=)" } else { "" };
+                (code, format!("exit code {code}{memory}"))
+            }
+            End::Removed => (AS_IF_KILLED, "the container was removed, not by this node".to_owned()),
+            End::Unhealthy => (AS_IF_KILLED, "it was unhealthy (HealthOnFailure=)".to_owned()),
+            End::NotStarted(NotStarted::Failed { sub, reason }) => (NOT_STARTED, format!("{sub}: {reason}")),
+        };
+        lives.imageless = 0;
+        let good = life.is_success(code);
+        if !life.restarts(code) {
+            if !good {
+                self.note(&reason);
+            }
+            match (good, life.remain_after_exit) {
+                (true, true) => self.tell("active", "exited", reason),
+                (true, false) => self.tell("inactive", "dead", reason),
+                (false, _) => self.tell("failed", "failed", reason),
+            }
+            return self.until_somebody_starts_it().await;
+        }
+        if let Some(limit) = self.limit_hit(wish, lives) {
+            self.note(&format!("{reason}; {limit}"));
+            self.tell("failed", "start-limit-hit", format!("{reason}; {limit}"));
+            return self.until_somebody_starts_it().await;
+        }
+        lives.short = lives.short.saturating_add(1);
+        let pause = life.pause(lives.short);
+        self.note(&format!("{reason}; started again in {pause:?}"));
+        self.shared.report(&self.name, |report| report.restarts = report.restarts.saturating_add(1));
+        self.tell("activating", "auto-restart", format!("{reason}; started again in {pause:?}"));
+        tokio::time::sleep(pause).await;
+        How::Again
+    }
+
+    async fn wait_for_image(&mut self, reason: &str, lives: &mut Lives) -> How {
+        let (shortest, longest) = IMAGE_PAUSE_MS;
+        let pause = Duration::from_millis((shortest << lives.imageless.min(16)).min(longest));
+        lives.imageless = lives.imageless.saturating_add(1);
+        let reason = format!("{reason}; tried again in {pause:?}");
+        self.note(&reason);
+        self.tell("failed", "image", reason);
+        tokio::time::sleep(pause).await;
+        How::Fresh
+    }
+
+    /// `StartLimitBurst=` starts within `StartLimitIntervalSec=`, where the unit asks for it.
+    fn limit_hit(&self, wish: &Wish, lives: &mut Lives) -> Option<String> {
+        let (burst, within) = wish.container.life.start_limit?;
+        while lives.starts.front().is_some_and(|start| start.elapsed() > within) {
+            lives.starts.pop_front();
+        }
+        let hit = burst > 0 && lives.starts.len() >= burst as usize;
+        hit.then(|| format!("started {} times within {within:?} (StartLimitBurst=)", lives.starts.len()))
+    }
+
+    /// It is over, unless somebody starts the container past the node: then it is the unit's again.
+    async fn until_somebody_starts_it(&mut self) -> How {
+        loop {
+            if self.nudge.changed().await.is_err() {
+                std::future::pending::<Infallible>().await;
+            }
+            if self.find().await.is_some_and(|seen| matches!(seen.stage, Stage::Running(_))) {
+                return How::Adopt;
+            }
+        }
+    }
+}
