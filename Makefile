@@ -6,7 +6,7 @@ FEATURES := scheduler systemd docker template api cloudinit
 QUICK := tidy wire licences process node confd_face templates etcd auth tls websocket kv_history rollout fleetctl fleetd \
 	fleet_reference abuse birth cloudinit docs backup doctor packages
 SLOW := cluster watch half_open members restore import full_disk lost_disk scheduling exclusive etcdctl3 etcdctl2 v2 discovery confd_etcd \
-	clients hosts backup_s3
+	clients containers hosts backup_s3
 STATIC_TARGET := x86_64-unknown-linux-musl
 
 .PHONY: demo test check integration static deb image bench bench-fleet bench-template generate fix

@@ -92,7 +92,7 @@ async fn wait(executor: &ProcessExecutor, wanted: &[(&str, &str, &str)]) {
 }
 
 async fn journal(executor: &ProcessExecutor, name: &str) -> String {
-    let query = JournalQuery { lines: None, follow: false, output: "cat".to_owned() };
+    let query = JournalQuery { lines: None, follow: false, output: "cat".to_owned(), since: None };
     let mut stream = executor.journal(name, query).await.unwrap();
     let mut text = Vec::new();
     while let Some(chunk) = stream.next().await {
@@ -250,7 +250,7 @@ async fn output_is_kept_and_followed() {
     load(&executor, "chat.service", &text.replace("$line", "$$line")).await;
     executor.start("chat.service").await.unwrap();
     wait(&executor, &[("chat.service", "active", "running")]).await;
-    let query = JournalQuery { lines: Some(1), follow: true, output: "cat".to_owned() };
+    let query = JournalQuery { lines: Some(1), follow: true, output: "cat".to_owned(), since: None };
     until("first line", async || journal(&executor, "chat.service").await.contains("to stderr")).await;
     let mut followed = executor.journal("chat.service", query.clone()).await.unwrap();
     let mut second = executor.journal("chat.service", query).await.unwrap();
@@ -273,7 +273,7 @@ async fn output_is_kept_and_followed() {
     drop(second);
     drop(executor);
     let next = bench.executor();
-    let query = JournalQuery { lines: Some(2), follow: true, output: "short".to_owned() };
+    let query = JournalQuery { lines: Some(2), follow: true, output: "short".to_owned(), since: None };
     let mut followed = next.journal("chat.service", query).await.unwrap();
     let chunk = followed.next().await.unwrap().unwrap();
     let text = String::from_utf8(chunk).unwrap();

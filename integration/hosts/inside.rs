@@ -158,7 +158,7 @@ async fn outputs() -> Result<()> {
     stage.start("talker.service").await?;
     let status = stage.executor.status("talker.service").await?;
     ensure!(status.exit_code == 0 && status.text.contains("Active: active (running)"), "{status:?}");
-    let query = JournalQuery { lines: None, follow: true, output: "cat".to_owned() };
+    let query = JournalQuery { lines: None, follow: true, output: "cat".to_owned(), since: None };
     let mut journal = stage.executor.journal("talker.service", query).await?;
     let mut text = String::new();
     while text.matches("more\n").count() < 3 {
@@ -168,7 +168,7 @@ async fn outputs() -> Result<()> {
     ensure!(text.contains("line 1\nline 2\nline 3\n"), "{text}");
     drop(journal);
     will_show("pgrep -x journalctl", "").await?;
-    let query = JournalQuery { lines: Some(2), follow: false, output: "nonsense".to_owned() };
+    let query = JournalQuery { lines: Some(2), follow: false, output: "nonsense".to_owned(), since: None };
     let mut journal = stage.executor.journal("talker.service", query).await?;
     let error = journal.next().await.context("no answer")?.err().context("nonsense was taken")?;
     eprintln!("refused: {error}");

@@ -180,6 +180,13 @@ impl Ready {
         }
     }
 
+    /// What runs here. Containers only where the engine is there by now: units that are containers come to no other machine.
+    fn executors(&self, settings: &Settings) -> String {
+        let all = self.executor.name();
+        let engine = settings.fleet.docker_socket.as_ref().is_some_and(|socket| socket.exists());
+        if engine { all.to_owned() } else { all.split('+').next().unwrap_or(all).to_owned() }
+    }
+
     fn record(&self, settings: &Settings) -> Record {
         let ip = match settings.fleet.public_ip.as_str() {
             "" => host::default_route_ip(),
@@ -192,7 +199,7 @@ impl Ready {
             member: settings.member,
             owner: self.owner.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            executor: self.executor.name().to_owned(),
+            executor: self.executors(settings),
             memory_bytes: host::memory_bytes(),
             cores: host::cores(),
             cordon: None,

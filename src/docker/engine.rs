@@ -49,11 +49,7 @@ impl From<Error> for EngineError {
 pub struct Seen {
     pub id: String,
     pub hash: String,
-    pub image: String,
     pub stage: Stage,
-    /// The engine's own words about a start that failed.
-    pub error: String,
-    pub pid: i64,
 }
 
 /// How far a container is.
@@ -118,10 +114,7 @@ pub async fn look(docker: &Docker, container: &str) -> Result<Option<Seen>, Engi
     Ok(Some(Seen {
         id: found.id.unwrap_or_default(),
         hash: labels.get(LABEL_HASH).cloned().unwrap_or_default(),
-        image: found.image.unwrap_or_default(),
         stage,
-        error: state.error.unwrap_or_default(),
-        pid: state.pid.unwrap_or_default(),
     }))
 }
 

@@ -188,8 +188,11 @@ impl Logs {
         if let Some(lines) = self.query.lines.filter(|_| !follow) {
             options = options.tail(&lines.to_string());
         }
-        if follow && self.last > Timestamp::MIN {
-            options = options.since(i32::try_from(self.last.as_second()).unwrap_or_default());
+        // In whole seconds: what is from before is passed over line by line.
+        let wanted = self.query.since.and_then(|since| Timestamp::from_millisecond(since.0).ok());
+        let since = wanted.unwrap_or(Timestamp::MIN).max(if follow { self.last } else { Timestamp::MIN });
+        if since > Timestamp::MIN {
+            options = options.since(i32::try_from(since.as_second()).unwrap_or_default());
         }
         Ok(Some(Box::pin(docker.logs(&container.id, Some(options.build())))))
     }
@@ -199,20 +202,25 @@ impl Logs {
         let bytes = piece.into_bytes();
         let end = bytes.iter().position(|byte| *byte == b' ')?;
         let at: Timestamp = std::str::from_utf8(&bytes[..end]).ok()?.parse().ok()?;
-        if at <= self.last {
+        let at_ms = UnixMillis(at.as_millisecond());
+        if at <= self.last || self.query.since.is_some_and(|since| at_ms < since) {
             return None;
         }
         self.last = at;
         let message = bytes[end + 1..].strip_suffix(b"\n").unwrap_or(&bytes[end + 1..]);
         let message = message.strip_suffix(b"\r").unwrap_or(message).to_vec();
-        Some(JournalLine { at: UnixMillis(at.as_millisecond()), pid: 1, identifier: self.identifier.clone(), message })
+        Some(JournalLine { at: at_ms, pid: 1, identifier: self.identifier.clone(), message })
     }
 
     /// Notes that were not taken yet.
     fn new_notes(&mut self) -> Vec<JournalLine> {
         let board = self.shared.board();
         let Some(entry) = board.units.get(&self.origin.unit) else { return Vec::new() };
-        let newer = entry.notes.iter().filter(|(number, _)| *number > self.last_note);
+        let since = self.query.since;
+        let newer = entry
+            .notes
+            .iter()
+            .filter(|(number, line)| *number > self.last_note && since.is_none_or(|since| line.at >= since));
         let notes = newer.map(|(_, line)| line.clone()).collect();
         self.last_note = entry.notes.back().map_or(self.last_note, |(number, _)| *number);
         notes

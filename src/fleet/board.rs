@@ -8,10 +8,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::cluster::Cluster;
 use super::eviction::{Evictions, matching};
+use super::executor::CONTAINERS;
 use super::ledger::Ledger;
 use super::reason::Reason;
 use super::types::{Machine, Unit};
 use crate::base::MachineId;
+use crate::unit::container::is_container;
 use crate::unit::requirements::glob_matches;
 
 /// Units of one pattern on one machine.
@@ -253,6 +255,10 @@ impl<'a> Board<'a> {
 /// What in the machine itself, whoever else is there, does not meet a unit's requirements.
 pub(super) fn mismatch(unit: &Unit, machine: &Machine) -> Option<Reason> {
     let requirements = &unit.requirements;
+    // A machine that says nothing of its executors is one of an older node, or one that a test made.
+    if is_container(&unit.name) && !machine.executor.is_empty() && !machine.executor.contains(CONTAINERS) {
+        return Some(Reason::NoContainers { executor: machine.executor.clone() });
+    }
     if let Some(required) = &requirements.machine_id
         && !is_id(required, &machine.id)
     {

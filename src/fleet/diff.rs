@@ -63,6 +63,8 @@ pub enum TaskReason {
     DesiredLaunched,
     /// A new start was asked for while it runs.
     Restart,
+    /// What it is bound to is not active, or what it requires was stopped.
+    Bound,
 }
 
 /// A plan older than one that was acted on already: acting on it would undo the newer.

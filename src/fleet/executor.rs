@@ -49,6 +49,9 @@ pub struct StateChange {
 pub struct JournalQuery {
     /// The newest N lines first of all; `None`: all there are.
     pub lines: Option<usize>,
+    /// Nothing from before this moment; `None`: from the beginning.
+    #[serde(default)]
+    pub since: Option<UnixMillis>,
     /// Go on with new lines until the reader hangs up.
     pub follow: bool,
     /// `journalctl`'s output format: `short`, `cat`, `json`, …; executors without a journal know `short`, `cat` and `json`.
@@ -92,10 +95,13 @@ pub struct JournalLine {
     pub message: Vec<u8>,
 }
 
+/// In the name of an executor that runs containers.
+pub const CONTAINERS: &str = "docker";
+
 /// Runs the units of one machine. All methods return once the job is accepted or refused, not once it is done:
 /// how it goes on is pushed as [`StateChange`]s. A failing unit never delays another.
 pub trait Executor: Send + Sync + 'static {
-    /// `systemd` or `process`.
+    /// `systemd`, `process` or `docker`, or those that are together on a machine, joined by `+`.
     fn name(&self) -> &'static str;
 
     /// The units that are here already, running or not: what is left of an earlier life of the node, adopted.

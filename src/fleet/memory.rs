@@ -34,6 +34,8 @@ pub struct Local {
     pub refused: Option<RefusedLoad>,
     /// What went wrong last, to be shown.
     pub problem: Option<String>,
+    /// What its start waits for.
+    pub put_off: Option<String>,
     /// What the unit's checks said last, of the text that is held.
     pub health: Option<Health>,
     /// The task in flight has failed.
@@ -259,6 +261,13 @@ impl Memory {
         })
     }
 
+    /// Starts that are put off now, and for what.
+    pub fn put_off(&mut self, waiting: &BTreeMap<String, String>) {
+        for (name, local) in &mut self.units {
+            local.put_off = waiting.get(name).cloned();
+        }
+    }
+
     /// Notes what the checks of a unit said of the text with this hash.
     pub fn checked(&mut self, name: &str, hash: &str, health: Health) {
         if self.runs(name, hash)
@@ -310,7 +319,12 @@ impl Local {
                 hash: held.hash.clone(),
                 state: (&held.state).into(),
                 launched,
-                problem: self.problem.clone(),
+                problem: self
+                    .put_off
+                    .as_ref()
+                    .map(|why| format!("its start waits: {why}"))
+                    .or_else(|| self.problem.clone()),
+                put_off: self.put_off.is_some(),
                 health: self.health.clone().filter(|_| self.is_running()),
             }),
             (None, Some(load)) => Some(UnitState {
@@ -318,6 +332,7 @@ impl Local {
                 state: (&refused()).into(),
                 launched: 0,
                 problem: Some(load.problem.clone()),
+                put_off: false,
                 health: None,
             }),
             (None, None) => None,

@@ -2,6 +2,7 @@
 
 mod board;
 pub mod cluster;
+pub mod company;
 pub mod diff;
 mod eviction;
 pub mod executor;

@@ -23,6 +23,8 @@ pub enum Reason {
     MachineGone,
     /// `MachineID=` asks for another machine.
     OtherMachine { required: String },
+    /// The unit is a container, and the machine runs none.
+    NoContainers { executor: String },
     /// `MachineMetadata=` asks for a value that the machine has not.
     Metadata { key: String, wanted: Vec<String>, found: Option<String> },
     /// `MachineOf=` names a unit that is not scheduled on the machine.
@@ -69,6 +71,12 @@ impl fmt::Display for Reason {
             Self::MachineGone => f.write_str("the machine is gone"),
             Self::OtherMachine { required } => {
                 write!(f, "MachineID={required} asks for another machine")
+            }
+            Self::NoContainers { executor } => {
+                write!(
+                    f,
+                    "it runs no containers (its executor is {executor}): its node found no engine at docker.socket when it started"
+                )
             }
             Self::Metadata { key, wanted, found } => {
                 write!(f, "MachineMetadata asks for {key}={}; ", wanted.join(" or "))?;

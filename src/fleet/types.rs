@@ -68,7 +68,7 @@ pub struct Machine {
     pub owner: String,
     /// The node's version.
     pub version: String,
-    /// The executor's name: `systemd` or `process`.
+    /// The executors' names: `systemd` or `process`, with `+docker` where containers can be run.
     pub executor: String,
     /// All of the machine's memory; 0: not known.
     pub memory_bytes: u64,
@@ -181,6 +181,9 @@ pub struct UnitState {
     /// Why the machine could not do what it was to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// The problem is only that its start waits for another unit's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub put_off: bool,
     /// What the unit's own checks said last; they are made while an apply waits for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,

@@ -63,6 +63,9 @@ pub struct UnitStateJson {
     /// Not in the original: what the machine could not do.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub problem: String,
+    /// Not in the original: the problem is only that its start waits for another unit's.
+    #[serde(rename = "putOff", skip_serializing_if = "std::ops::Not::not")]
+    pub put_off: bool,
     #[serde(rename = "systemdActiveState", skip_serializing_if = "String::is_empty")]
     pub active: String,
     #[serde(rename = "systemdLoadState", skip_serializing_if = "String::is_empty")]
@@ -141,6 +144,7 @@ fn of_state(name: &str, machine: &MachineId, state: &UnitState) -> UnitStateJson
         machine_id: machine.0.clone(),
         name: name.to_owned(),
         problem: state.problem.clone().unwrap_or_default(),
+        put_off: state.put_off,
         active,
         load,
         sub,

@@ -20,6 +20,7 @@ use super::follow::Follower;
 use super::{Job, JobError, Stop, accepted, health};
 use crate::base::limits::{AGENT_RETRY_MS, FLEET_TXN_OPS_MAX, HEALTH_PAUSE_MS};
 use crate::base::{BoxFuture, LeaseId};
+use crate::fleet::company::Company;
 use crate::fleet::executor::{Executor, ExecutorError, UnitFile};
 use crate::fleet::fence::Allowances;
 use crate::fleet::types::{Health, Machine};
@@ -63,6 +64,7 @@ enum Done {
 struct Desk<'a> {
     agent: &'a Agent,
     memory: Memory,
+    company: Company,
     tasks: JoinSet<Done>,
     /// Set after a failure: what failed is tried again then.
     retry_at: Option<Instant>,
@@ -114,6 +116,7 @@ impl Agent {
         let mut desk = Desk {
             agent: self,
             memory,
+            company: Company::default(),
             tasks: JoinSet::new(),
             retry_at: None,
             checked: BTreeMap::new(),
@@ -169,6 +172,8 @@ impl Desk<'_> {
         let mut wanted = wanted(cluster, &self.agent.machine);
         self.fence = Fence::of(cluster, &self.agent.machine, &mut wanted, tenure, boot_now());
         self.allow(&mut wanted, tenure).await;
+        self.company.meet(&wanted, &self.memory, cluster);
+        self.company.pull_in(&mut wanted);
         let generation = cluster.head.generation;
         let tasks = match diff(&wanted, &self.memory, generation) {
             Ok(tasks) => self.without_awaited(tasks, cluster),
@@ -178,6 +183,9 @@ impl Desk<'_> {
                 return;
             }
         };
+        let ordered = self.company.order(tasks, &wanted, &self.memory);
+        self.memory.put_off(&ordered.waiting);
+        let tasks = ordered.tasks;
         let loading: BTreeSet<String> = tasks
             .iter()
             .filter_map(|task| if let Task::Load { units } = task { Some(units) } else { None })

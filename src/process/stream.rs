@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use super::journal::Reader;
 use super::show::{self, Origin};
-use crate::base::BoxFuture;
+use crate::base::{BoxFuture, UnixMillis};
 use crate::fleet::executor::{ExecutorError, JournalStream};
 
 /// Reads on while it is held, and does what it was given on drop.
@@ -12,6 +12,8 @@ pub struct Stream {
     pub reader: Reader,
     pub origin: Origin,
     pub format: String,
+    /// Lines from before are passed over.
+    pub since: Option<UnixMillis>,
     /// Changes when there may be more; `None`: the reading ends with what is there.
     pub grown: Option<watch::Receiver<u64>>,
     pub farewell: Option<Box<dyn FnOnce() + Send>>,
@@ -24,7 +26,11 @@ impl Stream {
                 grown.mark_unchanged();
             }
             match self.reader.read() {
-                Ok(lines) if !lines.is_empty() => {
+                Ok(mut lines) if !lines.is_empty() => {
+                    lines.retain(|line| self.since.is_none_or(|since| line.at >= since));
+                    if lines.is_empty() {
+                        continue;
+                    }
                     return Some(Ok(show::lines(&lines, &self.format, &self.origin)));
                 }
                 Ok(_) => {}

@@ -48,6 +48,9 @@ fn arguments(name: &str, query: &JournalQuery) -> Result<Vec<String>, String> {
     let lines = query.lines.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
     let mut arguments = vec![format!("--unit={name}"), "--no-pager".to_owned()];
     arguments.extend([format!("--lines={lines}"), format!("--output={output}")]);
+    if let Some(since) = query.since {
+        arguments.push(format!("--since=@{}", since.0.max(0) / 1000));
+    }
     if query.follow {
         arguments.push("--follow".to_owned());
     }
@@ -131,7 +134,7 @@ mod tests {
     use super::*;
 
     fn query(lines: Option<usize>, follow: bool, output: &str) -> JournalQuery {
-        JournalQuery { lines, follow, output: output.to_owned() }
+        JournalQuery { lines, follow, output: output.to_owned(), since: None }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use hyper::header;
 use super::model::Status;
 use super::query::Query;
 use super::{Api, Failure, ok};
-use crate::base::MachineId;
+use crate::base::{MachineId, UnixMillis};
 use crate::fleet::Cluster;
 use crate::fleet::executor::{JournalQuery, JournalStream};
 use crate::fleet::inspect::InspectError;
@@ -52,6 +52,7 @@ impl Api {
     pub(super) async fn journal(self: &Arc<Self>, name: &str, query: &Query) -> Result<Response, Failure> {
         let asked = JournalQuery {
             lines: query.number("lines")?,
+            since: query.number("since")?.map(|ms| UnixMillis(i64::try_from(ms).unwrap_or(i64::MAX))),
             follow: query.truth("follow"),
             output: query.value("output").unwrap_or("short").to_owned(),
         };

@@ -100,6 +100,9 @@ impl Board {
             if unit.machine_id.is_empty() {
                 return Standing::Stuck(Stuck::Nowhere);
             }
+            if state.is_some_and(|state| state.put_off) {
+                return Standing::OnItsWay;
+            }
             if let Some(problem) = problem {
                 return Standing::Stuck(Stuck::Refused(problem.to_owned()));
             }

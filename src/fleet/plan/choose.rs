@@ -9,6 +9,7 @@ use super::{Planner, mismatch};
 use crate::fleet::ledger::{Crowd, liking};
 use crate::fleet::types::{Machine, Unit};
 use crate::unit::condition::Condition;
+use crate::unit::container::is_container;
 
 /// Machines that meet what a unit asks of the machine itself.
 pub(super) struct Candidates {
@@ -16,8 +17,8 @@ pub(super) struct Candidates {
     pub is_one: Vec<bool>,
 }
 
-/// What a unit asks of the machine itself: `MachineID` and `MachineMetadata`.
-pub(super) type Asked<'a> = (Option<&'a str>, &'a BTreeMap<String, BTreeSet<String>>, &'a [Condition]);
+/// What a unit asks of the machine itself: whether it is a container, `MachineID` and `MachineMetadata`.
+pub(super) type Asked<'a> = (bool, Option<&'a str>, &'a BTreeMap<String, BTreeSet<String>>, &'a [Condition]);
 
 /// How much a unit likes each machine, the most that it likes any candidate, and the candidates that it likes most.
 pub(super) struct Likings {
@@ -118,7 +119,8 @@ impl<'a> Planner<'a> {
         let this: &'a Unit = self.board.unit(unit);
         let requirements = &this.requirements;
         let conditions = requirements.placement.conditions.as_slice();
-        let asked = (requirements.machine_id.as_deref(), &requirements.metadata, conditions);
+        let container = is_container(&this.name);
+        let asked = (container, requirements.machine_id.as_deref(), &requirements.metadata, conditions);
         let class = self.candidates.len() as u32;
         let machines = &self.board.machines;
         let found = self.candidates.entry(asked).or_insert_with(|| {

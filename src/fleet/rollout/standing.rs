@@ -53,6 +53,9 @@ pub(super) fn standing(
         };
     }
     if let Some(problem) = &state.problem {
+        if state.put_off {
+            return Standing::waiting(problem.clone());
+        }
         return Standing::Bad(problem.clone());
     }
     if unit.desired != DesiredState::Launched {
@@ -65,6 +68,8 @@ pub(super) fn standing(
     let for_long = |ms: u64| if lasts >= ms { None } else { Some(seen.says.1.saturating_add(ms)) };
     let word = format!("{} ({})", state.state.active, state.state.sub);
     match state.state.active.as_str() {
+        // What the executor itself finds of a container's health.
+        "active" if state.state.sub == "unhealthy" => Standing::waiting(format!("it is {word}")),
         "active" => match (for_long(settle_ms), asks_for_health(&text_of(unit, hash), &unit.name), &state.health) {
             (None, false, _) | (None, true, Some(Health::Well)) => Standing::Well,
             (_, true, Some(Health::Failing(why))) => Standing::waiting(format!("unhealthy: {why}")),

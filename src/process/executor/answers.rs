@@ -78,7 +78,7 @@ impl Inner {
             let (inner, name) = (Arc::clone(self), name.to_owned());
             Box::new(move || inner.unfollow(&name)) as Box<dyn FnOnce() + Send>
         });
-        Ok(Stream { reader, origin: self.origin(name), format: format.to_owned(), grown, farewell })
+        Ok(Stream { reader, origin: self.origin(name), format: format.to_owned(), since: query.since, grown, farewell })
     }
 
     pub(super) fn unfollow(&self, name: &str) {

@@ -11,7 +11,7 @@ mod tests;
 
 pub use life::{Kind, Life};
 pub use network::{Network, Port, Protocol};
-pub use parts::{Device, Health, OnUnhealthy, Pull, Secret, SecretPlace, Test, Ulimit, Volume};
+pub use parts::{Device, Health, OnUnhealthy, Pull, Test, Ulimit, Volume};
 
 use super::environment;
 use super::name::UnitName;
@@ -70,7 +70,6 @@ pub struct Container {
     pub dns: Vec<String>,
     pub dns_search: Vec<String>,
     pub dns_options: Vec<String>,
-    pub secrets: Vec<Secret>,
     pub pull: Pull,
     /// A name, such as `SIGTERM`; `None`: the image's.
     pub stop_signal: Option<String>,

@@ -1,4 +1,4 @@
-//! What the values of `[Container]` stand for: volumes, limits, secrets, health, when to pull.
+//! What the values of `[Container]` stand for: volumes, limits, health, when to pull.
 
 use std::time::Duration;
 
@@ -34,29 +34,6 @@ pub struct Ulimit {
     pub name: String,
     pub soft: i64,
     pub hard: i64,
-}
-
-/// `Secret=`: a value of the store that the container is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Secret {
-    pub name: String,
-    pub place: SecretPlace,
-    pub uid: u32,
-    pub gid: u32,
-    pub mode: u32,
-}
-
-/// Where a secret is found in the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretPlace {
-    File(String),
-    Variable(String),
-}
-
-impl Default for SecretPlace {
-    fn default() -> Self {
-        Self::File(String::new())
-    }
 }
 
 /// `Pull=`: when the registry is asked.
@@ -344,36 +321,4 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
 /// `LogDriver=`, Podman's names for what Docker calls otherwise included.
 pub(super) fn log_driver(given: Option<String>) -> Option<String> {
     given.map(|driver| if driver == "k8s-file" { "json-file".to_owned() } else { driver })
-}
-
-impl Secret {
-    /// `NAME[,type=mount|env][,target=…][,uid=…][,gid=…][,mode=…]`
-    pub(super) fn read(text: &str) -> Result<Vec<Self>, String> {
-        let mut words = text.split(',');
-        let name = words.next().unwrap_or_default();
-        if name.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut secret = Self { name: name.to_owned(), mode: 0o444, ..Self::default() };
-        let (mut variable, mut target) = (false, None);
-        let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a number"));
-        for word in words {
-            match word.split_once('=') {
-                Some(("type", "mount")) => variable = false,
-                Some(("type", "env")) => variable = true,
-                Some(("target", value)) => target = Some(value.to_owned()),
-                Some(("uid", value)) => secret.uid = number(value)?,
-                Some(("gid", value)) => secret.gid = number(value)?,
-                Some(("mode", value)) => secret.mode = value::mode(value).map_err(|error| error.to_string())?,
-                _ => return Err(format!("{word:?}: there are type=mount, type=env, target=, uid=, gid= and mode=")),
-            }
-        }
-        let target = target.unwrap_or_else(|| name.to_owned());
-        secret.place = match variable {
-            true => SecretPlace::Variable(target),
-            false if target.starts_with('/') => SecretPlace::File(target),
-            false => SecretPlace::File(format!("/run/secrets/{target}")),
-        };
-        Ok(vec![secret])
-    }
 }

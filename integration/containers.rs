@@ -1,0 +1,252 @@
+//! `.container` units on real nodes over a Docker engine of their own: they live and end by their units' rules, and outlive the
+//! node's death, the engine's restart and whoever meddles with them. Needs root, dockerd and Debian's busybox-static.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "containers/engine.rs"]
+mod engine;
+
+use std::time::{Duration, Instant};
+
+use common::{TestCluster, face, ok, wait_for};
+use engine::Engine;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Nodes over one engine.
+struct World {
+    // In this order they go: the nodes first, so that nobody starts again what the engine's end takes down.
+    cluster: TestCluster,
+    engine: Engine,
+}
+
+impl World {
+    fn start(count: usize, engine_options: &[&str]) -> Self {
+        let engine = Engine::start(engine_options);
+        let mut cluster = TestCluster::plan(count);
+        for node in &mut cluster.nodes {
+            node.more = vec!["--docker-socket".to_owned(), engine.socket()];
+            node.start();
+        }
+        cluster.nodes.iter_mut().for_each(|node| node.wait_until_it_serves());
+        Self { cluster, engine }
+    }
+
+    fn endpoint(&self) -> String {
+        self.cluster.nodes[0].endpoint()
+    }
+
+    fn fleetctl(&self, arguments: &[&str]) -> String {
+        ok("fleetctl", &self.endpoint(), arguments)
+    }
+
+    /// Both streams of a command that need not succeed.
+    fn said(&self, arguments: &[&str]) -> String {
+        let output = face("fleetctl", &self.endpoint(), arguments);
+        [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
+    }
+
+    fn submit(&self, name: &str, text: &str) {
+        let file = self.cluster.folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        self.fleetctl(&["submit", &file.to_string_lossy()]);
+    }
+
+    /// Submits and starts a unit without waiting for what comes of it.
+    fn begin(&self, name: &str, text: &str) {
+        self.submit(name, text);
+        self.fleetctl(&["--no-block", "start", name]);
+    }
+
+    /// `ACTIVE (SUB)` of a unit.
+    fn state(&self, unit: &str) -> String {
+        let all = self.said(&["list-units", "--no-legend", "--full", "--fields", "unit,active,sub"]);
+        let line = all.lines().find_map(|line| line.strip_prefix(unit)).unwrap_or_default();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.join(" ")
+    }
+
+    fn wait_for_state(&self, unit: &str, state: &str) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let now = self.state(unit);
+            if now == state {
+                return;
+            }
+            let status = || self.said(&["status", unit]);
+            assert!(Instant::now() < deadline, "{unit} is {now:?}, not {state:?}:\n{}", status());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn wait_for_journal(&self, unit: &str, words: &str, times: usize) -> String {
+        wait_for(&format!("{words:?} in the journal of {unit}"), Instant::now() + SOON, || {
+            let journal = self.said(&["journal", "--lines", "100", unit]);
+            (journal.matches(words).count() >= times).then_some(journal)
+        })
+    }
+}
+
+/// A container's unit: what its shell runs, and the rest of `[Container]` and of the unit.
+fn unit(line: &str, container: &str, rest: &str) -> String {
+    let line = line.replace('\'', "\"");
+    format!("[Container]\nImage={}\nExec=sh -c '{line}'\n{container}\n{rest}\n", engine::IMAGE)
+}
+
+/// Ends at once when it is asked to, as the first process of a container does only where it says so.
+const SLEEP: &str = "trap exit TERM; sleep 1000 & wait";
+
+#[test]
+fn containers_live_by_their_units() {
+    let world = World::start(3, &[]);
+
+    // A template with specifiers; what it prints is in its journal.
+    world.submit(
+        "web@.container",
+        &unit(&format!("echo hello $$NAME; {SLEEP}"), "Environment=NAME=%p-%i\nHostName=%i", ""),
+    );
+    world.fleetctl(&["start", "web@1.container", "web@2.container"]);
+    world.wait_for_state("web@1.container", "active running");
+    let journal = world.wait_for_journal("web@1.container", "hello web-1", 1);
+    assert!(journal.contains("systemd-web_1[1]: hello web-1"), "{journal}");
+    assert_eq!(world.engine.docker(&["inspect", "-f", "{{.Config.Hostname}}", "systemd-web_2"]), "2");
+    assert_eq!(
+        world.engine.docker(&["inspect", "-f", "{{.HostConfig.RestartPolicy.Name}}", "systemd-web_2"]),
+        "no",
+        "when it is started again is decided here"
+    );
+
+    // Stopped, it is kept for its output; destroyed, it is gone.
+    world.fleetctl(&["stop", "web@1.container"]);
+    world.wait_for_state("web@1.container", "inactive dead");
+    assert!(world.said(&["journal", "web@1.container"]).contains("hello web-1"));
+    world.fleetctl(&["destroy", "web@1.container"]);
+    let gone = || (!world.engine.docker(&["ps", "-a", "--format", "{{.Names}}"]).contains("web_1")).then_some(());
+    wait_for("the container to be removed", Instant::now() + SOON, gone);
+
+    // How it ends, and what comes of it.
+    world.begin("once.container", &unit("exit 3", "", ""));
+    world.begin("job.container", &unit("echo done", "", "[Service]\nType=oneshot\nRemainAfterExit=yes"));
+    world.begin(
+        "again.container",
+        &unit("echo once more; exit 4", "", "[Service]\nRestart=on-failure\nRestartSec=50ms"),
+    );
+    world.begin("nowhere.container", &unit("true", "", "").replace(engine::IMAGE, "127.0.0.1:1/nowhere:1"));
+    world.wait_for_state("once.container", "failed failed");
+    assert!(world.said(&["status", "once.container"]).contains("Exit code: 3"));
+    world.wait_for_state("job.container", "active exited");
+    world.wait_for_journal("again.container", "once more", 3);
+    world.wait_for_journal("again.container", "exit code 4; started again in 100ms", 1);
+    let journal = world.wait_for_journal("nowhere.container", "image 127.0.0.1:1/nowhere:1 cannot be pulled", 2);
+    assert!(journal.contains("tried again in 1s") && journal.contains("tried again in 2s"), "{journal}");
+
+    // Commands of the host around it.
+    let marks = world.cluster.folder.path().join("marks");
+    let mark = |key: &str| format!("{key}=/bin/sh -c 'echo {key} >> {}'\n", marks.display());
+    let hooks = ["ExecStartPre", "ExecStartPost", "ExecStop", "ExecStopPost"].map(mark).concat();
+    world.begin("hooks.container", &unit(SLEEP, "", &format!("[Service]\n{hooks}")));
+    world.wait_for_state("hooks.container", "active running");
+    world.fleetctl(&["stop", "hooks.container"]);
+    world.wait_for_state("hooks.container", "inactive dead");
+    let marked = std::fs::read_to_string(&marks).unwrap();
+    assert_eq!(marked.lines().collect::<Vec<_>>(), ["ExecStartPre", "ExecStartPost", "ExecStop", "ExecStopPost"]);
+
+    // Health decides when it is up, and shows when it is not.
+    let health = "HealthCmd=test -e /well\nHealthInterval=1s\nHealthRetries=1";
+    world.begin("ill.container", &unit(&format!("touch /well; {SLEEP}"), health, ""));
+    world.wait_for_state("ill.container", "active running");
+    world.engine.docker(&["exec", "systemd-ill", "/busybox", "rm", "/well"]);
+    world.wait_for_state("ill.container", "active unhealthy");
+    assert!(world.said(&["status", "ill.container"]).contains("its health check fails"));
+    world.engine.docker(&["exec", "systemd-ill", "/busybox", "touch", "/well"]);
+    world.wait_for_state("ill.container", "active running");
+
+    // Removed by somebody else: made again where the unit says so, and failed with the reason where not.
+    world.begin("kept.container", &unit(SLEEP, "", "[Service]\nRestart=always"));
+    world.begin("lost.container", &unit(SLEEP, "", ""));
+    world.wait_for_state("kept.container", "active running");
+    world.wait_for_state("lost.container", "active running");
+    let before = world.engine.id("systemd-kept");
+    world.engine.docker(&["rm", "-f", "systemd-kept", "systemd-lost"]);
+    world.wait_for_state("lost.container", "failed failed");
+    assert!(world.said(&["status", "lost.container"]).contains("the container was removed, not by this node"));
+    wait_for("another container", Instant::now() + SOON, || {
+        world.engine.running().contains(&"systemd-kept".to_owned()).then_some(())
+    });
+    world.wait_for_state("kept.container", "active running");
+    assert_ne!(world.engine.id("systemd-kept"), before);
+
+    // What cannot be run is refused at the door.
+    let wrong = world.cluster.folder.path().join("wrong.container");
+    std::fs::write(&wrong, "[Container]\nImage=a\nPublishPorts=80\n").unwrap();
+    let said = world.said(&["submit", &wrong.to_string_lossy()]);
+    assert!(said.contains("line 3: [Container] PublishPorts=: unknown key; did you mean PublishPort?"), "{said}");
+}
+
+#[test]
+fn containers_outlive_the_node() {
+    let mut world = World::start(1, &[]);
+    world.begin("a.container", &unit(SLEEP, "", ""));
+    world.begin("b.container", &unit(SLEEP, "", "[Service]\nRestart=always"));
+    world.wait_for_state("a.container", "active running");
+    world.wait_for_state("b.container", "active running");
+    let before = world.engine.docker(&["inspect", "-f", "{{.Id}} {{.State.Pid}}", "systemd-a"]);
+    world.cluster.nodes[0].kill_9();
+    // What ends while there is no node is started again by the next one.
+    world.engine.docker(&["kill", "systemd-b"]);
+    world.cluster.nodes[0].start();
+    world.cluster.nodes[0].wait_until_it_serves();
+    world.wait_for_state("a.container", "active running");
+    world.wait_for_state("b.container", "active running");
+    assert_eq!(world.engine.docker(&["inspect", "-f", "{{.Id}} {{.State.Pid}}", "systemd-a"]), before);
+    world.fleetctl(&["destroy", "a.container"]);
+    let gone = || (!world.engine.running().contains(&"systemd-a".to_owned())).then_some(());
+    wait_for("the adopted container to be removed", Instant::now() + SOON, gone);
+}
+
+#[test]
+fn an_engine_that_restarts_is_waited_for() {
+    let mut world = World::start(1, &[]);
+    world.begin("a.container", &unit(SLEEP, "", ""));
+    world.wait_for_state("a.container", "active running");
+    world.engine.stop();
+    world.wait_for_state("a.container", "active engine-away");
+    assert!(world.said(&["status", "a.container"]).contains("the container engine is away"));
+    world.engine.start_again();
+    // It went down with the engine and not by itself, so it is back, though Restart= is not set.
+    world.wait_for_state("a.container", "active running");
+    wait_for("the container", Instant::now() + SOON, || {
+        world.engine.running().contains(&"systemd-a".to_owned()).then_some(())
+    });
+}
+
+#[test]
+fn an_engine_that_leaves_containers_running_finds_them_untouched() {
+    let mut world = World::start(1, &["--live-restore"]);
+    world.begin("a.container", &unit(SLEEP, "", ""));
+    world.wait_for_state("a.container", "active running");
+    let before = world.engine.docker(&["inspect", "-f", "{{.Id}} {{.State.Pid}}", "systemd-a"]);
+    world.engine.stop();
+    world.wait_for_state("a.container", "active engine-away");
+    world.engine.start_again();
+    world.wait_for_state("a.container", "active running");
+    assert_eq!(world.engine.docker(&["inspect", "-f", "{{.Id}} {{.State.Pid}}", "systemd-a"]), before);
+}
+
+#[test]
+fn services_and_containers_keep_each_other_company() {
+    let world = World::start(1, &[]);
+    let health = "HealthCmd=test -e /ready\nHealthInterval=1s";
+    world.begin("db.container", &unit(&format!("sleep 2; touch /ready; {SLEEP}"), health, "[Service]\nRestart=no"));
+    let bound = "[Unit]\nBindsTo=db.container\nAfter=db.container\n[Service]\nExecStart=/bin/sleep 1000\n";
+    world.begin("web.service", bound);
+    world.wait_for_state("web.service", "active running");
+    assert_eq!(world.state("db.container"), "active running", "it was waited for");
+    world.engine.docker(&["kill", "systemd-db"]);
+    world.wait_for_state("db.container", "failed failed");
+    world.wait_for_state("web.service", "inactive dead");
+    assert!(world.said(&["status", "web.service"]).contains("web.service"));
+    world.fleetctl(&["--no-block", "restart", "db.container"]);
+    world.wait_for_state("web.service", "active running");
+}
