@@ -202,3 +202,67 @@ fn networking(networks: &[Network]) -> Option<NetworkingConfig> {
     let endpoints: HashMap<_, _> = networks.iter().filter(built_in).map(endpoint).collect();
     (!endpoints.is_empty()).then_some(NetworkingConfig { endpoints_config: Some(endpoints) })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::unit::UnitText;
+    use crate::unit::container::read_anywhere;
+    use serde_json::{Value, json};
+
+    fn made(lines: &str) -> Value {
+        let text = format!("[Container]\nImage=web:1\n{lines}");
+        let container = read_anywhere(&UnitText::parse(&text).unwrap(), "web.container").unwrap();
+        let file = UnitFile { name: "web.container".into(), text, hash: "h".into() };
+        serde_json::to_value(body(&container, &file, "m").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn keys_become_the_engines_fields() {
+        // Lines → where in the request → what is there.
+        let cases = [
+            ("", "/Image", json!("web:1")),
+            ("", "/Labels/io.corenode.unit", json!("web.container")),
+            ("", "/HostConfig/RestartPolicy", Value::Null),
+            ("Exec=a 'b c'", "/Cmd", json!(["a", "b c"])),
+            ("Entrypoint=/x", "/Entrypoint", json!(["/x"])),
+            ("Entrypoint=", "/Entrypoint", json!([""])),
+            ("Environment=A=1 B=2\nEnvironment=A=3", "/Env", json!(["B=2", "A=3"])),
+            ("PublishPort=8080:80", "/HostConfig/PortBindings/80~1tcp", json!([{"HostPort": "8080"}])),
+            ("PublishPort=[::1]::53/udp", "/HostConfig/PortBindings/53~1udp", json!([{"HostIp": "::1"}])),
+            ("Volume=/a:/b:ro\nVolume=/c", "/HostConfig/Binds", json!(["/a:/b:ro"])),
+            ("Tmpfs=/t:size=1m", "/HostConfig/Tmpfs", json!({"/t": "size=1m"})),
+            ("Network=host", "/HostConfig/NetworkMode", json!("host")),
+            ("Network=host", "/NetworkingConfig", Value::Null),
+            ("Network=n:alias=w", "/NetworkingConfig/EndpointsConfig/n/Aliases", json!(["w"])),
+            ("Memory=1k", "/HostConfig/Memory", json!(1024)),
+            ("Ulimit=nofile=1:2", "/HostConfig/Ulimits", json!([{"Name": "nofile", "Soft": 1, "Hard": 2}])),
+            (
+                "HealthCmd=true\nHealthInterval=2s",
+                "/Healthcheck",
+                json!({"Test": ["CMD-SHELL", "true"], "Interval": 2_000_000_000}),
+            ),
+            ("HealthCmd=none", "/Healthcheck/Test", json!(["NONE"])),
+            ("LogDriver=local", "/HostConfig/LogConfig/Type", json!("local")),
+            (
+                "NoNewPrivileges=yes\nSeccompProfile=unconfined",
+                "/HostConfig/SecurityOpt",
+                json!(["no-new-privileges", "seccomp=unconfined"]),
+            ),
+        ];
+        for (lines, place, expected) in cases {
+            let made = made(lines);
+            assert_eq!(made.pointer(place).unwrap_or(&Value::Null), &expected, "{lines}: {made}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_named() {
+        let text = UnitText::parse("[Container]\nImage=a\nEnvironmentFile=/no/where").unwrap();
+        let container = read_anywhere(&text, "a.container").unwrap();
+        let file = UnitFile { name: "a.container".into(), text: String::new(), hash: String::new() };
+        assert!(body(&container, &file, "m").unwrap_err().starts_with("EnvironmentFile=/no/where: "));
+        assert!(made("EnvironmentFile=-/no/where").pointer("/Env").unwrap().as_array().unwrap().is_empty());
+    }
+}

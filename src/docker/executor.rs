@@ -132,7 +132,10 @@ impl DockerExecutor {
         let report = Report { state, since: now(), ..Report::default() };
         let (notes, noted) = (VecDeque::new(), watch::Sender::new(0));
         self.shared.enter(&file.name, Entry { wish, nudge, report, notes, noted });
-        self.shared.board().keepers.spawn(keeper.run());
+        let mut board = self.shared.board();
+        // Of units that are gone.
+        while board.keepers.try_join_next().is_some() {}
+        board.keepers.spawn(keeper.run());
     }
 
     fn read(&self, file: &UnitFile) -> Result<Container, ExecutorError> {

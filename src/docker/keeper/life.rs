@@ -92,7 +92,8 @@ impl Keeper {
                 Ok(None) => return End::Removed,
                 Ok(Some(Seen { stage: Stage::Ended { code, out_of_memory }, .. })) => {
                     self.shared.report(&self.name, |report| report.exit_code = Some(code));
-                    return if self.missed { End::WithEngine } else { End::Exited { code, out_of_memory } };
+                    let done = life.kind == Kind::Oneshot && code == 0;
+                    return if self.missed && !done { End::WithEngine } else { End::Exited { code, out_of_memory } };
                 }
                 Ok(Some(Seen { stage: Stage::Running(pulse), .. })) => {
                     self.missed = false;

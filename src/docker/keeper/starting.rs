@@ -1,5 +1,7 @@
 //! From a wish to a container that runs.
 
+use bollard::models::ContainerCreateBody;
+
 use super::*;
 use crate::docker::create;
 use crate::docker::engine::Stage;
@@ -98,15 +100,15 @@ impl Keeper {
         let body = create::body(&wish.container, &wish.file, &self.shared.options.machine_id)
             .map_err(|reason| NotStarted::Failed { sub: "create", reason })?;
         let name = &wish.container.name;
-        let created = self
-            .change(|docker| {
-                let (name, body) = (name.clone(), body.clone());
-                async move { engine::create(&docker, &name, body).await }
-            })
-            .await;
+        let mut created = self.create_once(name, &body).await;
+        // Made by a call whose answer was lost: with it the container could be of an older text.
+        if matches!(created, Err(EngineError::Conflict(_))) && !self.own().await.unwrap_or_default().is_empty() {
+            self.remove_container().await;
+            created = self.create_once(name, &body).await;
+        }
         match created {
             // Taken away between the look and now.
-            Err(EngineError::NotFound(reason)) => Err(NotStarted::NoImage(reason)),
+            Err(EngineError::NotFound(reason)) if reason.contains("image") => Err(NotStarted::NoImage(reason)),
             Err(EngineError::Conflict(reason)) => Err(NotStarted::Failed {
                 sub: "create",
                 reason: format!(
@@ -115,6 +117,14 @@ impl Keeper {
             }),
             done => done.map_err(failed("create")),
         }
+    }
+
+    async fn create_once(&mut self, name: &str, body: &ContainerCreateBody) -> Result<String, EngineError> {
+        self.change(|docker| {
+            let (name, body) = (name.to_owned(), body.clone());
+            async move { engine::create(&docker, &name, body).await }
+        })
+        .await
     }
 
     /// Stops a container that came up in part.
