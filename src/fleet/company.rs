@@ -139,16 +139,16 @@ impl Company {
             if self.follows(other, name) {
                 continue;
             }
-            let here = wanted.iter().any(|unit| unit.file.name == *other);
+            let here = wanted.iter().find(|unit| unit.file.name == *other);
             let local = memory.units.get(other);
             if needs.requires.contains(other) {
-                if !here {
+                if here.is_none_or(|unit| unit.desired != DesiredState::Launched) {
                     return Some(format!("it requires {other}, which is not to run on this machine"));
                 }
                 if !local.is_some_and(is_up) {
                     return Some(format!("it requires {other}, which is {}", word(local)));
                 }
-            } else if here && (starting.contains(other) || local.is_some_and(is_coming_up)) {
+            } else if here.is_some() && (starting.contains(other) || local.is_some_and(is_coming_up)) {
                 return Some(format!("it comes after {other}, which is {}", word(local)));
             }
         }

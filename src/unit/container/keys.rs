@@ -1,7 +1,7 @@
 //! The keys of `[Container]`, one by one.
 
 use super::parts::{self, Pull};
-use super::{Container, assignments, network};
+use super::{Container, assignments, network, variables};
 use crate::unit::specifier::Specifiers;
 use crate::unit::value;
 use crate::unit::words;
@@ -107,7 +107,7 @@ impl Container {
             "ContainerName" => self.name = parts::container_name(&text)?,
             "Exec" => self.exec = command_words(value, specifiers)?,
             "Entrypoint" => self.entrypoint = Some(parts::entrypoint(&text)?),
-            "Environment" => extend(&mut self.environment, value, assignments(value, specifiers)?),
+            "Environment" => extend(&mut self.environment, value, variables(value, specifiers)?),
             "EnvironmentFile" => {
                 let file = parts::environment_file(&text)?;
                 extend(&mut self.environment_files, value, file.into_iter().collect());

@@ -17,6 +17,7 @@ use super::environment;
 use super::name::UnitName;
 use super::specifier::Specifiers;
 use super::text::{UnitText, joined};
+use super::words;
 
 /// The suffix of these units' names.
 pub const SUFFIX: &str = "container";
@@ -168,11 +169,23 @@ fn default_name(unit: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' }).collect()
 }
 
-/// Assignments of `Environment=`, `Label=` and their kind.
-fn assignments(value: &str, specifiers: &Specifiers) -> Result<Vec<(String, String)>, String> {
+/// Assignments of `Environment=`.
+fn variables(value: &str, specifiers: &Specifiers) -> Result<Vec<(String, String)>, String> {
     let found = environment::environment(value, specifiers).map_err(|error| error.to_string())?;
     match found.ignored.first() {
         Some(ignored) => Err(format!("{ignored}: write NAME=value")),
         None => Ok(found.variables),
     }
+}
+
+/// Assignments of `Label=` and its kind: quoted as variables are, whatever their names.
+fn assignments(value: &str, specifiers: &Specifiers) -> Result<Vec<(String, String)>, String> {
+    let words = words::all_words(value, words::Mode::Strict).map_err(|error| error.to_string())?;
+    let pair = |word: &String| {
+        let text = specifiers.expand(word).map_err(|error| error.to_string())?;
+        let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+        pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .ok_or_else(|| format!("{text:?}: write NAME=value"))
+    };
+    words.iter().map(pair).collect()
 }
