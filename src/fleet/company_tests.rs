@@ -25,7 +25,7 @@ impl World {
         self.store.unit(name, "", desired);
         let launch = u64::from(desired == DesiredState::Launched);
         let file = UnitFile { name: name.into(), text: format!("[Unit]\n{lines}"), hash: "h".into() };
-        self.wanted.push(Wanted { file, desired, launch });
+        self.wanted.push(Wanted { file, desired, launch, done: false });
         let state = ActiveState { load: "loaded".into(), active: active.into(), sub: "x".into() };
         let launched = if active == "inactive" { Launched::No } else { Launched::At(1) };
         let local = Local { held: Some(LocalHeld { hash: "h".into(), state }), launched, ..Local::default() };

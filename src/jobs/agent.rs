@@ -170,10 +170,10 @@ impl Desk<'_> {
     /// Works out what is to be done now and hands it to the executor, each task by itself.
     async fn hand_out(&mut self, cluster: &Cluster, tenure: Option<Tenure>) {
         let mut wanted = wanted(cluster, &self.agent.machine);
-        self.fence = Fence::of(cluster, &self.agent.machine, &mut wanted, tenure, boot_now());
-        self.allow(&mut wanted, tenure).await;
         self.company.meet(&wanted, &self.memory, cluster);
         self.company.pull_in(&mut wanted);
+        self.fence = Fence::of(cluster, &self.agent.machine, &mut wanted, tenure, boot_now());
+        self.allow(&mut wanted, tenure).await;
         let generation = cluster.head.generation;
         let tasks = match diff(&wanted, &self.memory, generation) {
             Ok(tasks) => self.without_awaited(tasks, cluster),

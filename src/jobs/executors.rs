@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::BoxFuture;
+use crate::base::{BootMillis, BoxFuture};
 use crate::fleet::executor::{
     Executor, ExecutorError, Held, JournalQuery, JournalStream, StateChange, StatusText, UnitFile,
 };
@@ -85,6 +85,19 @@ impl Executor for Executors {
 
     fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>> {
         Box::pin(async { self.of(name)?.unload(name).await })
+    }
+
+    fn is_idle<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, ExecutorError>> {
+        Box::pin(async { self.of(name)?.is_idle(name).await })
+    }
+
+    /// As services' executor does: no container is exclusive.
+    fn fences(&self) -> bool {
+        self.units.fences()
+    }
+
+    fn allow_until(&self, units: Vec<String>, until: BootMillis) -> BoxFuture<'_, Result<(), ExecutorError>> {
+        self.units.allow_until(units, until)
     }
 
     fn changes(&self) -> BoxFuture<'_, Vec<StateChange>> {
