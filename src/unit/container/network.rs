@@ -149,13 +149,10 @@ pub(super) fn network(text: &str) -> Result<Vec<Network>, String> {
 }
 
 /// `NetworkAlias=`, `IP=`, `IP6=`: of the first network, or of the engine's default one.
-pub(super) fn of_first(networks: &mut Vec<Network>, key: &str, text: &str) -> Result<(), String> {
-    if networks.is_empty() {
-        return Err(
-            "put Network= before it: only in networks of one's own do containers have names and fixed addresses".into(),
-        );
-    }
-    let Some(first) = networks.first_mut() else { return Ok(()) };
+pub(super) fn of_first(networks: &mut [Network], key: &str, text: &str) -> Result<(), String> {
+    let first = networks
+        .first_mut()
+        .ok_or("put Network= before it: only in networks of one's own do containers have names and fixed addresses")?;
     match key {
         "NetworkAlias" => first.aliases.push(text.to_owned()),
         "IP" => first.ip = Some(address(text)?),
