@@ -22,6 +22,8 @@ use crate::jobs::agent::Agent;
 use crate::jobs::engine::Engine;
 use crate::jobs::executors::Executors;
 use crate::jobs::presence::Presence;
+#[cfg(feature = "docker")]
+use crate::jobs::register::{Kept, Register};
 use crate::jobs::rollout::Rollouts;
 use crate::kv::Store;
 use crate::process::{Host, ProcessExecutor, ProcessOptions};
@@ -138,7 +140,7 @@ impl Ready {
         Arc::new(Answering(self.executor.clone()))
     }
 
-    /// Starts presence, agent, engine and rollouts.
+    /// Starts presence, agent, registrations, engine and rollouts.
     pub fn start_jobs(
         self,
         settings: &Settings,
@@ -158,6 +160,16 @@ impl Ready {
             tenure: tenure_tx,
             fatal,
         });
+        #[cfg(feature = "docker")]
+        if self.docker.is_some() {
+            jobs.start(Register {
+                store: store.clone(),
+                random: Arc::new(host::SystemRandom),
+                machine: record.clone(),
+                ttl_ms: settings.fleet.presence_ms,
+                kept: Kept::default(),
+            });
+        }
         jobs.start(Agent {
             store: store.clone(),
             executor: self.executor.clone(),

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum, HealthStatusEnum};
+use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum, HealthStatusEnum, PortBinding};
 use bollard::query_parameters as query;
 
 use crate::base::limits::{CONTAINER_CALL_MS_MAX, HEALTH_WORDS_BYTES_MAX};
 use crate::base::with_causes;
+use crate::unit::container::{Port, Protocol};
 
 /// Labels on every container that is made here.
 pub const LABEL_UNIT: &str = "io.corenode.unit";
@@ -50,6 +51,8 @@ pub struct Seen {
     pub id: String,
     pub hash: String,
     pub stage: Stage,
+    /// The ports of the host that it is reached through.
+    pub ports: Vec<Port>,
 }
 
 /// How far a container is.
@@ -115,7 +118,46 @@ pub async fn look(docker: &Docker, container: &str) -> Result<Option<Seen>, Engi
         id: found.id.unwrap_or_default(),
         hash: labels.get(LABEL_HASH).cloned().unwrap_or_default(),
         stage,
+        ports: found.network_settings.and_then(|settings| settings.ports).map(bound).unwrap_or_default(),
     }))
+}
+
+/// What the engine says of ports (`80/tcp`, and where it is bound), sorted.
+fn bound(map: HashMap<String, Option<Vec<PortBinding>>>) -> Vec<Port> {
+    let mut ports = Vec::new();
+    for (key, bindings) in map {
+        let Some((container, protocol)) = key.split_once('/') else { continue };
+        let protocol = match protocol {
+            "udp" => Protocol::Udp,
+            "sctp" => Protocol::Sctp,
+            _ => Protocol::Tcp,
+        };
+        let Ok(container) = container.parse() else { continue };
+        ports.extend(bindings.unwrap_or_default().into_iter().map(|binding| Port {
+            address: binding.host_ip.and_then(|ip| ip.parse().ok()),
+            host: binding.host_port.and_then(|port| port.parse().ok()),
+            container,
+            protocol,
+        }));
+    }
+    ports.retain(|port| port.host.is_some());
+    ports.sort();
+    ports
+}
+
+/// What a unit's `PublishPort=` became, in its order; those that are not bound are left away.
+pub fn published(asked: &[Port], bound: &[Port]) -> Vec<Port> {
+    let is_of = |asked: &Port, bound: &Port| {
+        (asked.container, asked.protocol) == (bound.container, bound.protocol)
+            && asked.host.is_none_or(|_| asked.host == bound.host)
+            && asked.one_address().is_none_or(|_| asked.address == bound.address)
+    };
+    let mut left = bound.to_vec();
+    let mut take = |asked: &Port| {
+        let place = left.iter().position(|bound| is_of(asked, bound))?;
+        Some(Port { address: asked.address, ..left.remove(place) })
+    };
+    asked.iter().filter_map(&mut take).collect()
 }
 
 /// A container of this machine's, from the list.
@@ -200,4 +242,39 @@ pub async fn last_check(docker: &Docker, id: &str) -> Result<Option<String>, Eng
         let words = &words[..words.floor_char_boundary(HEALTH_WORDS_BYTES_MAX)];
         if words.is_empty() { format!("exit code {code}") } else { format!("exit code {code}: {words}") }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::unit::UnitText;
+    use crate::unit::container::read_anywhere;
+
+    #[test]
+    fn published_ports_are_the_units_in_its_order() {
+        let binding = |ip: &str, port: &str| PortBinding { host_ip: Some(ip.into()), host_port: Some(port.into()) };
+        let map = HashMap::from([
+            ("80/tcp".to_owned(), Some(vec![binding("0.0.0.0", "32768"), binding("::", "32769")])),
+            ("81/tcp".to_owned(), Some(vec![binding("127.0.0.1", "8081"), binding("127.0.0.2", "8081")])),
+            ("53/udp".to_owned(), Some(vec![binding("0.0.0.0", "53")])),
+            ("443/tcp".to_owned(), None),
+            ("nonsense".to_owned(), None),
+        ]);
+        let bound = bound(map);
+        let cases: [(&[&str], &[&str]); 5] = [
+            (&["80"], &["32768:80/tcp"]),
+            (&["53:53/udp", "80"], &["53:53/udp", "32768:80/tcp"]),
+            (&["127.0.0.2:8081:81", "127.0.0.1:8081:81"], &["127.0.0.2:8081:81/tcp", "127.0.0.1:8081:81/tcp"]),
+            (&["443", "82:82", "80"], &["32768:80/tcp"]),
+            (&[], &[]),
+        ];
+        for (lines, expected) in cases {
+            let lines: String = lines.iter().map(|line| format!("PublishPort={line}\n")).collect();
+            let text = UnitText::parse(&format!("[Container]\nImage=a\n{lines}")).unwrap();
+            let asked = read_anywhere(&text, "a.container").unwrap().ports;
+            let found: Vec<String> = published(&asked, &bound).iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected);
+        }
+    }
 }

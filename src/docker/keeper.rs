@@ -17,6 +17,7 @@ use super::engine::{self, EngineError, Seen};
 use super::report::state;
 use super::shared::{Goal, Link, Shared, Wish};
 use crate::base::limits::AGENT_RETRY_MS;
+use crate::fleet::executor::ActiveState;
 
 /// Works for one unit until it is forgotten.
 pub struct Keeper {
@@ -78,11 +79,13 @@ impl Keeper {
         true
     }
 
-    /// Sets the unit's state, and why it is so.
+    /// Sets the unit's state, and why it is so. What it has published it keeps until its container has ended.
     fn tell(&self, active: &str, sub: &str, reason: impl Into<String>) {
         let reason = reason.into();
         self.shared.report(&self.name, |report| {
-            report.state = state(active, sub);
+            let ended = matches!(active, "inactive" | "failed") || matches!(sub, "exited" | "auto-restart");
+            let ports = if ended { Vec::new() } else { std::mem::take(&mut report.state.ports) };
+            report.state = ActiveState { ports, ..state(active, sub) };
             report.reason = reason;
         });
     }

@@ -22,7 +22,7 @@ pub struct Report {
 
 /// A state of a unit that is loaded.
 pub fn state(active: &str, sub: &str) -> ActiveState {
-    ActiveState { load: "loaded".to_owned(), active: active.to_owned(), sub: sub.to_owned() }
+    ActiveState::of("loaded", active, sub)
 }
 
 /// The text and exit code of `systemctl status`.
@@ -50,6 +50,9 @@ pub fn status(name: &str, description: &str, path: &str, image: &str, report: &R
     let _ = writeln!(text, "      Image: {image}");
     if let Some(id) = &report.container {
         let _ = writeln!(text, "  Container: {}", id.get(..12).unwrap_or(id));
+    }
+    for port in &state.ports {
+        let _ = writeln!(text, "       Port: {port}");
     }
     if let Some(code) = report.exit_code {
         let _ = writeln!(text, "  Exit code: {code}");

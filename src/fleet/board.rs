@@ -10,6 +10,7 @@ use super::cluster::Cluster;
 use super::eviction::{Evictions, matching};
 use super::executor::CONTAINERS;
 use super::ledger::Ledger;
+use super::ports::Ports;
 use super::reason::Reason;
 use super::types::{Machine, Unit};
 use crate::base::MachineId;
@@ -35,6 +36,7 @@ pub(super) struct Board<'a> {
     /// All units on each machine, globals too.
     pub on: Vec<BTreeSet<u32>>,
     pub ledger: Ledger<'a>,
+    ports: Ports<'a>,
     /// Machines by the weight of their units, then by id.
     by_load: BTreeSet<(u64, u32)>,
     by_name: HashMap<&'a str, u32>,
@@ -85,6 +87,7 @@ impl<'a> Board<'a> {
             by_id: machines.iter().map(|m| m.id.0.as_str()).zip(0..).collect(),
             globals,
             ledger: Ledger::new(&machines, &units),
+            ports: Ports::new(&units),
             machines,
             units,
             by_name,
@@ -144,6 +147,7 @@ impl<'a> Board<'a> {
         self.by_load.remove(&(self.ledger.weight(machine), machine));
         self.ledger.count(unit, machine, arrives);
         self.by_load.insert((self.ledger.weight(machine), machine));
+        self.ports.count(unit, machine, arrives);
         let step = |count: &mut u32| if arrives { *count += 1 } else { *count -= 1 };
         for pattern in &self.carries[unit as usize] {
             step(&mut self.counts.entry((*pattern, machine)).or_default().holders);
@@ -153,8 +157,8 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Whether a machine, where the unit itself is not, can take it beside those that are there: no conflict either way, none
-    /// that replaces it, and room.
+    /// Whether a machine, where the unit itself is not, can take it beside those that are there: no conflict either way, no
+    /// port that both publish, none that replaces it, and room.
     pub fn admits(&self, unit: u32, machine: u32) -> bool {
         let count = |pattern: &u32| self.counts.get(&(*pattern, machine)).copied().unwrap_or_default();
         let conflict = self.carries[unit as usize].iter().any(|p| count(p).matched > 0)
@@ -163,7 +167,12 @@ impl<'a> Board<'a> {
             let replacers = &self.evictions.replacers[unit as usize];
             replacers.iter().any(|r| self.place[*r as usize] == Some(machine))
         };
-        !conflict && !replaced() && self.ledger.has_room(unit, machine, self.machines[machine as usize])
+        let stays = |other: u32| !self.evictions.victims[unit as usize].contains(&other);
+        let port_taken = || self.ports.rivals(unit, machine).any(stays);
+        !conflict
+            && !port_taken()
+            && !replaced()
+            && self.ledger.has_room(unit, machine, self.machines[machine as usize])
     }
 
     /// Why a machine cannot take a unit beside those that are there; the slow way that names them.
@@ -186,6 +195,11 @@ impl<'a> Board<'a> {
             if let Some(pattern) = matching(&them.requirements.conflicts, &me.name) {
                 return Some(Reason::ConflictOf { other: other_name(), pattern });
             }
+            if !self.evictions.victims[unit as usize].contains(other)
+                && let Some(port) = self.ports.clash(unit, *other)
+            {
+                return Some(Reason::PortTaken { other: other_name(), port: port.clone() });
+            }
         }
         self.ledger.objection(unit, machine, self.machines[machine as usize])
     }
@@ -205,6 +219,7 @@ impl<'a> Board<'a> {
         let at = unit as usize;
         let parts = [&self.carries[at], &self.matched_by[at], &self.evictions.replacers[at]];
         let mut key = self.ledger.likeness(unit).to_vec();
+        key.push(self.ports.likeness(unit));
         for part in parts {
             key.push(part.len() as u64);
             key.extend(part.iter().map(|index| u64::from(*index)));
@@ -212,7 +227,7 @@ impl<'a> Board<'a> {
         key
     }
 
-    /// The units on a machine that a unit conflicts with, either way.
+    /// The units on a machine that a unit conflicts with, either way, or shares a port with.
     pub fn conflicting(&self, unit: u32, machine: u32) -> impl Iterator<Item = u32> + '_ {
         let mine = &self.carries[unit as usize];
         let matching_me = &self.matched_by[unit as usize];
@@ -220,7 +235,8 @@ impl<'a> Board<'a> {
             let carried = &self.carries[*other as usize];
             *other != unit
                 && (mine.iter().any(|p| self.matched_by[*other as usize].contains(p))
-                    || matching_me.iter().any(|p| carried.contains(p)))
+                    || matching_me.iter().any(|p| carried.contains(p))
+                    || self.ports.clash(unit, *other).is_some())
         };
         self.on[machine as usize].iter().copied().filter(conflicts)
     }

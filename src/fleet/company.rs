@@ -5,6 +5,8 @@
 //! a unit requires is started with it. A unit that is bound to another is stopped when that is not active, and started again
 //! when it is; one that requires another is stopped when somebody stops that. What comes after another is stopped before it.
 //! What the cluster does not know, a service of the system for example, is taken as met.
+//!
+//! A container that publishes a port of the host waits until one that still has it, and is to go, has gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +15,7 @@ use super::diff::{Task, TaskKind, TaskReason};
 use super::memory::{Local, Memory};
 use super::types::DesiredState;
 use super::wanted::Wanted;
-use crate::unit::container::is_container;
+use crate::unit::container::{self, Port, is_container};
 use crate::unit::{Specifiers, UnitName, UnitText};
 
 /// What one unit asks of others.
@@ -23,6 +25,8 @@ struct Needs {
     binds_to: BTreeSet<String>,
     /// What it requires and is bound to among them.
     after: BTreeSet<String>,
+    /// The ports of the host that it publishes.
+    ports: Vec<Port>,
 }
 
 /// Who asks what of whom, on one machine.
@@ -68,6 +72,7 @@ impl Company {
                 requires: meant(&asked.requires),
                 binds_to: meant(&asked.binds_to),
                 after: meant(&asked.after),
+                ports: asked.ports.clone(),
             };
             if needs != Needs::default() {
                 self.needs.insert(name.clone(), needs);
@@ -152,7 +157,11 @@ impl Company {
                 return Some(format!("it comes after {other}, which is {}", word(local)));
             }
         }
-        None
+        memory.units.iter().filter(|(other, _)| *other != name).find_map(|(other, local)| {
+            let taken = &local.held.as_ref()?.state.ports;
+            let port = needs.ports.iter().find(|port| taken.iter().any(|taken| port.clashes(taken)))?;
+            Some(format!("its PublishPort={port} is still taken by {other}, which is {}", word(Some(local))))
+        })
     }
 
     /// Whether what comes after a unit that is to go is still up and on its way down too.
@@ -218,7 +227,9 @@ fn read(text: &UnitText, name: &str) -> Needs {
     let binds_to = &names("BindsTo") | &names("BindTo");
     let requires = &(&names("Requires") | &names("Requisite")) | &binds_to;
     let after = &names("After") | &requires;
-    Needs { requires, binds_to, after }
+    let mut ports = container::published(text, name);
+    ports.retain(|port| port.host.is_some());
+    Needs { requires, binds_to, after, ports }
 }
 
 /// The unit that is meant: Quadlet's units call each other by the services that it makes of them.

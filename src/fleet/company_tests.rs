@@ -26,7 +26,7 @@ impl World {
         let launch = u64::from(desired == DesiredState::Launched);
         let file = UnitFile { name: name.into(), text: format!("[Unit]\n{lines}"), hash: "h".into() };
         self.wanted.push(Wanted { file, desired, launch, done: false });
-        let state = ActiveState { load: "loaded".into(), active: active.into(), sub: "x".into() };
+        let state = ActiveState::of("loaded", active, "x");
         let launched = if active == "inactive" { Launched::No } else { Launched::At(1) };
         let local = Local { held: Some(LocalHeld { hash: "h".into(), state }), launched, ..Local::default() };
         self.memory.units.insert(name.into(), local);
@@ -136,4 +136,28 @@ fn a_ring_is_no_order() {
     world.unit("b.container", "After=c.container", Up, "inactive");
     world.unit("c.container", "After=a.container", Up, "inactive");
     assert_eq!(world.turn().0, ["Start a.container", "Start b.container", "Start c.container"]);
+}
+
+#[test]
+fn a_port_is_free_before_another_container_takes_it() {
+    let mut world = World::new();
+    world.unit("new.container", "[Container]\nImage=a\nPublishPort=80:80", Up, "inactive");
+    world.unit("old.container", "[Container]\nImage=a\nPublishPort=80:8080", Up, "active");
+    let port = Port { host: Some(80), container: 8080, ..Port::default() };
+    let held = |world: &mut World, ports: Vec<Port>| {
+        world.memory.units.get_mut("old.container").unwrap().held.as_mut().unwrap().state.ports = ports;
+    };
+    held(&mut world, vec![port]);
+    world.wanted.retain(|unit| unit.file.name == "new.container");
+    let (tasks, waiting) = world.turn();
+    assert_eq!(tasks, ["Unload old.container"]);
+    assert_eq!(
+        waiting["new.container"],
+        "its PublishPort=80:80/tcp is still taken by old.container, which is active (x)"
+    );
+    // Its container has ended: not even its unit needs to be gone.
+    held(&mut world, Vec::new());
+    let (tasks, waiting) = world.turn();
+    assert!(tasks.contains(&"Start new.container".to_owned()), "{tasks:?}");
+    assert!(waiting.is_empty());
 }

@@ -15,7 +15,7 @@ use crate::base::LeaseId;
 const LEASE: LeaseId = LeaseId(7);
 
 fn state(active: &str) -> ActiveState {
-    ActiveState { load: "loaded".into(), active: active.into(), sub: "x".into() }
+    ActiveState::of("loaded", active, "x")
 }
 
 fn want(name: &str, hash: &str, launch: u64) -> Wanted {

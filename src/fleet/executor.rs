@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{BootMillis, BoxFuture, UnixMillis};
+use crate::unit::container::Port;
 
 /// A unit's state, in systemd's words.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,6 +16,16 @@ pub struct ActiveState {
     pub active: String,
     /// `running`, `dead`, `exited`, `failed`, `start-pre`, …
     pub sub: String,
+    /// Of a container that runs: its published ports, in the order of its text, with the host's port and address of each.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub ports: Vec<Port>,
+}
+
+impl ActiveState {
+    /// A state of a unit without published ports.
+    pub fn of(load: &str, active: &str, sub: &str) -> Self {
+        Self { load: load.to_owned(), active: active.to_owned(), sub: sub.to_owned(), ports: Vec::new() }
+    }
 }
 
 /// A unit as handed to an executor.

@@ -326,6 +326,7 @@ impl Local {
                     .or_else(|| self.problem.clone()),
                 put_off: self.put_off.is_some(),
                 health: self.health.clone().filter(|_| self.is_running()),
+                ports: held.state.ports.clone(),
             }),
             (None, Some(load)) => Some(UnitState {
                 hash: load.hash.clone(),
@@ -334,6 +335,7 @@ impl Local {
                 problem: Some(load.problem.clone()),
                 put_off: false,
                 health: None,
+                ports: Vec::new(),
             }),
             (None, None) => None,
         }
@@ -342,7 +344,7 @@ impl Local {
 
 /// The state of a unit from its load until the executor tells of it.
 fn just_loaded() -> ActiveState {
-    ActiveState { load: "loaded".to_owned(), active: "inactive".to_owned(), sub: "dead".to_owned() }
+    ActiveState::of("loaded", "inactive", "dead")
 }
 
 /// How systemd shows a unit whose text it refuses.

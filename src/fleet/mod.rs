@@ -16,7 +16,9 @@ pub mod metadata;
 pub mod once;
 pub mod operations;
 pub mod plan;
+mod ports;
 pub mod reason;
+pub mod registrations;
 pub mod rollout;
 pub mod table;
 #[cfg(test)]

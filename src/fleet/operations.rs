@@ -12,6 +12,7 @@ use crate::unit::container::{self, ContainerError};
 use crate::unit::health::{self, HealthError};
 use crate::unit::name::{self, NameError, UnitName};
 use crate::unit::placement::PlacementError;
+use crate::unit::register::{self, RegisterError};
 use crate::unit::requirements::RequirementsError;
 use crate::unit::{ParseError, Placement, Requirements, UnitOption, UnitText};
 
@@ -57,6 +58,8 @@ pub enum Refusal {
     Health(#[from] HealthError),
     #[error(transparent)]
     Container(#[from] ContainerError),
+    #[error("[X-Fleet] {0}")]
+    Register(#[from] RegisterError),
     #[error(transparent)]
     State(#[from] UnknownState),
     #[error("cannot activate template {0:?}")]
@@ -203,12 +206,14 @@ pub fn cordon_machine(cluster: &Cluster, machine: &MachineId, cordon: Option<Cor
 /// The first mistake.
 pub fn checked(name: &str, options: &[UnitOption]) -> Result<UnitText, Refusal> {
     let text = UnitText::from_options(options.to_vec())?;
-    Requirements::as_written(&text).validate()?;
+    let requirements = Requirements::as_written(&text);
+    requirements.validate()?;
     Placement::check(&text, name)?;
     health::checks(&text, "")?;
     if container::is_container(name) {
         container::check(&text, name)?;
     }
+    register::check(&text, name, requirements.global)?;
     Ok(text)
 }
 

@@ -2,7 +2,7 @@
 //! leads to decides nothing, unless units leave a drained machine, which goes step by step.
 //!
 //! Units stay where they are while they may. In order: scheduled units are kept (by priority and name; where two exclude
-//! each other the first stays), globals come where they fit, followers (`MachineOf`) of what has left leave, and what is on
+//! each other, or publish one port of the host, the first stays), globals come where they fit, followers (`MachineOf`) of what has left leave, and what is on
 //! no machine goes to one that fits: where its template's instances are fewest (`Spread=`), then the one that it prefers
 //! (`Prefer=`), then the least loaded, globals counted, then the smallest id. Where none fits, it may displace units of
 //! lower priority. Last, units leave machines that are drained.
@@ -446,6 +446,8 @@ mod failed_tests;
 mod forecast_tests;
 #[cfg(test)]
 mod placement_tests;
+#[cfg(test)]
+mod ports_tests;
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;

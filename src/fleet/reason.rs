@@ -6,6 +6,7 @@ use super::fence::HOLD_MS;
 use super::types::{Failures, Scheduled};
 use crate::base::MachineId;
 use crate::unit::Condition;
+use crate::unit::container::Port;
 
 /// A rule, and what it found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Reason {
     Conflicts { other: String, pattern: String },
     /// One that is there has a `Conflicts=` that matches the unit.
     ConflictOf { other: String, pattern: String },
+    /// One that is there publishes a port of the host that the unit publishes too.
+    PortTaken { other: String, port: Port },
     /// One that is there `Replaces=` the unit.
     Replaced { by: String },
     /// `MachineMetadata=` with a negation or comparison that the machine's value does not meet.
@@ -90,6 +93,9 @@ impl fmt::Display for Reason {
             }
             Self::ConflictOf { other, pattern } => {
                 write!(f, "{other}, which is there, has Conflicts={pattern}")
+            }
+            Self::PortTaken { other, port } => {
+                write!(f, "{other}, which is there, takes the host's port of PublishPort={port}")
             }
             Self::Replaced { by } => write!(f, "{by}, which is there, replaces it"),
             Self::Condition { condition, found } => {

@@ -90,6 +90,13 @@ impl Store {
         self.text(name, &format!("[Service]\nExecStart=/bin/sleep 1\n[X-Fleet]\n{fleet}\n"), desired_state);
     }
 
+    /// A container that publishes ports: the values of its `PublishPort=`.
+    pub fn container(&mut self, name: &str, ports: &[&str], fleet: &str) {
+        let ports: String = ports.iter().map(|port| format!("PublishPort={port}\n")).collect();
+        let text = format!("[Container]\nImage=a\n{ports}[X-Fleet]\n{fleet}\n");
+        self.text(name, &text, DesiredState::Launched);
+    }
+
     pub fn text(&mut self, name: &str, text: &str, desired_state: DesiredState) {
         let generation = self.revision as u64 + 1;
         let launch = if desired_state == DesiredState::Launched { generation } else { 0 };
@@ -97,7 +104,7 @@ impl Store {
         self.put(
             &Key::Unit(name.to_owned()),
             encode(&UnitRecord {
-                text,
+                text: text.to_owned(),
                 desired_state,
                 generation,
                 launch,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::executor::ActiveState;
 use super::rollout::Next;
 use crate::base::{LeaseId, MachineId, MemberId, UnixMillis};
+use crate::unit::container::Port;
 use crate::unit::{Requirements, UnitName, UnitText};
 
 /// What a user wants of a unit; the same three words say how far fleet has come with it.
@@ -187,6 +188,9 @@ pub struct UnitState {
     /// What the unit's own checks said last; they are made while an apply waits for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// The published ports of a container that runs, with the host's port and address of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
 }
 
 /// What the checks of a unit came to.

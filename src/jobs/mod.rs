@@ -28,6 +28,8 @@ mod leading;
 pub mod member;
 #[cfg(feature = "scheduler")]
 pub mod presence;
+#[cfg(feature = "docker")]
+pub mod register;
 #[cfg(feature = "scheduler")]
 pub mod rollout;
 #[cfg(feature = "template")]

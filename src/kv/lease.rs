@@ -35,6 +35,12 @@ pub fn system_lease(random: u64) -> LeaseId {
     LeaseId(SYSTEM_LEASE_PREFIX | (random & 0xffff_ffff_ffff) as i64)
 }
 
+/// An id for a lease that users' keys can hang on, out of a random number.
+pub fn user_lease(random: u64) -> LeaseId {
+    let id = LeaseId(((random & i64::MAX as u64) as i64).max(1));
+    if is_v2_lease(id) || is_system_lease(id) { LeaseId(id.0 ^ (1 << 62)) } else { id }
+}
+
 /// The id of the lease that the v2 write with this index makes.
 pub(super) fn v2_lease(index: u64) -> LeaseId {
     LeaseId(V2_LEASE_PREFIX | (index & 0xffff_ffff_ffff) as i64)

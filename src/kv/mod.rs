@@ -50,7 +50,7 @@ pub use error::KvError;
 pub use hash::{Hash, HashOf, hash};
 pub use history::{History, HistoryCompacted, HistoryRequest, IndexPlace, history, revision_of_index};
 pub use layout::{LeaseRecord, in_range};
-pub use lease::{is_system_lease, is_v2_lease, keys as lease_keys, system_lease};
+pub use lease::{is_system_lease, is_v2_lease, keys as lease_keys, system_lease, user_lease};
 pub use load::{LoadError, Loaded, Loader, PastChange, PastIndex};
 pub use members::{MemberChange, MemberChanged, MemberRefusal, members, remove_member, removed_members};
 pub use past::{Moment, Past, PastOf, PastRefusal, PastRequest, Place, past};

@@ -95,5 +95,5 @@ impl Report {
 
 /// The state in systemd's words of a unit whose text was read.
 pub fn loaded(active: &str, sub: &str) -> ActiveState {
-    ActiveState { load: "loaded".to_owned(), active: active.to_owned(), sub: sub.to_owned() }
+    ActiveState::of("loaded", active, sub)
 }

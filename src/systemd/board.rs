@@ -56,7 +56,7 @@ impl<At: Copy + Default + Ord> Board<At> {
         if self.holds(name) {
             return false;
         }
-        let state = ActiveState { load: "loaded".to_owned(), active: "inactive".to_owned(), sub: "dead".to_owned() };
+        let state = ActiveState::of("loaded", "inactive", "dead");
         self.units.insert(name.to_owned(), Entry { state, at: [At::default(); 3], quiet: true });
         true
     }
@@ -164,7 +164,7 @@ mod tests {
     fn a_message_about_one_part_does_not_outdate_the_others() {
         let mut board = held();
         assert!(!board.observe("a.service", Seen::dropped(), 7));
-        let read = ActiveState { load: "bad-setting".to_owned(), active: "active".to_owned(), sub: "dead".to_owned() };
+        let read = ActiveState::of("bad-setting", "active", "dead");
         assert!(board.observe("a.service", Seen::whole(read), 6));
         let state = board.state("a.service").unwrap();
         assert_eq!((state.load.as_str(), state.active.as_str()), ("bad-setting", "inactive"));

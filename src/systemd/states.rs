@@ -13,7 +13,10 @@ type Row = (String, String, String, String, String, String, OwnedObjectPath, u32
 /// The answer of `ListUnitsByNames`.
 pub fn rows(answer: &Message) -> zbus::Result<Vec<(String, ActiveState)>> {
     let rows: Vec<Row> = answer.body().deserialize()?;
-    Ok(rows.into_iter().map(|row| (row.0, ActiveState { load: row.2, active: row.3, sub: row.4 })).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.0, ActiveState { load: row.2, active: row.3, sub: row.4, ports: Vec::new() }))
+        .collect())
 }
 
 impl Shared {

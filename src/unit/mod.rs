@@ -10,6 +10,7 @@ pub mod environment;
 pub mod health;
 pub mod name;
 pub mod placement;
+pub mod register;
 pub mod requirements;
 pub mod service;
 pub mod specifier;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::condition::Condition;
+use super::container::{self, Port};
 use super::placement::{self, Placement};
 use super::specifier;
 use super::text::{UnitText, joined};
@@ -13,7 +14,7 @@ use crate::base::glob;
 pub const SECTION: &str = "X-Fleet";
 
 /// Every option that fleet knows, current and old.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "MachineID",
     "X-ConditionMachineID",
     "X-ConditionMachineBootID",
@@ -27,6 +28,7 @@ const KNOWN: [&str; 13] = [
     "Replaces",
     super::health::OPTIONS[0],
     super::health::OPTIONS[1],
+    super::register::OPTION,
 ];
 
 /// What a unit asks of its machine and its neighbours.
@@ -46,6 +48,8 @@ pub struct Requirements {
     pub global: bool,
     /// What fleet did not know.
     pub placement: Placement,
+    /// Ports of the host that a container takes; those that are free to choose are not among them.
+    pub ports: Vec<Port>,
 }
 
 /// Options that exclude each other; the texts are those of fleet's API.
@@ -62,7 +66,10 @@ pub enum RequirementsError {
 impl Requirements {
     /// The requirements of the unit called `unit`, specifiers replaced.
     pub fn of(text: &UnitText, unit: &str) -> Self {
-        Self { placement: Placement::of(text, unit), ..Self::read(text, |value| specifier::fleet(&value, unit)) }
+        let mut ports = container::published(text, unit);
+        ports.retain(|port| port.host.is_some());
+        let placement = Placement::of(text, unit);
+        Self { placement, ports, ..Self::read(text, |value| specifier::fleet(&value, unit)) }
     }
 
     /// fleet's requirements as written, specifiers and all: what can be checked while the name is open.
@@ -94,6 +101,7 @@ impl Requirements {
                 exclusive: values(&["Exclusive"]).last().is_some_and(|v| value::boolean(v) == Ok(true)),
                 ..Placement::default()
             },
+            ports: Vec::new(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::api::{Shared, status};
 use crate::base::LeaseId;
 use crate::base::limits::{LEASE_TTL_SECONDS_MAX, LEASE_TTL_SECONDS_MIN};
 use crate::kv::auth::{Access, Auth};
-use crate::kv::{Consistency, KvError, Op, Reply, is_system_lease, is_v2_lease};
+use crate::kv::{Consistency, KvError, Op, Reply, is_system_lease, user_lease};
 use crate::wire::etcdserverpb as pb;
 
 /// How often another id is drawn when a drawn one is taken.
@@ -26,9 +26,7 @@ pub struct Lease(pub Arc<Shared>);
 impl Lease {
     /// A positive id that is not kept for v2 or for the cluster itself.
     fn draw(&self) -> LeaseId {
-        let id = self.0.random.next_u64() & i64::MAX as u64;
-        let id = LeaseId((id as i64).max(1));
-        if is_v2_lease(id) || is_system_lease(id) { LeaseId(id.0 ^ (1 << 62)) } else { id }
+        user_lease(self.0.random.next_u64())
     }
 
     async fn grant(&self, who: &Credentials, id: LeaseId, ttl_ms: i64) -> Result<pb::LeaseGrantResponse, Status> {

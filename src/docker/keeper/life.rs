@@ -95,8 +95,10 @@ impl Keeper {
                     let done = life.kind == Kind::Oneshot && code == 0;
                     return if self.missed && !done { End::WithEngine } else { End::Exited { code, out_of_memory } };
                 }
-                Ok(Some(Seen { stage: Stage::Running(pulse), .. })) => {
+                Ok(Some(Seen { stage: Stage::Running(pulse), ports, .. })) => {
                     self.missed = false;
+                    let published = engine::published(&wish.container.ports, &ports);
+                    self.shared.report(&self.name, |report| report.state.ports = published);
                     match self.felt(wish, id, pulse, &mut announced).await {
                         Ok(()) => {}
                         Err(end) => return end,

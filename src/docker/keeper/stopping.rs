@@ -4,7 +4,6 @@ use super::*;
 use crate::base::limits::CONTAINER_KILL_MS_MAX;
 use crate::docker::engine::Stage;
 use crate::docker::host;
-use crate::fleet::executor::ActiveState;
 
 impl Keeper {
     /// Stops the unit's container to its end: ExecStop=, the signal, and after `StopTimeout=` the one that cannot be ignored.

@@ -159,6 +159,24 @@ pub fn read_anywhere(text: &UnitText, name: &str) -> Result<Container, Container
     read(text, &Specifiers::system(&unit))
 }
 
+/// What the unit called `name` publishes; nothing where it is no container, or cannot be read.
+pub fn published(text: &UnitText, name: &str) -> Vec<Port> {
+    let mut ports = Vec::new();
+    if !is_container(name) {
+        return ports;
+    }
+    let specifiers = Specifiers::system(name);
+    for value in text.values(SECTION, "PublishPort") {
+        if value.is_empty() {
+            ports.clear();
+        }
+        let read =
+            specifiers.expand(&value).map_err(|error| error.to_string()).and_then(|value| network::ports(&value));
+        ports.extend(read.into_iter().flatten());
+    }
+    ports
+}
+
 /// The name that Quadlet gives a container whose unit gives it none; engines take no `@` in names.
 fn default_name(unit: &str) -> String {
     let parts = UnitName::new(unit);

@@ -3,8 +3,11 @@
 use core::net::IpAddr;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// How a port is spoken to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     #[default]
     Tcp,
@@ -23,14 +26,49 @@ impl fmt::Display for Protocol {
 }
 
 /// A port of the container that is reached through one of the host's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Port {
     /// The host's address that it is bound to; `None`: all.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub address: Option<IpAddr>,
     /// `None`: any that is free.
     pub host: Option<u16>,
     pub container: u16,
     pub protocol: Protocol,
+}
+
+impl Port {
+    /// The host's address that it is bound to, where it is one of several.
+    pub fn one_address(&self) -> Option<IpAddr> {
+        self.address.filter(|address| !address.is_unspecified())
+    }
+
+    /// Whether one machine cannot have both.
+    pub fn clashes(&self, other: &Self) -> bool {
+        let same_port = self.host.is_some() && self.host == other.host && self.protocol == other.protocol;
+        let apart = match (self.one_address(), other.one_address()) {
+            (Some(one), Some(other)) => one != other,
+            _ => false,
+        };
+        same_port && !apart
+    }
+}
+
+/// As `PublishPort=` takes it.
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
+            Some(IpAddr::V4(address)) => write!(f, "{address}:")?,
+            None => {}
+        }
+        match (self.host, self.address) {
+            (Some(host), _) => write!(f, "{host}:")?,
+            (None, Some(_)) => f.write_str(":")?,
+            (None, None) => {}
+        }
+        write!(f, "{}/{}", self.container, self.protocol)
+    }
 }
 
 /// A network of the engine's that the container is in.

@@ -294,3 +294,35 @@ fn lives() {
     let said = unit("[Service]\nLimitNOFILE=5").unwrap().not_done;
     assert_eq!(said, ["line 5: [Service] LimitNOFILE=5: means nothing to a container"]);
 }
+
+#[test]
+fn ports_that_one_machine_cannot_have_twice() {
+    let port = |value: &str| network::ports(value).unwrap()[0].clone();
+    let cases = [
+        ("80:80", "80:81", true),
+        ("80:80", "81:80", false),
+        ("80", "80", false),
+        ("53:53/udp", "53:53", false),
+        ("127.0.0.1:80:80", "80:80", true),
+        ("127.0.0.1:80:80", "0.0.0.0:80:80", true),
+        ("127.0.0.1:80:80", "127.0.0.1:80:80", true),
+        ("127.0.0.1:80:80", "127.0.0.2:80:80", false),
+        ("[::1]:80:80", "[::]:80:80", true),
+    ];
+    for (one, other, clash) in cases {
+        let (one, other) = (port(one), port(other));
+        assert_eq!((one.clashes(&other), other.clashes(&one)), (clash, clash), "{one} {other}");
+        assert_eq!(port(&one.to_string()), one, "it is written as it is read");
+    }
+}
+
+#[test]
+fn published_ports_are_read_without_the_rest() {
+    let text = UnitText::parse(
+        "[Container]\nPublishPort=1:1\nPublishPort=\nPublishPort=80%i:80\nPublishPort=nonsense\nPublishPort=90-91:90-91/udp\nPublishPort=7",
+    )
+    .unwrap();
+    let of = |name: &str| published(&text, name).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(of("a@3.container"), ["803:80/tcp", "90:90/udp", "91:91/udp", "7/tcp"]);
+    assert!(of("a@3.service").is_empty());
+}
