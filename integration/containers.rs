@@ -23,7 +23,10 @@ struct World {
 
 impl World {
     fn start(count: usize, engine_options: &[&str]) -> Self {
-        let engine = Engine::start(engine_options);
+        Self::over(count, Engine::start(engine_options))
+    }
+
+    fn over(count: usize, engine: Engine) -> Self {
         let mut cluster = TestCluster::plan(count);
         for node in &mut cluster.nodes {
             node.more = vec!["--docker-socket".to_owned(), engine.socket()];
@@ -249,4 +252,74 @@ fn services_and_containers_keep_each_other_company() {
     assert!(world.said(&["status", "web.service"]).contains("web.service"));
     world.fleetctl(&["--no-block", "restart", "db.container"]);
     world.wait_for_state("web.service", "active running");
+}
+
+#[test]
+fn published_ports_are_found_while_their_container_is_well() {
+    let mut world = World::over(3, Engine::start_apart());
+    let get = |endpoint: &str, key: &str| {
+        let said = common::ok("etcdctl", endpoint, &["get", "--print-value-only", key]);
+        said.trim().to_owned()
+    };
+    let wait_for_key = |endpoint: &str, key: &str, value: &str| {
+        wait_for(&format!("{key} to be {value:?}"), Instant::now() + SOON, || {
+            (get(endpoint, key) == value).then_some(())
+        });
+    };
+    let endpoint = world.endpoint();
+    let health = "PublishPort=80\nPublishPort=81\nHealthCmd=test -e /well\nHealthInterval=1s\nHealthRetries=1";
+    let register = "[X-Fleet]\nRegister=/services/%p/%i";
+    world.submit("web@.container", &unit(&format!("touch /well; {SLEEP}"), health, register));
+    world.fleetctl(&["start", "web@1.container", "web@2.container"]);
+    world.wait_for_state("web@1.container", "active running");
+
+    // The engine chose the port; it is in the unit's status and under its key.
+    let chosen = |instance: &str| {
+        let format = "{{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}";
+        world.engine.docker(&["inspect", "-f", format, &format!("systemd-web_{instance}")])
+    };
+    let (first, second) = (chosen("1"), chosen("2"));
+    assert_ne!(first, second);
+    wait_for_key(&endpoint, "/services/web/1", &format!("127.0.0.1:{first}"));
+    wait_for_key(&endpoint, "/services/web/2", &format!("127.0.0.1:{second}"));
+    let status = world.said(&["status", "web@1.container"]);
+    assert!(status.contains(&format!("Port: {first}:80/tcp")), "{status}");
+
+    // It is gone while the container is ill, and when it is stopped.
+    world.engine.docker(&["exec", "systemd-web_1", "/busybox", "rm", "/well"]);
+    wait_for_key(&endpoint, "/services/web/1", "");
+    world.engine.docker(&["exec", "systemd-web_1", "/busybox", "touch", "/well"]);
+    wait_for_key(&endpoint, "/services/web/1", &format!("127.0.0.1:{first}"));
+    world.fleetctl(&["stop", "web@2.container"]);
+    wait_for_key(&endpoint, "/services/web/2", "");
+
+    // And when its machine is lost. What follows it elsewhere finds the name taken, as all machines are one engine's here.
+    let machine = world.said(&["list-units", "--no-legend", "--full", "--fields", "unit,machine"]);
+    let line = machine.lines().find(|line| line.starts_with("web@1.container")).unwrap().to_owned();
+    let host = world.cluster.nodes.iter().position(|node| line.contains(&node.machine_id)).unwrap();
+    world.cluster.nodes[host].kill_9();
+    let elsewhere = world.cluster.nodes[(host + 1) % 3].endpoint();
+    wait_for_key(&elsewhere, "/services/web/1", "");
+}
+
+#[test]
+fn units_that_publish_one_port_are_on_different_machines() {
+    let world = World::start(2, &[]);
+    world.submit("web@.container", &unit("true", "PublishPort=8080:80", ""));
+    world.fleetctl(&["--no-block", "load", "web@1.container", "web@2.container", "web@3.container"]);
+    wait_for("two to be loaded", Instant::now() + SOON, || {
+        let listed = world.said(&["list-units", "--no-legend", "--full", "--fields", "unit,machine"]);
+        let machines: std::collections::BTreeSet<&str> =
+            listed.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+        (machines.len() == 2).then_some(())
+    });
+    let told = face("ctl", &world.endpoint(), &["explain", "web@3.container", "--endpoint", &world.endpoint()]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("which is there, takes the host's port of PublishPort=8080:80/tcp"), "{told}");
+
+    // A registration that could not be kept is refused with what to do.
+    let wrong = world.cluster.folder.path().join("lone.container");
+    std::fs::write(&wrong, "[Container]\nImage=a\n[X-Fleet]\nRegister=/services/lone\n").unwrap();
+    let said = world.said(&["submit", &wrong.to_string_lossy()]);
+    assert!(said.contains("Register=/services/lone: there is no port to be found at it; publish one"), "{said}");
 }

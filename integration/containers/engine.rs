@@ -15,6 +15,8 @@ const BOUND: Duration = Duration::from_secs(60);
 
 pub struct Engine {
     folder: tempfile::TempDir,
+    /// In a network of its own, so that ports can be published and nothing of the machine's is touched.
+    apart: bool,
     options: Vec<String>,
     child: Option<Child>,
 }
@@ -22,9 +24,18 @@ pub struct Engine {
 impl Engine {
     /// Starts an engine without networks of its own, so that nothing of the machine's is touched, and gives it the image.
     pub fn start(options: &[&str]) -> Self {
+        Self::begin(false, options)
+    }
+
+    /// Starts one that publishes ports, to nobody.
+    pub fn start_apart() -> Self {
+        Self::begin(true, &[])
+    }
+
+    fn begin(apart: bool, options: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("corenode-engine-").tempdir().unwrap();
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let mut engine = Self { folder, options, child: None };
+        let mut engine = Self { folder, apart, options, child: None };
         engine.start_again();
         let root = engine.folder.path().join("root");
         std::fs::create_dir_all(root.join("bin")).unwrap();
@@ -51,7 +62,12 @@ impl Engine {
     /// Starts the engine over what it left, and waits until it answers.
     pub fn start_again(&mut self) {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let child = Command::new("dockerd")
+        let mut command = Command::new(if self.apart { "unshare" } else { "dockerd" });
+        match self.apart {
+            true => command.args(["--net", "dockerd", "--bip=10.213.77.1/24"]),
+            false => command.arg("--bridge=none"),
+        };
+        let child = command
             .arg("--data-root")
             .arg(self.path("data"))
             .arg("--exec-root")
@@ -59,7 +75,7 @@ impl Engine {
             .arg("--pidfile")
             .arg(self.path("pid"))
             .args(["--host", &format!("unix://{}", self.socket())])
-            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .args(["--iptables=false", "--ip6tables=false"])
             .args(&self.options)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
