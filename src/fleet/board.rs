@@ -217,7 +217,8 @@ impl<'a> Board<'a> {
     /// Which units stand for the same question "where does it fit?", as long as units only come.
     pub fn likeness(&self, unit: u32) -> Vec<u64> {
         let at = unit as usize;
-        let parts = [&self.carries[at], &self.matched_by[at], &self.evictions.replacers[at]];
+        let Evictions { replacers, victims, .. } = &self.evictions;
+        let parts = [&self.carries[at], &self.matched_by[at], &replacers[at], &victims[at]];
         let mut key = self.ledger.likeness(unit).to_vec();
         key.push(self.ports.likeness(unit));
         for part in parts {

@@ -59,16 +59,15 @@ impl Register {
         let mut ticks = tokio::time::interval(Duration::from_millis(self.ttl_ms.unsigned_abs() / 3));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if let Err(error) = self.settle(&registrations(&follower.cluster, &self.machine)).await {
-                // Whatever was written ends with its lease.
-                self.kept = Kept::default();
-                return error;
+            let settled = self.settle(&registrations(&follower.cluster, &self.machine)).await;
+            if let Err(error) = &settled {
+                tracing::warn!("{error}; it is tried again");
             }
             tokio::select! {
                 followed = follower.next() => if let Err(error) = followed {
                     return error;
                 },
-                _ = ticks.tick(), if self.kept.lease.is_some() => self.keep_alive().await,
+                _ = ticks.tick(), if self.kept.lease.is_some() || settled.is_err() => self.keep_alive().await,
             }
         }
     }
@@ -85,7 +84,7 @@ impl Register {
         }
     }
 
-    /// Brings what is written to what is wanted.
+    /// Brings what is written to what is wanted. After an error all of it is done anew, which changes nothing where it was done.
     async fn settle(&mut self, wanted: &BTreeMap<String, String>) -> Result<(), JobError> {
         let doing = "registering this machine's containers";
         if self.kept.values == *wanted {
