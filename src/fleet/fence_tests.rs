@@ -336,7 +336,7 @@ impl Supervisor {
             (true, Some(_)) => "deactivating",
             (false, _) => "inactive",
         };
-        let state = ActiveState { load: "loaded".to_owned(), active: active.to_owned(), sub: String::new() };
+        let state = ActiveState::of("loaded", active, "");
         Some(Held { name: UNIT.to_owned(), hash: self.hash.clone()?, state })
     }
 }

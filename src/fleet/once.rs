@@ -83,7 +83,7 @@ mod tests {
     fn tasks(store: &Store, name: &str, ran: bool) -> Vec<Task> {
         let cluster = store.cluster();
         let wanted = wanted(&cluster, &machine(name));
-        let state = ActiveState { load: "loaded".into(), active: "inactive".into(), sub: "dead".into() };
+        let state = ActiveState::of("loaded", "inactive", "dead");
         let held = wanted.iter().map(|unit| Held {
             name: unit.file.name.clone(),
             hash: unit.file.hash.clone(),
@@ -156,7 +156,7 @@ mod tests {
             store.settle();
             let cluster = store.cluster();
             let wanted = wanted(&cluster, &machine("m1"));
-            let state = ActiveState { load: "loaded".into(), active: active.into(), sub: String::new() };
+            let state = ActiveState::of("loaded", active, "");
             let held = Held { name: "a.service".into(), hash: wanted[0].file.hash.clone(), state };
             let mut memory = Memory::adopt(vec![held], &cluster, &id("m1"));
             if launched {
