@@ -9,7 +9,7 @@ use hyper::Method;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::args::{self, Flag, Parsed};
+use super::args::{Flag, Parsed};
 use super::contact::Contact;
 use super::node_ctl;
 use crate::backup::{self, Found, Listed, Name, S3Terms, Staged, Target};
@@ -53,15 +53,10 @@ const WORK_WITHIN: Duration = Duration::from_secs(3_600);
 /// # Errors
 /// Where the node or the place does not answer, or refuses.
 pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let parsed = match args::parse(arguments, &[node_ctl::FLAGS, FLAGS], &variable) {
+    let parsed = match node_ctl::understood(arguments, &[node_ctl::FLAGS, FLAGS], HELP) {
         Ok(parsed) => parsed,
-        Err(error) => return Ok(node_ctl::misunderstood(&error.to_string())),
+        Err(code) => return Ok(code),
     };
-    if parsed.value("help").is_some() {
-        print!("{HELP}");
-        return Ok(0);
-    }
     let words: Vec<&str> = parsed.words.iter().skip(1).map(String::as_str).collect();
     let place = match parsed.value("to").map(|to| Target::new(to, &terms(&parsed))).transpose() {
         Ok(place) => place,

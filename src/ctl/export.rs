@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::args::{self, Flag};
-use super::node_ctl::{self, misunderstood};
+use super::args::Flag;
+use super::node_ctl::{self, misunderstood, understood};
 use super::snapshot::{self, Staged};
 use crate::base::UnixMillis;
 use crate::etcd_file::{self, Exported};
@@ -30,15 +30,10 @@ const FLAGS: &[Flag] = &[Flag { names: &["etcd"], value: true, variable: None, h
 /// # Errors
 /// What is wrong with the snapshot or the file.
 pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let parsed = match args::parse(arguments, &[FLAGS, node_ctl::FLAGS], &variable) {
+    let parsed = match understood(arguments, &[FLAGS, node_ctl::FLAGS], HELP) {
         Ok(parsed) => parsed,
-        Err(error) => return Ok(misunderstood(&error.to_string())),
+        Err(code) => return Ok(code),
     };
-    if parsed.value("help").is_some() {
-        print!("{HELP}");
-        return Ok(0);
-    }
     let Some(out) = parsed.value("etcd").map(Path::new) else {
         return Ok(misunderstood("`snapshot export` needs --etcd OUT"));
     };

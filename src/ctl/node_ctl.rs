@@ -178,6 +178,20 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")
 }
 
+/// The command line of a command by its flags and their variables. `Err`: it is answered already, by its help or by what is wrong
+/// with it; the exit code.
+pub(super) fn understood(arguments: &[String], flags: &[&'static [Flag]], help: &str) -> Result<Parsed, u8> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match args::parse(arguments, flags, &variable) {
+        Ok(parsed) if parsed.value("help").is_some() => {
+            print!("{help}");
+            Err(0)
+        }
+        Ok(parsed) => Ok(parsed),
+        Err(error) => Err(misunderstood(&error.to_string())),
+    }
+}
+
 pub fn misunderstood(what: &str) -> u8 {
     eprintln!("node ctl: {what}; `node ctl --help` shows what there is");
     USAGE

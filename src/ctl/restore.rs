@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::args::{self, Parsed};
+use super::args::Parsed;
 use super::founding::{self, Defaults, Founding, Misunderstood};
 use super::snapshot::{self, Found};
 use crate::disk::Database;
@@ -33,13 +33,9 @@ The same file, restored for each member with the same --initial-cluster, gives o
 /// What is wrong with the file or the folder.
 pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
     let flags = &[founding::FLAGS, super::node_ctl::HELP_FLAG];
-    let parsed = match args::parse(arguments, flags, &|_| None) {
-        Ok(parsed) if parsed.value("help").is_some() => {
-            print!("{HELP}");
-            return Ok(0);
-        }
+    let parsed = match super::node_ctl::understood(arguments, flags, HELP) {
         Ok(parsed) => parsed,
-        Err(error) => return Ok(super::node_ctl::misunderstood(&error.to_string())),
+        Err(code) => return Ok(code),
     };
     match told(&parsed, &node_defaults()) {
         Ok((file, founding)) => {

@@ -119,6 +119,15 @@ impl Keeper {
         });
     }
 
+    /// Tells that the engine is away, and waits until it may be back.
+    async fn wait_away(&mut self, why: &str) {
+        self.tell_away(why);
+        tokio::select! {
+            _ = self.link.changed() => {}
+            () = tokio::time::sleep(Duration::from_millis(AGENT_RETRY_MS)) => {}
+        }
+    }
+
     /// Makes a call, again each time that the engine comes back without having answered it.
     async fn call<T, F>(&mut self, call: impl Fn(Docker) -> F) -> Result<T, EngineError>
     where
@@ -127,13 +136,7 @@ impl Keeper {
         loop {
             let docker = self.docker().await;
             match call(docker).await {
-                Err(EngineError::Away(why)) => {
-                    self.tell_away(&why);
-                    tokio::select! {
-                        _ = self.link.changed() => {}
-                        () = tokio::time::sleep(Duration::from_millis(AGENT_RETRY_MS)) => {}
-                    }
-                }
+                Err(EngineError::Away(why)) => self.wait_away(&why).await,
                 done => return done,
             }
         }
@@ -155,13 +158,7 @@ impl Keeper {
             let done = answered.await.unwrap_or_else(|_| Err(EngineError::Away("the call was given up".to_owned())));
             self.pending = None;
             match done {
-                Err(EngineError::Away(why)) => {
-                    self.tell_away(&why);
-                    tokio::select! {
-                        _ = self.link.changed() => {}
-                        () = tokio::time::sleep(Duration::from_millis(AGENT_RETRY_MS)) => {}
-                    }
-                }
+                Err(EngineError::Away(why)) => self.wait_away(&why).await,
                 done => return done,
             }
         }

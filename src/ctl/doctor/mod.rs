@@ -7,7 +7,6 @@ mod verdict_tests;
 
 use std::fmt::Write as _;
 
-use super::args;
 use super::node_ctl;
 use verdict::{Cluster, Finding, verdicts};
 
@@ -27,15 +26,10 @@ The exit code is 1 where something is wrong.
 /// # Errors
 /// Where the node that is asked does not answer, or lets nobody in.
 pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let parsed = match args::parse(arguments, &[node_ctl::FLAGS], &variable) {
-        Ok(parsed) if parsed.value("help").is_some() => {
-            print!("{HELP}");
-            return Ok(0);
-        }
+    let parsed = match node_ctl::understood(arguments, &[node_ctl::FLAGS], HELP) {
         Ok(parsed) if parsed.words.len() > 1 => return Ok(node_ctl::misunderstood("`doctor` takes no words")),
         Ok(parsed) => parsed,
-        Err(error) => return Ok(node_ctl::misunderstood(&error.to_string())),
+        Err(code) => return Ok(code),
     };
     let cluster = node_ctl::runtime()?.block_on(collect::collect(&parsed))?;
     let findings = verdicts(&cluster);

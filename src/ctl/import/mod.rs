@@ -15,9 +15,9 @@ use serde_json::Value;
 use self::live::Taken;
 use self::report::{Outcome, told};
 use self::tree::{Prefer, Tree};
-use super::args::{self, Flag, Parsed};
+use super::args::{Flag, Parsed};
 use super::founding::{self, Founding, Misunderstood};
-use super::node_ctl::{HELP_FLAG, misunderstood};
+use super::node_ctl::{HELP_FLAG, misunderstood, understood};
 use super::restore::node_defaults;
 use super::{http, snapshot, tls};
 use crate::base::UnixMillis;
@@ -72,14 +72,10 @@ const FLAGS: &[Flag] = &[
 /// # Errors
 /// What is wrong with the source or the folder.
 pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
-    let parsed = match args::parse(arguments, &[FLAGS, founding::FLAGS, HELP_FLAG], &|_| None) {
+    let parsed = match understood(arguments, &[FLAGS, founding::FLAGS, HELP_FLAG], HELP) {
         Ok(parsed) => parsed,
-        Err(error) => return Ok(misunderstood(&error.to_string())),
+        Err(code) => return Ok(code),
     };
-    if parsed.value("help").is_some() {
-        print!("{HELP}");
-        return Ok(0);
-    }
     match parsed.words.as_slice() {
         [what] if what == "etcd" => {}
         _ => return Ok(misunderstood("`import` takes `etcd`")),

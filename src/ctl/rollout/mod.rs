@@ -12,9 +12,9 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::args::{self, Flag, Parsed};
+use super::args::{ArgsError, Flag, Parsed};
 use super::contact::Contact;
-use super::node_ctl::{ANSWER_WITHIN, FLAGS, contact, misunderstood, runtime};
+use super::node_ctl::{ANSWER_WITHIN, FLAGS, contact, misunderstood, runtime, understood};
 use crate::api::fleet::model::{Applies, Apply, ErrorBody, How, Planned, Rollback};
 use crate::fleet::rollout::Rules;
 
@@ -71,15 +71,10 @@ pub const COMMANDS: [&str; 3] = ["apply", "rollback", "history"];
 /// # Errors
 /// A file that cannot be read, a node that does not answer or that refuses.
 pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let parsed = match args::parse(arguments, &[FLAGS, ROLLING, APPLYING], &variable) {
+    let parsed = match understood(arguments, &[FLAGS, ROLLING, APPLYING], HELP) {
         Ok(parsed) => parsed,
-        Err(error) => return Ok(misunderstood(&error.to_string())),
+        Err(code) => return Ok(code),
     };
-    if parsed.value("help").is_some() {
-        print!("{HELP}");
-        return Ok(0);
-    }
     let how = match how(&parsed) {
         Ok(how) => how,
         Err(error) => return Ok(misunderstood(&error.to_string())),
@@ -114,7 +109,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
     }
 }
 
-fn how(parsed: &Parsed) -> Result<How, args::ArgsError> {
+fn how(parsed: &Parsed) -> Result<How, ArgsError> {
     let default = Rules::default();
     let ms =
         |name: &str, default| parsed.number::<f64>(name).map(|s| s.map_or(default, |s| (s.max(0.0) * 1000.0) as u64));

@@ -9,7 +9,7 @@ mod simulate;
 
 use std::time::Duration;
 
-use super::args::{self, Flag, Parsed};
+use super::args::{ArgsError, Flag, Parsed};
 use super::node_ctl;
 use crate::unit::value::{TimeSpan, time_span};
 use ask::Cluster;
@@ -61,15 +61,10 @@ pub const COMMANDS: [&str; 9] =
 /// # Errors
 /// Where the node does not answer, or refuses.
 pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let parsed = match args::parse(arguments, &[node_ctl::FLAGS, FLAGS], &variable) {
+    let parsed = match node_ctl::understood(arguments, &[node_ctl::FLAGS, FLAGS], HELP) {
         Ok(parsed) => parsed,
-        Err(error) => return Ok(node_ctl::misunderstood(&error.to_string())),
+        Err(code) => return Ok(code),
     };
-    if parsed.value("help").is_some() {
-        print!("{HELP}");
-        return Ok(0);
-    }
     let options = match Options::of(&parsed) {
         Ok(options) => options,
         Err(what) => return Ok(node_ctl::misunderstood(&what)),
@@ -115,7 +110,7 @@ struct Options {
 
 impl Options {
     fn of(parsed: &Parsed) -> Result<Self, String> {
-        let said = |error: args::ArgsError| error.to_string();
+        let said = |error: ArgsError| error.to_string();
         let max_parallel = parsed.number("max-parallel").map_err(said)?.unwrap_or(1);
         if max_parallel == 0 {
             return Err("flag `--max-parallel`: at least one unit has to go at a time".to_owned());

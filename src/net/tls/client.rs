@@ -12,9 +12,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::anyone::Anyone;
 use super::authority::Fingerprint;
-use super::pinned::Pinned;
+use super::unlisted::{Taken, Unlisted};
 use super::{Identity, Protocol, TlsError, files, provider};
 
 /// Whom to trust and as whom to come. The files are read at each connection.
@@ -35,14 +34,17 @@ impl ClientTls {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::NotMade(error.to_string()))?;
-        let builder = match (self.insecure, self.pinned, &self.trusted_ca) {
-            (true, ..) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider()))),
-            (false, Some(authority), _) => {
-                let pinned = Pinned { authority, provider: provider() };
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(pinned))
+        let unlisted = match self.pinned {
+            _ if self.insecure => Some(Taken::Anyone),
+            pinned => pinned.map(Taken::VouchedForBy),
+        };
+        let builder = match (unlisted, &self.trusted_ca) {
+            (Some(taken), _) => {
+                let unlisted = Unlisted { taken, provider: provider() };
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(unlisted))
             }
-            (false, None, Some(file)) => builder.with_root_certificates(files::authorities(file)?),
-            (false, None, None) => builder.with_root_certificates(files::system_authorities()?),
+            (None, Some(file)) => builder.with_root_certificates(files::authorities(file)?),
+            (None, None) => builder.with_root_certificates(files::system_authorities()?),
         };
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
