@@ -14,7 +14,8 @@ use crate::fleet::Tenure;
 use crate::fleet::layout::{self, Key};
 use crate::fleet::types::Machine;
 use crate::kv::{
-    Consistency, KeyValue, Op, RangeRequest, Reply, Space, Store, TxnRequest, WatchRequest, WatchStart, system_lease,
+    Consistency, KeyValue, Op, RangeRequest, Reply, Space, Store, StoreError, TxnRequest, WatchRequest, WatchStart,
+    system_lease,
 };
 use crate::process::boot_now;
 
@@ -143,21 +144,12 @@ impl Presence {
         }
     }
 
-    /// Returns when the lease is gone. A store that does not answer is asked again: it may be back before the lease ends.
+    /// Returns when the lease is gone.
     async fn keep_alive(&self) {
         let lease = *self.lease.borrow();
         let Some(lease) = lease else { return };
-        let mut ticks = tokio::time::interval(Duration::from_millis(self.ttl_ms.unsigned_abs() / 3));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let asked = boot_now();
-            match self.store.keep_alive(lease).await {
-                Ok(0) => return,
-                Ok(ttl_ms) => self.prolong(lease, asked, ttl_ms),
-                Err(error) => tracing::warn!("keeping this machine's lease alive: {error}"),
-            }
-        }
+        let ask = || self.store.keep_alive(lease);
+        extend(self.ttl_ms, ask, |asked, ttl_ms| self.prolong(lease, asked, ttl_ms)).await;
     }
 
     /// Nothing is taken back when the node stops: its units go on running, and it may be back before the lease ends.
@@ -167,5 +159,78 @@ impl Presence {
             // A last sign of life: the whole lease is there for the restart. Without an answer the lease is shorter.
             let _ = tokio::time::timeout(Duration::from_millis(500), self.store.keep_alive(lease)).await;
         }
+    }
+}
+
+/// Has a lease extended three times in the time that it lasts, until it is gone; tells each answer, and when it was asked for. A store that
+/// does not answer is asked again in time for the lease.
+async fn extend<F>(ttl_ms: i64, ask: impl Fn() -> F, mut extended: impl FnMut(BootMillis, i64))
+where
+    F: Future<Output = Result<i64, StoreError>>,
+{
+    let third = Duration::from_millis(ttl_ms.unsigned_abs() / 3);
+    let mut ticks = tokio::time::interval(third);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let asked = boot_now();
+        match tokio::time::timeout(third, ask()).await {
+            Ok(Ok(0)) => return,
+            Ok(Ok(ttl_ms)) => extended(asked, ttl_ms),
+            Ok(Err(error)) => tracing::warn!("keeping this machine's lease alive: {error}"),
+            Err(_) => tracing::warn!("keeping this machine's lease alive: no answer within {third:?}; asking again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Short: what is never answered is waited for.
+    const TTL_MS: i64 = 60;
+
+    /// Has a store extend a lease that answers the n-th request so, until it says that the lease is gone: how often it was asked, and how
+    /// often the lease was extended.
+    async fn kept<F>(answer: impl Fn(u32) -> F) -> (u32, u32)
+    where
+        F: Future<Output = Result<i64, StoreError>>,
+    {
+        let (asked, extended) = (Cell::new(0), Cell::new(0));
+        let ask = || {
+            asked.set(asked.get() + 1);
+            answer(asked.get())
+        };
+        extend(TTL_MS, ask, |_, ttl_ms| {
+            assert_eq!(ttl_ms, TTL_MS);
+            extended.set(extended.get() + 1);
+        })
+        .await;
+        (asked.get(), extended.get())
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_never_answered_is_made_again() {
+        let answer = |request| async move {
+            match request {
+                2 => std::future::pending().await,
+                5 => Ok(0),
+                _ => Ok(TTL_MS),
+            }
+        };
+        assert_eq!(kept(answer).await, (5, 3));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_refuses_is_asked_again_until_the_lease_is_gone() {
+        let answer = |request| async move {
+            match request {
+                4 => Ok(0),
+                _ => Err(StoreError::NoLeader { detail: "for now".to_owned() }),
+            }
+        };
+        assert_eq!(kept(answer).await, (4, 0));
     }
 }
