@@ -64,9 +64,7 @@ mod test_cluster;
 mod upkeep_tests;
 
 pub use join::{Place, find_place, holds_data, joined, keep as keep_place};
-pub use options::{
-    ELECTION_MS_DEFAULT, HEARTBEAT_MS_DEFAULT, Options, Peer, PeerListener, SnapshotThresholds, StartError,
-};
+pub use options::{Options, Peer, PeerListener, SnapshotThresholds, StartError};
 pub use peer::session::PeerError;
 pub use peer::stream::{CallStream, NoCalls, PeerHandler, PeerStream};
 pub use seats::Seats;

@@ -15,11 +15,6 @@ use crate::net::AddressError;
 use crate::net::tls::{ClientTls, ServerTls};
 use crate::wal::WalError;
 
-/// Time between heartbeats, as etcd's default.
-pub const HEARTBEAT_MS_DEFAULT: u64 = 100;
-/// Time without a leader after which an election begins, as etcd's default.
-pub const ELECTION_MS_DEFAULT: u64 = 1_000;
-
 /// One of the cluster's first members, or of those that a joining member found there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::founders::{discovery_place, named, peers, twins};
-use super::fragment::Fragment;
+use super::fragment::{DEFAULT, Fragment};
 use super::tls::{self, Listen};
 use super::{
     AuthSettings, BackupSettings, DiscoverySettings, ExecutorChoice, FleetSettings, Mistakes, PeerSetting, Settings,
@@ -31,6 +31,11 @@ pub struct Checker<'a> {
 impl Checker<'_> {
     pub fn text(&self, path: &str) -> String {
         self.input.entries.get(path).map(|entry| entry.value.trim().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether somebody has set it, to whatever.
+    fn is_given(&self, path: &str) -> bool {
+        self.input.entries.get(path).is_some_and(|entry| entry.origin != DEFAULT)
     }
 
     pub fn list(&self, path: &str) -> Vec<String> {
@@ -106,6 +111,16 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
     }
 }
 
+/// Milliseconds between heartbeats, and without one before an election, which is five times as long at least.
+fn timing(checker: &mut Checker<'_>) -> (u64, u64) {
+    let heartbeat_ms = checker.number("heartbeat_ms", 10, 10_000);
+    if checker.is_given("heartbeat_ms") {
+        return (heartbeat_ms, checker.number("election_ms", heartbeat_ms.saturating_mul(5), 60_000));
+    }
+    let election_ms = checker.number("election_ms", 50, 60_000);
+    (heartbeat_ms.min(election_ms / 5), election_ms)
+}
+
 pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
     let mut checker = Checker { input, mistakes: input.mistakes.clone() };
     let name = Some(checker.text("name")).filter(|name| !name.is_empty()).unwrap_or_else(|| hostname.to_owned());
@@ -127,7 +142,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
         urls if urls.is_empty() => client_listen.iter().map(Listen::to_string).collect(),
         urls => urls,
     };
-    let heartbeat_ms = checker.number("heartbeat_ms", 10, 10_000);
+    let (heartbeat_ms, election_ms) = timing(&mut checker);
     let settings = Settings {
         data_dir: PathBuf::from(checker.text("data_dir")),
         cluster,
@@ -137,7 +152,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
         identity,
         discovery,
         heartbeat_ms,
-        election_ms: checker.number("election_ms", heartbeat_ms.saturating_mul(5), 60_000),
+        election_ms,
         lease_reads: checker.truth("lease_reads"),
         seats: seats(&mut checker),
         peer_listen,

@@ -7,6 +7,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, KEYS};
 
+/// The origin of what nobody wrote.
+pub const DEFAULT: &str = "default";
+
 /// A value as somebody wrote it, and where. Lists are joined with commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -38,7 +41,7 @@ impl Fragment {
 pub fn defaults() -> Fragment {
     let mut fragment = Fragment::default();
     for key in KEYS {
-        fragment.set(key.path, key.default.to_owned(), "default".to_owned());
+        fragment.set(key.path, key.default.to_owned(), DEFAULT.to_owned());
     }
     fragment
 }

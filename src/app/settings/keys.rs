@@ -38,7 +38,11 @@ pub const KEYS: &[Key] = &[
         default: "etcd-cluster",
         help: "tells clusters apart that were made from the same addresses; the same on every member",
     },
-    Key { path: "heartbeat_ms", default: "100", help: "milliseconds between the leader's heartbeats" },
+    Key {
+        path: "heartbeat_ms",
+        default: "200",
+        help: "milliseconds between the leader's heartbeats; unless it is set, never more than a fifth of election_ms",
+    },
     Key { path: "election_ms", default: "1000", help: "milliseconds without a heartbeat before an election" },
     Key {
         path: "lease_reads",

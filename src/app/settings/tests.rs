@@ -19,6 +19,19 @@ fn input(toml: &str, env: &[(&str, &str)], arguments: &str) -> Fragment {
 }
 
 #[test]
+fn heartbeats_are_a_fifth_of_an_election_at_most() {
+    let timing = |toml: &str| {
+        let settings = settle(&input(toml, &[], ""), "host").map_err(|mistakes| mistakes.to_string())?;
+        Ok::<_, String>((settings.heartbeat_ms, settings.election_ms))
+    };
+    assert_eq!(timing("election_ms = 500"), Ok((100, 500)));
+    assert_eq!(timing("election_ms = 5000"), Ok((200, 5000)));
+    assert_eq!(timing("heartbeat_ms = 100\nelection_ms = 500"), Ok((100, 500)));
+    let refused = timing("heartbeat_ms = 200\nelection_ms = 500").unwrap_err();
+    assert!(refused.contains("from 1000 to 60000"), "{refused}");
+}
+
+#[test]
 fn flags_beat_variables_beat_files_beat_defaults() {
     let toml = "name = \"file\"\ndata_dir = \"/file\"\n[client]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n";
     let input =
@@ -27,7 +40,7 @@ fn flags_beat_variables_beat_files_beat_defaults() {
     assert_eq!(settings.name, "flag");
     assert_eq!(settings.data_dir, Path::new("/env"));
     assert_eq!(settings.client_listen.len(), 2);
-    assert_eq!(settings.election_ms, 1000);
+    assert_eq!((settings.heartbeat_ms, settings.election_ms), (200, 1000));
     let shown = show(&input);
     assert!(shown.contains("= flag  (--name)"), "{shown}");
     assert!(shown.contains("(NODE_DATA_DIR)"), "{shown}");
