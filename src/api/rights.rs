@@ -24,10 +24,14 @@ pub(super) enum Right {
 impl Right {
     /// What a request needs. What is not known here is root's.
     pub fn needed(method: &Method, path: &str) -> Self {
+        let reads = *method == Method::GET || *method == Method::HEAD;
+        if reads && path.starts_with("/v2/keys/_coreos.com/fleet") {
+            return Self::View;
+        }
         let rest = ["/fleet/v1", "/v1-alpha"].iter().find_map(|base| path.strip_prefix(base));
         let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) else { return Self::Root };
         let first = rest.split('/').nth(1).unwrap_or_default();
-        match (first, *method == Method::GET || *method == Method::HEAD) {
+        match (first, reads) {
             ("exec", _) => Self::Exec,
             (_, true) => Self::View,
             ("units" | "restart" | "apply" | "rollback", _) => Self::Operate,
@@ -91,6 +95,8 @@ mod tests {
             ("POST", "/fleet/v1/new", Right::Root),
             ("POST", "/fleet/v1", Right::Root),
             ("GET", "/fleet/v10/units", Right::Root),
+            ("GET", "/v2/keys/_coreos.com/fleet/unit", Right::View),
+            ("PUT", "/v2/keys/_coreos.com/fleet/unit", Right::Root),
             ("GET", "/node/v1/tokens", Right::Root),
             ("POST", "/node/v1/tokens", Right::Root),
         ];

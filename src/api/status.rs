@@ -215,6 +215,10 @@ pub fn gateway(code: Code) -> StatusCode {
 pub const V2_CLUSTER_FULL: u16 = 103;
 /// v2: the form is malformed or too large.
 pub const V2_INVALID_FORM: u16 = 210;
+/// v2: there is nothing of that name.
+pub const V2_NOT_FOUND: u16 = 100;
+/// v2: what is there is not to be written.
+pub const V2_READ_ONLY: u16 = 107;
 /// v2: nobody who may do it asks.
 pub const V2_UNAUTHORIZED: u16 = 110;
 /// v2: what was asked for went out of history.
@@ -226,14 +230,14 @@ pub const V2_WATCHER_CLEARED: u16 = 400;
 pub fn v2(code: u16) -> (&'static str, StatusCode) {
     const BAD: StatusCode = StatusCode::BAD_REQUEST;
     match code {
-        100 => ("Key not found", StatusCode::NOT_FOUND),
+        V2_NOT_FOUND => ("Key not found", StatusCode::NOT_FOUND),
         101 => ("Compare failed", StatusCode::PRECONDITION_FAILED),
         102 => ("Not a file", StatusCode::FORBIDDEN),
         V2_CLUSTER_FULL => ("Reached the max number of peers in the cluster", StatusCode::FORBIDDEN),
         104 => ("Not a directory", BAD),
         105 => ("Key already exists", StatusCode::PRECONDITION_FAILED),
         106 => ("The prefix of given key is a keyword in etcd", BAD),
-        107 => ("Root is read only", BAD),
+        V2_READ_ONLY => ("Root is read only", BAD),
         108 => ("Directory not empty", StatusCode::FORBIDDEN),
         109 => ("Peer address has existed", BAD),
         V2_UNAUTHORIZED => ("The request requires user authentication", StatusCode::UNAUTHORIZED),

@@ -19,6 +19,7 @@ pub mod plan;
 mod ports;
 pub mod reason;
 pub mod registrations;
+pub mod registry;
 pub mod rollout;
 pub mod table;
 #[cfg(test)]

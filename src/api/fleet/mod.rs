@@ -19,6 +19,8 @@
 //! | `GET cordons/MACHINE` | [`RemainingJson`](scheduling_model::RemainingJson): what a drain has not done yet |
 //! | `GET simulate?kill=ID…&drain=ID…&add=N&metadata=K=V…[&rebalance]` | [`ForecastJson`](scheduling_model::ForecastJson): what would move |
 //! | `POST rebalance?max=N[&dry-run]` | [`RebalanceJson`](scheduling_model::RebalanceJson): what moved, so many at once |
+//!
+//! And the keys that fleet had in etcd, for those who read them there: `registry`.
 
 mod apply;
 mod failure;
@@ -27,6 +29,7 @@ pub mod model;
 mod page;
 mod query;
 mod read;
+mod registry;
 mod scheduling;
 pub mod scheduling_model;
 #[cfg(test)]
@@ -93,6 +96,10 @@ pub fn router(
             let api = api.clone();
             router = router.route(&path, any(move |request| answer(api.clone(), request)));
         }
+    }
+    for path in registry::paths() {
+        let api = api.clone();
+        router = router.route(&path, any(async move |request| api.registry(request).await));
     }
     router
 }

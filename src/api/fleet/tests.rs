@@ -237,6 +237,49 @@ async fn metadata_is_patched_in_both_forms() {
 }
 
 #[tokio::test]
+async fn fleets_keys_in_etcd_are_shown_and_not_written() {
+    let bench = Bench::new();
+    bench.machine("m1");
+    bench.ask("PUT", "/fleet/v1/units/a.service", &format!(r#"{{"desiredState":"loaded",{OPTIONS}}}"#)).await;
+    bench.scheduled("a.service", "m1");
+    let ask = async |method: &str, path: &str| {
+        let response = bench.send(method, &format!("/v2/keys/_coreos.com/fleet{path}"), "").await;
+        let code = response.status().as_u16();
+        assert!(response.headers().contains_key("x-etcd-index"), "{method} {path}");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (code, serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+    };
+    let (code, answer) = ask("GET", "/job/a.service/target").await;
+    let node = serde_json::json!({
+        "key": "/_coreos.com/fleet/job/a.service/target", "value": "m1", "modifiedIndex": 4, "createdIndex": 4,
+    });
+    assert_eq!((code, answer), (200, serde_json::json!({"action": "get", "node": node})));
+    let names = |answer: &serde_json::Value| -> Vec<String> {
+        let nodes = answer["node"]["nodes"].as_array().unwrap().iter();
+        nodes.map(|node| node["key"].as_str().unwrap().trim_start_matches("/_coreos.com/fleet").to_owned()).collect()
+    };
+    let (_, answer) = ask("GET", "/?sorted=true").await;
+    assert_eq!(names(&answer), ["/engine", "/job", "/machines", "/unit"]);
+    assert_eq!(answer["node"]["nodes"][1]["nodes"], serde_json::Value::Null);
+    let (_, answer) = ask("GET", "/job/?recursive=true").await;
+    assert_eq!(names(&answer), ["/job/a.service"]);
+    assert_eq!(answer["node"]["nodes"][0]["nodes"][1]["value"], "m1");
+    let missing = serde_json::json!(
+        {"errorCode": 100, "message": "Key not found", "cause": "/_coreos.com/fleet/job/b.service", "index": 4}
+    );
+    assert_eq!(ask("GET", "/job/b.service").await, (404, missing));
+    for (method, path, code, cause) in [
+        ("PUT", "/job/a.service/target?value=m2", 400, "/fleet/v1"),
+        ("DELETE", "/?recursive=true", 400, "cannot be written"),
+        ("GET", "/job?wait=true", 400, "/fleet/v1/watch"),
+        ("GET", "/job?recursive=maybe", 400, "invalid value"),
+    ] {
+        let (found, answer) = ask(method, path).await;
+        assert!(found == code && answer["cause"].as_str().unwrap().contains(cause), "{method} {path}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn lists_come_in_pages() {
     let bench = Bench::new();
     let body = format!("{{{OPTIONS}}}");

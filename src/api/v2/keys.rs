@@ -22,10 +22,12 @@ use crate::kv::v2::{Action, Failure, GetRequest, Outcome, WriteRequest};
 use crate::kv::{Consistency, KvError, Op, Position, Reply, StoreError, V2Action};
 use crate::wire::v2 as wire;
 
-const PREFIX: &str = "/v2/keys";
+/// Where the keys are.
+pub(in crate::api) const KEYS: &str = "/v2/keys";
 /// What etcd says to those who may not, and to those who do not say who they are.
 pub(super) const INSUFFICIENT: &str = "Insufficient credentials";
-const METHODS: &str = "HEAD,GET,PUT,POST,DELETE";
+/// What may be asked of them.
+pub(in crate::api) const METHODS: &str = "HEAD,GET,PUT,POST,DELETE";
 /// Percent escapes make a value three times longer.
 const BODY_BYTES_MAX: usize = 3 * REQUEST_BYTES_MAX + 4096;
 
@@ -60,7 +62,7 @@ impl Keys {
         let bad = |code, cause| Failure { code, cause, index: 0 };
         let invalid = |cause| bad(status::V2_INVALID_FORM, cause);
         let path = decode(parts.uri.path())
-            .and_then(|path| path.strip_prefix(PREFIX).map(key_path))
+            .and_then(|path| path.strip_prefix(KEYS).map(key_path))
             .ok_or_else(|| invalid("incorrect key prefix".to_owned()))?;
         let bytes = if form::takes_body(&parts.method) {
             body::read(body, BODY_BYTES_MAX).await
@@ -200,7 +202,7 @@ fn sets_value(action: Action) -> bool {
 }
 
 /// Where the store stood, in etcd's headers.
-pub(super) fn mark(headers: &mut HeaderMap, position: &Position) {
+pub(in crate::api) fn mark(headers: &mut HeaderMap, position: &Position) {
     set(headers, INDEX, position.v2_index);
     set(headers, RAFT_INDEX, position.raft_index);
     set(headers, RAFT_TERM, position.raft_term);
@@ -211,7 +213,7 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: u64) {
 }
 
 /// A bad answer, without what etcd tells of Raft.
-pub(super) fn failed(failure: Failure) -> Response {
+pub(in crate::api) fn failed(failure: Failure) -> Response {
     let (message, code) = status::v2(failure.code);
     let body = wire::Failure {
         error_code: failure.code,

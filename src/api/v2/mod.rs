@@ -2,10 +2,10 @@
 
 mod auth;
 pub(super) mod form;
-mod keys;
+pub(super) mod keys;
 mod members;
-mod render;
-mod request;
+pub(super) mod render;
+pub(super) mod request;
 mod stats;
 #[cfg(test)]
 mod tests;
