@@ -15,6 +15,7 @@ mod nginx;
 mod smoke;
 mod stage;
 mod tables;
+mod timers;
 mod tutorials;
 mod units;
 mod waits;
@@ -59,6 +60,11 @@ fn the_tutorials_cloud_configs_make_a_cluster() -> anyhow::Result<()> {
 #[test]
 fn an_exclusive_unit_runs_on_one_host_at_a_time() -> anyhow::Result<()> {
     exclusive::run()
+}
+
+#[test]
+fn timers_run_once_wherever_they_are() -> anyhow::Result<()> {
+    timers::run()
 }
 
 #[test]

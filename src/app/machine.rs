@@ -151,6 +151,7 @@ impl Ready {
         let (lease_tx, lease) = watch::channel(None);
         let (tenure_tx, tenure) = watch::channel(None);
         let record = self.record(settings);
+        let clock = Arc::new(host::SystemClock);
         jobs.start(Presence {
             store: store.clone(),
             random: Arc::new(host::SystemRandom),
@@ -173,11 +174,11 @@ impl Ready {
         jobs.start(Agent {
             store: store.clone(),
             executor: self.executor.clone(),
+            clock: clock.clone(),
             machine: record,
             lease: lease.clone(),
             tenure,
         });
-        let clock = Arc::new(host::SystemClock);
         jobs.start(Engine { store: store.clone(), member: settings.member, clock: clock.clone() });
         jobs.start(Rollouts { store: store.clone(), member: settings.member, clock });
         Machine {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::layout::{Key, PREFIX, Value};
 use super::once::Done;
 use super::rollout::{Progress, Rollout};
+use super::timer::Elapsed;
 use super::types::{Cordon, DesiredState, Machine, PlanHead, Scheduled, Unit, UnitState};
 use crate::base::MachineId;
 use crate::kv::{Consistency, Event, EventKind, RangeRequest, Space, Store, StoreError, prefix_end};
@@ -23,6 +24,8 @@ pub struct Cluster {
     pub states: BTreeMap<String, BTreeMap<MachineId, UnitState>>,
     /// One-shots that have run to their end.
     pub done: BTreeMap<String, Done>,
+    /// When timers have last elapsed.
+    pub elapsed: BTreeMap<String, Elapsed>,
     pub head: PlanHead,
     /// The apply that is under way, and how far it is.
     pub rollout: Option<Arc<Rollout>>,
@@ -138,6 +141,9 @@ impl Cluster {
             (Key::Done(name), Value::Done(done)) => {
                 self.done.insert(name, done);
             }
+            (Key::Elapsed(name), Value::Elapsed(elapsed)) => {
+                self.elapsed.insert(name, elapsed);
+            }
             (Key::Plan, Value::Plan(head)) => self.head = head,
             (Key::Rollout, Value::Rollout(rollout)) => self.rollout = Some(Arc::new(*rollout)),
             (Key::Progress, Value::Progress(progress)) => self.progress = progress,
@@ -185,6 +191,9 @@ impl Cluster {
             }
             Key::Done(name) => {
                 self.done.remove(name);
+            }
+            Key::Elapsed(name) => {
+                self.elapsed.remove(name);
             }
             Key::Plan => self.head = PlanHead::default(),
             Key::Rollout => self.rollout = None,

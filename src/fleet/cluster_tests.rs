@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::super::layout::{UnitRecord, encode};
 use super::*;
+use crate::base::UnixMillis;
 use crate::fleet::Drain;
 use crate::kv::KeyValue;
 
@@ -113,6 +114,8 @@ fn keys() -> impl Strategy<Value = Key> {
         machine.clone().prop_map(Key::Cordon),
         name.clone().prop_map(Key::Unit),
         name.clone().prop_map(Key::Schedule),
+        name.clone().prop_map(Key::Done),
+        name.clone().prop_map(Key::Elapsed),
         (name, machine).prop_map(|(n, m)| Key::State(n, m)),
         Just(Key::Plan),
         Just(Key::Rollout),
@@ -128,6 +131,7 @@ fn value_of(key: &Key, number: u64) -> Bytes {
         Key::Unit(_) => record(DesiredState::Loaded, number),
         Key::Schedule(_) => encode(&Scheduled { machine: id(), generation: number, ..Default::default() }),
         Key::State(..) => encode(&UnitState { launched: number, ..UnitState::default() }),
+        Key::Elapsed(_) => encode(&Elapsed { at: UnixMillis(number as i64) }),
         Key::Done(_) => encode(&Done { launch: number, machine: id() }),
         Key::Plan => encode(&PlanHead { generation: number, mod_revision: 0 }),
         Key::Rollout => encode(&Rollout { revision: number, ..Rollout::default() }),

@@ -19,12 +19,15 @@ pub struct ActiveState {
     /// Of a container that runs: its published ports, in the order of its text, with the host's port and address of each.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub ports: Vec<Port>,
+    /// Of a timer: when it has last elapsed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub elapsed: Option<UnixMillis>,
 }
 
 impl ActiveState {
-    /// A state of a unit without published ports.
+    /// A state of a unit that is no timer and has no published ports.
     pub fn of(load: &str, active: &str, sub: &str) -> Self {
-        Self { load: load.to_owned(), active: active.to_owned(), sub: sub.to_owned(), ports: Vec::new() }
+        Self { load: load.to_owned(), active: active.to_owned(), sub: sub.to_owned(), ..Self::default() }
     }
 }
 
@@ -142,6 +145,13 @@ pub trait Executor: Send + Sync + 'static {
     fn is_idle<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, ExecutorError>> {
         let _ = name;
         Box::pin(async { Ok(true) })
+    }
+
+    /// Has a timer that is about to be started go on as one that has last elapsed at `at`, on whichever machine that was.
+    fn resume<'a>(&'a self, timer: &'a str, at: UnixMillis) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        let reason = format!("the executor `{}` has no timers", self.name());
+        let _ = at;
+        Box::pin(async move { Err(ExecutorError::Unsupported { unit: timer.to_owned(), reason }) })
     }
 
     /// Whether it can stop units by itself at a time that it was told, whatever has become of the node.

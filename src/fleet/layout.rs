@@ -9,6 +9,7 @@
 //! | `/fleet/schedule/NAME` | [`Scheduled`] | the engine; its claim the machine | until unscheduled |
 //! | `/fleet/states/NAME/ID` | [`UnitState`] | the machine | with the machine's lease |
 //! | `/fleet/done/NAME` | [`Done`] | the machine that ran it | until the unit is destroyed |
+//! | `/fleet/elapsed/NAME` | [`Elapsed`] | the machine that has the timer | until the unit is destroyed |
 //! | `/fleet/plan` | [`PlanHead`] | the engine only | for ever |
 //! | `/fleet/rollout` | [`Rollout`] | users begin it, the leader ends it | while it is under way |
 //! | `/fleet/rollout/progress` | [`Progress`] | the leader | as long as the rollout |
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::once::Done;
 use super::rollout::{Next, Progress, Rollout};
+use super::timer::Elapsed;
 use super::types::{Cordon, DesiredState, Machine, PlanHead, Scheduled, Unit, UnitState};
 use crate::base::{LeaseId, MachineId};
 use crate::kv::{Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, Space, TxnOp, prefix_end};
@@ -43,6 +45,8 @@ pub enum Key {
     State(String, MachineId),
     /// Of a one-shot.
     Done(String),
+    /// Of a timer.
+    Elapsed(String),
     Plan,
     Rollout,
     Progress,
@@ -61,6 +65,7 @@ impl Key {
             Self::Schedule(name) => format!("{PREFIX}schedule/{name}"),
             Self::State(name, id) => format!("{PREFIX}states/{name}/{id}"),
             Self::Done(name) => format!("{PREFIX}done/{name}"),
+            Self::Elapsed(name) => format!("{PREFIX}elapsed/{name}"),
             Self::Plan => format!("{PREFIX}plan"),
             Self::Rollout => format!("{PREFIX}rollout"),
             Self::Progress => format!("{PREFIX}rollout/progress"),
@@ -86,6 +91,7 @@ impl Key {
             ["units", name] => Some(Self::Unit((*name).to_owned())),
             ["schedule", name] => Some(Self::Schedule((*name).to_owned())),
             ["done", name] => Some(Self::Done((*name).to_owned())),
+            ["elapsed", name] => Some(Self::Elapsed((*name).to_owned())),
             ["states", name, id] => Some(Self::State((*name).to_owned(), machine(id))),
             _ => None,
         }
@@ -215,6 +221,7 @@ pub enum Value {
     Schedule(Scheduled),
     State(UnitState),
     Done(Done),
+    Elapsed(Elapsed),
     Plan(PlanHead),
     Rollout(Box<Rollout>),
     Progress(Progress),
@@ -242,6 +249,7 @@ impl Value {
             Key::Schedule(_) => Self::Schedule(decode(key, value)?),
             Key::State(..) => Self::State(decode(key, value)?),
             Key::Done(_) => Self::Done(decode(key, value)?),
+            Key::Elapsed(_) => Self::Elapsed(decode(key, value)?),
             Key::Plan => Self::Plan(PlanHead { mod_revision, ..decode(key, value)? }),
             Key::Rollout => Self::Rollout(decode(key, value)?),
             Key::Progress => Self::Progress(decode(key, value)?),
@@ -265,6 +273,7 @@ mod tests {
             (Key::Schedule("a.service".into()), "/fleet/schedule/a.service"),
             (Key::State("a.service".into(), id()), "/fleet/states/a.service/00ff"),
             (Key::Done("a.service".into()), "/fleet/done/a.service"),
+            (Key::Elapsed("a.timer".into()), "/fleet/elapsed/a.timer"),
             (Key::Plan, "/fleet/plan"),
             (Key::Rollout, "/fleet/rollout"),
             (Key::Progress, "/fleet/rollout/progress"),

@@ -24,6 +24,7 @@ pub mod rollout;
 pub mod table;
 #[cfg(test)]
 mod testkit;
+pub mod timer;
 pub mod transactions;
 pub mod types;
 pub mod wanted;

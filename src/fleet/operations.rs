@@ -176,6 +176,7 @@ pub fn destroy_unit(cluster: &Cluster, name: &str) -> Result<Operation, Refusal>
             compare: vec![key.unchanged(revision)],
             success: std::iter::once(key.delete())
                 .chain(cluster.done.get(name).map(|_| Key::Done(name.to_owned()).delete()))
+                .chain(cluster.elapsed.get(name).map(|_| Key::Elapsed(name.to_owned()).delete()))
                 .collect(),
             failure: Vec::new(),
         }),

@@ -6,6 +6,7 @@
 
 mod fence;
 mod once;
+mod timer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -19,12 +20,13 @@ use tokio::time::Instant;
 use super::follow::Follower;
 use super::{Job, JobError, Stop, accepted, health};
 use crate::base::limits::{AGENT_RETRY_MS, FLEET_TXN_OPS_MAX, HEALTH_PAUSE_MS};
-use crate::base::{BoxFuture, LeaseId};
+use crate::base::{BoxFuture, Clock, LeaseId, UnixMillis};
 use crate::fleet::company::Company;
 use crate::fleet::executor::{Executor, ExecutorError, UnitFile};
 use crate::fleet::fence::Allowances;
+use crate::fleet::timer::resumes;
 use crate::fleet::types::{Health, Machine};
-use crate::fleet::{Cluster, Fence, Local, Memory, Task, Tenure, Wanted, awaited, diff, wanted};
+use crate::fleet::{Cluster, Fence, Key, Local, Memory, Task, Tenure, Wanted, awaited, diff, wanted};
 use crate::kv::{Op, Reply, Store, TxnOp, TxnRequest};
 use crate::process::boot_now;
 use crate::unit::UnitText;
@@ -34,6 +36,7 @@ use crate::unit::health::checks;
 pub struct Agent {
     pub store: Arc<dyn Store>,
     pub executor: Arc<dyn Executor>,
+    pub clock: Arc<dyn Clock>,
     /// As this machine announces itself.
     pub machine: Machine,
     /// The lease that this machine's keys hang on.
@@ -56,8 +59,8 @@ enum Done {
     Published(Result<i64, JobError>),
     /// The same of claims.
     Claimed(Result<i64, JobError>),
-    /// A one-shot was looked at, and noted if it is done; `false`: it has not come so far.
-    Finished(Result<bool, JobError>),
+    /// What a unit has done was noted; `false`: it has not come so far, or the unit is another by now.
+    Noted(Result<bool, JobError>),
 }
 
 /// What the loop works with between two waits.
@@ -80,8 +83,8 @@ struct Desk<'a> {
     allowances: Allowances,
     claiming: bool,
     claimed_at: i64,
-    /// One-shots that were noted as done, or are being looked at, and their starts.
-    noted: BTreeMap<String, u64>,
+    /// What of one-shots and timers was noted, or is about to be: the start that is done, or when it has elapsed.
+    noted: BTreeMap<Key, u64>,
 }
 
 impl Job for Agent {
@@ -201,10 +204,12 @@ impl Desk<'_> {
                 continue;
             }
             self.memory.issued(&task);
-            self.start(task);
+            let since = resumes(cluster, &task, self.agent.clock.now());
+            self.start(task, since);
         }
         self.memory.acted_on(generation);
         self.note_finished(cluster, &wanted);
+        self.note_elapsed(cluster, &wanted);
         self.check(cluster, &wanted);
         let names: BTreeSet<&str> = wanted.iter().map(|unit| unit.file.name.as_str()).collect();
         self.memory.retain_wanted(|name| names.contains(name));
@@ -250,7 +255,8 @@ impl Desk<'_> {
         }
     }
 
-    fn start(&mut self, task: Task) {
+    /// Hands a task to the executor. A timer that goes on from an earlier run is told `since` when.
+    fn start(&mut self, task: Task, since: Option<UnixMillis>) {
         let executor = self.agent.executor.clone();
         match task {
             Task::Adopt { name, .. } => {
@@ -274,7 +280,10 @@ impl Desk<'_> {
                     let result = match &task {
                         Task::Unload { name, .. } => executor.unload(name).await,
                         Task::Stop { name, .. } => executor.stop(name).await,
-                        Task::Start { name, .. } => executor.start(name).await,
+                        Task::Start { name, .. } => match timer::resume(&executor, name, since).await {
+                            Ok(()) => executor.start(name).await,
+                            Err(error) => Err(error),
+                        },
                         Task::Adopt { .. } | Task::Load { .. } => Ok(()),
                     };
                     Done::Answered(task, result)
@@ -309,8 +318,8 @@ impl Desk<'_> {
                 self.publishing = false;
                 self.published_at = revision;
             }
-            Ok(Done::Finished(Ok(true))) => {}
-            Ok(Done::Finished(not_yet)) => {
+            Ok(Done::Noted(Ok(true))) => {}
+            Ok(Done::Noted(not_yet)) => {
                 if let Err(error) = not_yet {
                     tracing::warn!("{error}");
                 }

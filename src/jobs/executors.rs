@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{BootMillis, BoxFuture};
+use crate::base::{BootMillis, BoxFuture, UnixMillis};
 use crate::fleet::executor::{
     Executor, ExecutorError, Held, JournalQuery, JournalStream, StateChange, StatusText, UnitFile,
 };
@@ -89,6 +89,10 @@ impl Executor for Executors {
 
     fn is_idle<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, ExecutorError>> {
         Box::pin(async { self.of(name)?.is_idle(name).await })
+    }
+
+    fn resume<'a>(&'a self, timer: &'a str, at: UnixMillis) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(async move { self.of(timer)?.resume(timer, at).await })
     }
 
     /// As services' executor does: no container is exclusive.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::UnixMillis;
 use crate::fleet::executor::{ActiveState, StateChange};
 
 /// Parts of a state, as one message tells them.
@@ -13,6 +14,8 @@ pub struct Seen {
     pub load: Option<String>,
     pub active: Option<String>,
     pub sub: Option<String>,
+    /// When a timer has last elapsed.
+    pub elapsed: Option<UnixMillis>,
 }
 
 /// The units held here. `At` is a place in the stream of messages.
@@ -27,7 +30,7 @@ pub struct Board<At> {
 struct Entry<At> {
     state: ActiveState,
     /// Where each part of the state was told. A message may tell one part only, and must not outdate the others.
-    at: [At; 3],
+    at: [At; 4],
     /// Being loaded: whether it will be held is not certain, so nothing is told of it.
     quiet: bool,
 }
@@ -57,7 +60,7 @@ impl<At: Copy + Default + Ord> Board<At> {
             return false;
         }
         let state = ActiveState::of("loaded", "inactive", "dead");
-        self.units.insert(name.to_owned(), Entry { state, at: [At::default(); 3], quiet: true });
+        self.units.insert(name.to_owned(), Entry { state, at: [At::default(); 4], quiet: true });
         true
     }
 
@@ -94,6 +97,12 @@ impl<At: Copy + Default + Ord> Board<At> {
             changed |= *part != new;
             *part = new;
         }
+        let [.., told_at] = &mut entry.at;
+        if seen.elapsed.is_some() && *told_at <= at {
+            *told_at = at;
+            changed |= state.elapsed != seen.elapsed;
+            state.elapsed = seen.elapsed;
+        }
         if !changed {
             return false;
         }
@@ -113,12 +122,12 @@ impl<At: Copy + Default + Ord> Board<At> {
 impl Seen {
     /// All of a state.
     pub fn whole(state: ActiveState) -> Self {
-        Self { load: Some(state.load), active: Some(state.active), sub: Some(state.sub) }
+        Self { load: Some(state.load), active: Some(state.active), sub: Some(state.sub), elapsed: state.elapsed }
     }
 
     /// A unit that systemd has dropped from memory, which it does with units at rest only.
     pub fn dropped() -> Self {
-        Self { load: None, active: Some("inactive".to_owned()), sub: Some("dead".to_owned()) }
+        Self { active: Some("inactive".to_owned()), sub: Some("dead".to_owned()), ..Self::default() }
     }
 }
 
@@ -128,7 +137,7 @@ mod tests {
     use super::*;
 
     fn seen(active: &str, sub: &str) -> Seen {
-        Seen { load: None, active: Some(active.to_owned()), sub: Some(sub.to_owned()) }
+        Seen { active: Some(active.to_owned()), sub: Some(sub.to_owned()), ..Seen::default() }
     }
 
     fn held() -> Board<u64> {
@@ -150,6 +159,17 @@ mod tests {
         let state = changes[0].state.clone().unwrap();
         assert_eq!((state.load.as_str(), state.active.as_str(), state.sub.as_str()), ("loaded", "active", "running"));
         assert_eq!(board.take_changes(), []);
+    }
+
+    #[test]
+    fn a_timer_that_elapses_again_is_told_though_it_waits_as_before() {
+        let mut board = held();
+        let elapsed = |ms| Seen { elapsed: Some(UnixMillis(ms)), ..Seen::default() };
+        assert!(board.observe("a.service", elapsed(5), 3));
+        assert!(!board.observe("a.service", elapsed(4), 2));
+        assert!(!board.observe("a.service", Seen::dropped(), 4));
+        let changes = board.take_changes();
+        assert_eq!(changes[0].state.as_ref().unwrap().elapsed, Some(UnixMillis(5)));
     }
 
     #[test]

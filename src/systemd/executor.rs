@@ -1,6 +1,6 @@
 //! The executor itself: connects, adopts what is there, and hands each order to whoever carries it out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +15,11 @@ use super::files;
 use super::journal;
 use super::load;
 use super::shared::{Link, Shared};
+use super::timer;
 use super::unload;
 use super::watcher;
 use crate::base::limits::{SYSTEMD_CALL_MS_MAX, SYSTEMD_CONNECT_MS_MAX};
-use crate::base::{BootMillis, BoxFuture};
+use crate::base::{BootMillis, BoxFuture, UnixMillis};
 use crate::fleet::executor::{
     Executor, ExecutorError, Held, JournalQuery, JournalStream, StateChange, StatusText, UnitFile,
 };
@@ -213,6 +214,12 @@ impl Executor for SystemdExecutor {
 
     fn is_idle<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, ExecutorError>> {
         Box::pin(self.has_no_job(name))
+    }
+
+    fn resume<'a>(&'a self, timer: &'a str, at: UnixMillis) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        let name = timer.to_owned();
+        let stamp = move || timer::stamp(Path::new(timer::STAMPS_DIR), &name, at);
+        Box::pin(load::blocking(timer, "noting when it has last elapsed", stamp))
     }
 
     fn fences(&self) -> bool {

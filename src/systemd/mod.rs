@@ -19,6 +19,7 @@ mod reload;
 mod shared;
 mod signals;
 mod states;
+mod timer;
 mod unload;
 mod watcher;
 

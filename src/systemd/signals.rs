@@ -7,7 +7,8 @@ use zbus::names::{OwnedUniqueName, UniqueName};
 use zbus::{MatchRule, Message, Variant};
 
 use super::board::Seen;
-use super::bus::{MANAGER, MANAGER_PATH, PROPERTIES, SERVICE, UNIT, UNITS_PATH, unit_of};
+use super::bus::{MANAGER, MANAGER_PATH, PROPERTIES, SERVICE, TIMER, UNIT, UNITS_PATH, unit_of};
+use super::timer::{LAST_TRIGGER, moment};
 
 const BUS: &str = "org.freedesktop.DBus";
 
@@ -26,10 +27,11 @@ pub enum Event {
 pub fn rules() -> zbus::Result<Vec<MatchRule<'static>>> {
     let from_systemd = || MatchRule::builder().msg_type(Type::Signal).sender(SERVICE);
     let manager = |member: &'static str| from_systemd().path(MANAGER_PATH).interface(MANAGER).member(member);
-    let units = from_systemd().path_namespace(UNITS_PATH).interface(PROPERTIES).member("PropertiesChanged");
+    let units = || from_systemd().path_namespace(UNITS_PATH).interface(PROPERTIES).member("PropertiesChanged");
     let owner = MatchRule::builder().msg_type(Type::Signal).sender(BUS).interface(BUS).member("NameOwnerChanged");
-    let rules = [owner.arg(0, SERVICE), manager("Reloading"), manager("UnitRemoved"), units.arg(0, UNIT)];
-    rules.into_iter().map(|rule| rule.build()).collect()
+    let units = [units().arg(0, UNIT), units().arg(0, TIMER)];
+    let rules = [owner.arg(0, SERVICE), manager("Reloading"), manager("UnitRemoved")].into_iter().chain(units);
+    rules.map(|rule| rule.build()).collect()
 }
 
 /// The event that a message is. Only `systemd` and the bus itself are believed: anyone may send a signal to a name on the
@@ -78,14 +80,19 @@ fn changed(message: &Message) -> Option<Seen> {
         Some(Variant::Str(text)) => Some(text.as_str().to_owned()),
         _ => None,
     };
-    let seen = Seen { load: text("LoadState"), active: text("ActiveState"), sub: text("SubState") };
-    (interface == UNIT && seen != Seen::default()).then_some(seen)
+    let seen = match interface.as_str() {
+        UNIT => Seen { load: text("LoadState"), active: text("ActiveState"), sub: text("SubState"), elapsed: None },
+        TIMER => Seen { elapsed: properties.get(LAST_TRIGGER).and_then(moment), ..Seen::default() },
+        _ => return None,
+    };
+    (seen != Seen::default()).then_some(seen)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::base::UnixMillis;
     use crate::systemd::bus::path_of;
 
     fn systemd() -> OwnedUniqueName {
@@ -104,11 +111,25 @@ mod tests {
 
     #[test]
     fn changes_of_held_units_are_read() {
-        let seen = Seen { load: None, active: Some("active".to_owned()), sub: Some("running".to_owned()) };
+        let seen = Seen { active: Some("active".to_owned()), sub: Some("running".to_owned()), ..Seen::default() };
         let expected = Event::Unit { name: "a@1.service".to_owned(), seen, dropped: false };
         assert_eq!(parse(&states(":1.1", "a@1.service", UNIT)), Some(expected));
         assert_eq!(parse(&states(":1.1", "b.service", UNIT)), None);
         assert_eq!(parse(&states(":1.1", "a@1.service", "org.freedesktop.systemd1.Service")), None);
+    }
+
+    #[test]
+    fn a_timer_that_has_elapsed_is_read() {
+        let signal = |micros: u64| {
+            let last =
+                HashMap::from([("LastTriggerUSec", Variant::from(micros)), ("Result", Variant::from("success"))]);
+            let signal = Message::signal(path_of("a@1.service"), PROPERTIES, "PropertiesChanged").sender(":1.1");
+            parse(&signal.build(&(TIMER, last, Vec::<String>::new())).unwrap())
+        };
+        let seen = Seen { elapsed: Some(UnixMillis(1_700_000_000_123)), ..Seen::default() };
+        let expected = Event::Unit { name: "a@1.service".to_owned(), seen, dropped: false };
+        assert_eq!(signal(1_700_000_000_123_456), Some(expected));
+        assert_eq!(signal(0), None, "it has not elapsed yet");
     }
 
     #[test]
@@ -147,6 +168,6 @@ mod tests {
 
     #[test]
     fn the_rules_are_rules() {
-        assert_eq!(rules().unwrap().len(), 4);
+        assert_eq!(rules().unwrap().len(), 5);
     }
 }

@@ -3,8 +3,10 @@
 use zbus::{Message, OwnedObjectPath};
 
 use super::board::Seen;
+use super::bus;
 use super::caller::Caller;
 use super::shared::{Shared, Stamp};
+use super::timer;
 use crate::fleet::executor::ActiveState;
 
 /// One row of `ListUnitsByNames`: name, description, load, active, sub, followed unit, path, and the unit's job.
@@ -15,7 +17,7 @@ pub fn rows(answer: &Message) -> zbus::Result<Vec<(String, ActiveState)>> {
     let rows: Vec<Row> = answer.body().deserialize()?;
     Ok(rows
         .into_iter()
-        .map(|row| (row.0, ActiveState { load: row.2, active: row.3, sub: row.4, ports: Vec::new() }))
+        .map(|row| (row.0, ActiveState { load: row.2, active: row.3, sub: row.4, ..ActiveState::default() }))
         .collect())
 }
 
@@ -23,7 +25,8 @@ impl Shared {
     /// Asks systemd for the states of `names`, and takes them down on the board.
     pub async fn read_states(&self, caller: &Caller, names: &[String]) -> zbus::Result<Vec<(String, ActiveState)>> {
         let answer = caller.list_units(names).await?;
-        let states = rows(&answer)?;
+        let mut states = rows(&answer)?;
+        timer::read_all(&mut states, |name| caller.property(name, bus::TIMER, timer::LAST_TRIGGER)).await;
         let stamp = Stamp { connection: caller.number, position: answer.recv_position() };
         self.take_down(&states, stamp);
         Ok(states)

@@ -19,6 +19,7 @@ use super::bus;
 use super::shared::{Link, Shared, Stamp};
 use super::signals::{self, Event};
 use super::states;
+use super::timer;
 use crate::base::limits::{SYSTEMD_BACKOFF_MS_MAX, SYSTEMD_BACKOFF_MS_MIN};
 use crate::fleet::executor::ActiveState;
 
@@ -230,7 +231,9 @@ async fn read(connection: Connection, names: Vec<String>) -> zbus::Result<Answer
         _ => {}
     }
     let answer = bus::list_units(&connection, &names).await?;
-    Ok(Answer::States { states: states::rows(&answer)?, position: answer.recv_position() })
+    let mut states = states::rows(&answer)?;
+    timer::read_all(&mut states, |name| bus::property(&connection, name, bus::TIMER, timer::LAST_TRIGGER)).await;
+    Ok(Answer::States { states, position: answer.recv_position() })
 }
 
 /// Waits until `at`; for ever without it.

@@ -72,6 +72,9 @@ pub struct Status {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Explanation {
+    /// Of a timer whose runs the cluster keeps in mind: when it has last elapsed, in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elapsed: Option<String>,
     pub machines: Vec<Verdict>,
     pub unit: String,
 }

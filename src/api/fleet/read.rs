@@ -5,6 +5,7 @@ use axum::response::Response;
 use super::model::{Explanation, Page, Verdict};
 use super::query::Query;
 use super::{Api, Failure, ok, page};
+use crate::api::history::render;
 use crate::base::MachineId;
 use crate::fleet::{self, Cluster, Fit, explain, wire};
 
@@ -75,5 +76,9 @@ fn told(cluster: &Cluster, name: &str, verdicts: Vec<fleet::Verdict>) -> Explana
             reason: reason.map(ToString::to_string).unwrap_or_default(),
         }
     };
-    Explanation { machines: verdicts.iter().map(verdict).collect(), unit: name.to_owned() }
+    Explanation {
+        elapsed: cluster.elapsed.get(name).map(|elapsed| render::time(elapsed.at)),
+        machines: verdicts.iter().map(verdict).collect(),
+        unit: name.to_owned(),
+    }
 }

@@ -12,7 +12,7 @@
 
 mod failure;
 mod query;
-mod render;
+pub(super) mod render;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -49,7 +49,8 @@ pub(super) fn change(event: &kv::Event, before: Option<&KeyValue>) -> wire::Chan
     }
 }
 
-fn time(at: UnixMillis) -> String {
+/// A moment in RFC 3339, to the millisecond.
+pub(in crate::api) fn time(at: UnixMillis) -> String {
     let end = if at.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
     format!("{:.3}", jiff::Timestamp::from_millisecond(at.0).unwrap_or(end))
 }

@@ -9,6 +9,9 @@ pub async fn explain(cluster: &Cluster, word: &str) -> anyhow::Result<u8> {
     let (unit, explanation) = read(cluster, word).await?;
     let names = cluster.names().await?;
     println!("{}", standing(&unit, &names));
+    if let Some(elapsed) = &explanation.elapsed {
+        println!("  it has last elapsed at {elapsed}, and goes on from there on any machine");
+    }
     for verdict in &explanation.machines {
         let mark = if verdict.holds { '*' } else { ' ' };
         println!("{mark} {}  {}", names.column(&verdict.machine_id), text(verdict));

@@ -10,7 +10,7 @@ impl Desk<'_> {
             return;
         }
         for (name, launch) in once::finished(cluster, wanted, &self.memory) {
-            if self.noted.insert(name.clone(), launch) == Some(launch) {
+            if self.noted.insert(Key::Done(name.clone()), launch) == Some(launch) {
                 continue;
             }
             let (store, executor) = (self.agent.store.clone(), self.agent.executor.clone());
@@ -25,7 +25,7 @@ impl Desk<'_> {
                 if finished.as_ref().is_ok_and(|noted| *noted) {
                     tracing::info!(unit = name, "has done its work, and no other machine does it again");
                 }
-                Done::Finished(finished)
+                Done::Noted(finished)
             });
         }
     }
