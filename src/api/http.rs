@@ -6,6 +6,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+#[cfg(feature = "scheduler")]
+use axum::routing::get;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -104,7 +106,9 @@ impl Entry {
     /// The way in to `routes` alone.
     #[cfg(feature = "scheduler")]
     pub fn only(shared: &Arc<Shared>, routes: Router, bounds: Bounds) -> Self {
-        let http = guarded(shared, routes).fallback(async || not_found());
+        let metrics = shared.clone();
+        let metrics = get(async move || super::metrics::answer_without_store(&metrics));
+        let http = guarded(shared, routes).route("/metrics", metrics).fallback(async || not_found());
         Self::over(shared, Router::new(), http, bounds)
     }
 

@@ -31,6 +31,19 @@ impl Text {
 pub(super) fn answer(shared: &Shared) -> Response {
     let mut text = Text::default();
     of_the_store(shared, &mut text);
+    rest(shared, text)
+}
+
+/// Without those of a store, where that is another program.
+#[cfg(feature = "scheduler")]
+pub(super) fn answer_without_store(shared: &Shared) -> Response {
+    rest(shared, Text::default())
+}
+
+fn rest(shared: &Shared, mut text: Text) -> Response {
+    if let Some(more) = &shared.metrics {
+        let _ = write!(text.0, "{more}");
+    }
     of_the_process(&mut text);
     let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
     ([kind], text.0).into_response()

@@ -53,6 +53,9 @@ pub use users::UsersOptions;
 /// HTTP paths and who answers them.
 pub type Routes = axum::Router;
 
+/// Prometheus text, as it is at each moment.
+pub type Metrics = Arc<dyn std::fmt::Display + Send + Sync>;
+
 /// What the doors need to answer.
 pub struct Services {
     pub store: Arc<dyn Store>,
@@ -67,6 +70,8 @@ pub struct Services {
     pub identity: Option<ClusterIdentity>,
     /// Further HTTP paths (fleet's, for example), without a fallback of their own.
     pub routes: Routes,
+    /// Further lines of `/metrics`.
+    pub metrics: Option<Metrics>,
 }
 
 /// Where clients come in.
@@ -100,6 +105,7 @@ pub(crate) struct Shared {
     users: users::Users,
     pub identity: Option<ClusterIdentity>,
     pub watch_progress: Duration,
+    metrics: Option<Metrics>,
     /// Places for connections that have become websockets.
     pub websockets: Arc<Semaphore>,
     /// Leaders that were seen, each time that one came up.
@@ -148,6 +154,7 @@ fn open(bounds: Bounds, listeners: Vec<Listener>, services: Services, entry: Mak
         random: services.random,
         identity: services.identity,
         watch_progress: services.watch_progress,
+        metrics: services.metrics,
         websockets: Arc::new(Semaphore::new(WEBSOCKETS_MAX)),
         leader_changes: AtomicU64::new(0),
         leader_since: AtomicI64::new(0),

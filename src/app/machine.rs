@@ -15,6 +15,7 @@ use super::{StartError, host, identity};
 use crate::base::{LeaseId, MachineId};
 #[cfg(feature = "docker")]
 use crate::docker::{DockerExecutor, DockerOptions};
+use crate::fleet::Counts;
 use crate::fleet::executor::Executor;
 use crate::fleet::types::Machine as Record;
 use crate::jobs::Jobs;
@@ -52,6 +53,8 @@ pub struct Machine {
     #[cfg(feature = "docker")]
     docker: Option<Arc<DockerExecutor>>,
     lease: watch::Receiver<Option<LeaseId>>,
+    #[cfg(feature = "api")]
+    counts: Arc<Counts>,
 }
 
 /// Makes the executor that the settings choose.
@@ -179,7 +182,10 @@ impl Ready {
             lease: lease.clone(),
             tenure,
         });
-        jobs.start(Engine { store: store.clone(), member: settings.member, clock: clock.clone() });
+        let counts = Arc::new(Counts::default());
+        let engine =
+            Engine { store: store.clone(), member: settings.member, clock: clock.clone(), counts: counts.clone() };
+        jobs.start(engine);
         jobs.start(Rollouts { store: store.clone(), member: settings.member, clock });
         Machine {
             #[cfg(any(feature = "api", feature = "template"))]
@@ -190,6 +196,8 @@ impl Ready {
             #[cfg(feature = "docker")]
             docker: self.docker,
             lease,
+            #[cfg(feature = "api")]
+            counts,
         }
     }
 
@@ -236,6 +244,12 @@ impl Machine {
             lease: Some(self.lease.clone()),
             executor: Some(self.executor.clone()),
         }
+    }
+
+    /// What its engine has done.
+    #[cfg(feature = "api")]
+    pub fn counts(&self) -> Arc<Counts> {
+        self.counts.clone()
     }
 
     /// fleet's doors.

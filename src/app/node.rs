@@ -155,8 +155,10 @@ impl Node {
         let closing = CancellationToken::new();
         #[cfg(all(feature = "api", feature = "scheduler"))]
         let routes = machine.as_ref().map(|machine| machine.routes(&store, &closing)).unwrap_or_default();
+        #[cfg(all(feature = "api", feature = "scheduler"))]
+        let metrics = machine.as_ref().map(|machine| machine.counts() as crate::api::Metrics);
         #[cfg(all(feature = "api", not(feature = "scheduler")))]
-        let routes = crate::api::Routes::default();
+        let (routes, metrics) = (crate::api::Routes::default(), None);
         #[cfg(feature = "api")]
         let doors = crate::api::serve(
             listeners,
@@ -173,6 +175,7 @@ impl Node {
                 routes: routes
                     .merge(crate::api::backups::routes(backups))
                     .merge(crate::api::checkup::routes(Arc::new(checkup))),
+                metrics,
             },
         );
         drop(fatal_tx);

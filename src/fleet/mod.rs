@@ -3,6 +3,7 @@
 mod board;
 pub mod cluster;
 pub mod company;
+pub mod counts;
 pub mod diff;
 mod eviction;
 pub mod executor;
@@ -31,6 +32,7 @@ pub mod wanted;
 pub mod wire;
 
 pub use cluster::Cluster;
+pub use counts::Counts;
 pub use diff::{OlderPlan, Task, TaskKind, TaskReason, diff};
 pub use fence::{Fence, Tenure};
 pub use layout::Key;

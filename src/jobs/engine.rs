@@ -13,7 +13,7 @@ use super::{Job, JobError, Stop, accepted};
 use crate::base::limits::FLEET_TXN_OPS_MAX;
 use crate::base::{BoxFuture, Clock, MemberId};
 use crate::fleet::fence::Absences;
-use crate::fleet::{Plan, plan_at, transactions};
+use crate::fleet::{Counts, Plan, plan_at, transactions};
 use crate::kv::{Op, Reply, Store};
 
 /// Plans while this node leads.
@@ -21,6 +21,7 @@ pub struct Engine {
     pub store: Arc<dyn Store>,
     pub member: MemberId,
     pub clock: Arc<dyn Clock>,
+    pub counts: Arc<Counts>,
 }
 
 /// Waits so many milliseconds, at least one; for ever where none are given.
@@ -49,6 +50,7 @@ impl Job for Engine {
 impl Engine {
     async fn plan_for_ever(&self) -> Result<Infallible, JobError> {
         let mut follower = Follower::open(&self.store).await?;
+        self.counts.leads(self.clock.now());
         let began = tokio::time::Instant::now();
         let forward = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut absences = Absences::default();
@@ -57,7 +59,9 @@ impl Engine {
             absences.look(&follower.cluster, &changed, forward());
             let now = self.clock.now();
             let plan = plan_at(&follower.cluster, now, &absences);
-            if !self.write(&plan).await? {
+            let written = self.write(&plan).await?;
+            self.counts.planned(&plan, written);
+            if !written {
                 tracing::debug!("the cluster changed while it was planned; planning again");
             }
             let by_clock = plan.look_again.map(|at| at.0.saturating_sub(now.0));

@@ -182,6 +182,7 @@ impl Life {
         let (fatal_tx, fatal) = watch::channel(None);
         let inspector = Arc::new(LocalOnly { machine: ready.id().clone(), executor: ready.executor() });
         let machine = ready.start_jobs(&settings, &store, &mut jobs, fatal_tx);
+        let metrics: crate::api::Metrics = machine.counts();
         let closing = CancellationToken::new();
         let clock = Arc::new(host::SystemClock);
         let routes = crate::api::fleet::router(store.clone(), inspector, clock.clone(), closing.clone());
@@ -193,6 +194,7 @@ impl Life {
             watch_progress: Duration::from_millis(settings.watch_progress_ms),
             identity: None,
             routes,
+            metrics: Some(metrics),
         };
         let doors = crate::api::serve_only(listeners, services);
         Ok(Self { jobs, machine, doors, closing, fatal })
