@@ -1,88 +1,151 @@
-//! What fleet's users rely on, as tables of cases: command lines with what they print and end with, requests with their answers. One
-//! real node; the tests are named after what they are about.
+//! What fleet's users rely on, as tables of cases: command lines with what they print and end with, requests with their answers, on one
+//! real node. The tests are named after the parts of fleet that they hold, `fleetctl` first (a), its API after it (c, d); the rules
+//! of its options (b), of its scheduler (e) and of `fleet.conf` (f) have their tables in `unit`, `fleet` and `app::fleetd`.
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "fleet_reference/api.rs"]
+mod api;
 mod common;
+#[path = "fleet_reference/functional.rs"]
+mod functional;
+#[path = "fleet_reference/scene.rs"]
+mod scene;
 
-use std::process::Command;
+use std::io::{Read, Write};
+use std::process::Stdio;
 
-use common::{TestCluster, face};
-use serde_json::{Value, json};
+use scene::{HELLO, Scene};
 
-const HELLO: &str = "[Service]\nExecStart=/bin/sleep 1000\n";
-const ALL: &str = "[Service]\nExecStart=/bin/sleep 1000\n\n[X-Fleet]\nGlobal=true\n";
-
-/// A command line, its exit code, what it prints, and what it says on stderr. `{on}` stands for the machine.
-type Case<'a> = (&'a str, i32, &'a str, &'a str);
-
-/// Method, path and body of a request, the status of its answer, and the answer, where it is looked at.
-type Request<'a> = (&'a str, &'a str, Option<Value>, u16, Option<Value>);
-
-struct Scene {
-    cluster: TestCluster,
-}
-
-impl Scene {
-    fn new() -> Self {
-        let cluster = TestCluster::start(1);
-        let put = |name: &str, text: &str| std::fs::write(cluster.folder.path().join(name), text).unwrap();
-        put("hello.service", HELLO);
-        put("t@.service", HELLO);
-        put("all.service", ALL);
-        put("bad.service", "[X-Fleet]\nMachineID=a\nGlobal=true\n");
-        Self { cluster }
-    }
-
-    fn machine(&self) -> String {
-        format!("{}.../127.0.0.1", &self.cluster.nodes[0].machine_id[..8])
-    }
-
-    /// Runs command lines one after the other, in the folder of the units; tells all that differ.
-    fn runs(&self, cases: &[Case<'_>]) {
-        let on = self.machine();
-        let folder = format!("{}/", self.cluster.folder.path().display());
-        let mut wrong = Vec::new();
-        for (line, code, stdout, stderr) in cases {
-            let words: Vec<String> =
-                line.split(' ').filter(|word| !word.is_empty()).map(|w| w.replace("./", &folder)).collect();
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let output = face("fleetctl", &self.cluster.nodes[0].endpoint(), &words);
-            let found = (
-                output.status.code().unwrap(),
-                String::from_utf8(output.stdout).unwrap().replace(&on, "{on}"),
-                String::from_utf8(output.stderr).unwrap().replace(&on, "{on}").replace(&folder, "./"),
-            );
-            let stderr = if stderr.is_empty() { String::new() } else { format!("{stderr}\n") };
-            let expected = (*code, (*stdout).to_owned(), stderr);
-            if found != expected {
-                wrong.push(format!("fleetctl {line}\n  found    {found:?}\n  expected {expected:?}"));
-            }
-        }
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    }
-
-    /// Sends a request; the answer's status, and its body as JSON where it is some.
-    fn asks(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        self.sends(method, path, body.map(Value::to_string).as_deref(), "application/json")
-    }
-
-    fn sends(&self, method: &str, path: &str, body: Option<&str>, content_type: &str) -> (u16, Value) {
-        let url = format!("{}{path}", self.cluster.nodes[0].endpoint());
-        let mut curl = Command::new("curl");
-        curl.args(["-sS", "-X", method, &url, "-w", "\n%{http_code}", "-H", &format!("Content-Type: {content_type}")]);
-        if let Some(body) = body {
-            curl.args(["--data-binary", body]);
-        }
-        let output = curl.output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let (body, status) = text.rsplit_once('\n').unwrap();
-        (status.parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
-    }
+#[test]
+fn a_1_global_flags_and_environment() {
+    let scene = Scene::new();
+    let refused = "Error retrieving list of units from repository: cannot connect to 127.0.0.1:1: Connection refused (os error 111)";
+    let undefined = "Unable to initialize client: URL scheme undefined";
+    scene.runs(&[
+        ("FLEETCTL_ENDPOINT=http://127.0.0.1:1 list-units", 1, "", refused),
+        ("FLEETCTL_ENDPOINT=http://127.0.0.1:1 --endpoint unix://{socket} list-units --no-legend", 0, "", ""),
+        ("-endpoint=file://{socket} list-units -no-legend", 0, "", ""),
+        ("--endpoint 127.0.0.1:1 list-units", 1, "", undefined),
+        ("list-units --endpoint ftp://a", 1, "", "Unable to initialize client: unsupported protocol scheme \"ftp\""),
+        ("FLEETCTL_NO_LEGEND=true list-units", 0, "UNIT\tMACHINE\tACTIVE\tSUB\n", ""),
+        ("FLEETCTL_FULL=true list-machines --no-legend --fields machine", 0, "{short}\n", ""),
+        ("--request-timeout 1.5 --driver API --debug=false list-units --no-legend", 0, "", ""),
+        ("version", 0, "fleetctl version 1.0.0\n", ""),
+        ("--version", 0, "fleetctl version 1.0.0\n", ""),
+    ]);
 }
 
 #[test]
-fn commands_and_the_states_that_they_lead_to() {
+fn a_3_waiting() {
+    let scene = Scene::new();
+    let reason = "{on}: MachineMetadata asks for a=b; the machine has no a";
+    let timed_out = format!(
+        "Unit nowhere.service fits on no machine:\n  {reason}\n\
+         Error waiting for units: timed out waiting for unit nowhere.service to report state launched\n\
+         Error waiting for unit states, exit status: timed out waiting for unit nowhere.service to report state launched"
+    );
+    let failed = "Unit fails.service is failed (failed) on {on}; `fleetctl journal fails.service` may say why\n\
+        Error waiting for units: Failed to find an active unit fails.service within 2s, err: Failed to fetch states within 2s\n\
+        Error waiting for systemd unit states, err: Failed to find an active unit fails.service within 2s, err: Failed to fetch states within 2s";
+    let odd = "WARNING: Unit odd.service: unrecognized requirement in [X-Fleet] section: \"Foo\"";
+    let launched = |name: &str| format!("Unit {name}.service inactive\nUnit {name}.service launched on {{on}}\n");
+    scene.runs(&[
+        ("start --block-attempts=1 ./nowhere.service", 1, "Unit nowhere.service inactive\n", &timed_out),
+        ("start nowhere", 0, "", ""),
+        ("start ./fails.service", 1, &launched("fails"), failed),
+        ("start fails", 0, "", ""),
+        ("start ./odd.service", 0, &launched("odd"), odd),
+        ("stop --no-block odd", 0, "Triggered unit odd.service stop\n", "Successfully stopped units [odd.service]."),
+        ("load --no-block ./hello.service", 0, "Unit hello.service inactive\nTriggered unit hello.service load\n", ""),
+        ("start --block-attempts 20 hello", 0, "Unit hello.service launched on {on}\n", ""),
+        (
+            "unload --no-block hello",
+            0,
+            "Triggered unit hello.service unload\n",
+            "Successfully unloaded units [hello.service].",
+        ),
+    ]);
+}
+
+#[test]
+fn a_6_ssh_mechanics() {
+    let scene = Scene::new();
+    let proceed = |why: &str| format!("Unable to proceed: {why}");
+    let nothing = proceed("could not find matching unit or machine");
+    let (one, both) = (
+        proceed("one machine or unit must be provided"),
+        "Both machine and unit flags provided, please specify only one.",
+    );
+    scene.runs(&[
+        ("submit ./all.service", 0, "Unit all.service \n", ""),
+        ("load ./hello.service", 0, "Unit hello.service inactive\nUnit hello.service loaded on {on}\n", ""),
+        ("ssh", 1, "", &one),
+        ("ssh nope uptime", 1, "", &nothing),
+        ("ssh all uptime", 1, "", &nothing),
+        ("ssh --machine {id} --unit hello uptime", 1, "", both),
+    ]);
+    assert_eq!(scene.ssh_was_asked(), [""; 0]);
+    for (line, code, asked) in [
+        ("ssh {id}", 0, "-l core -o ConnectTimeout=10 127.0.0.1"),
+        ("ssh hello df -h", 0, "-l core -o ConnectTimeout=10 127.0.0.1 -- df -h"),
+        ("ssh -A --ssh-port 23 hello -- df -h", 0, "-l core -o ConnectTimeout=10 -p 23 -A 127.0.0.1 -- df -h"),
+        ("ssh --machine {id} fail", 7, "-l core -o ConnectTimeout=10 127.0.0.1 -- fail"),
+        ("--ssh-username joe --ssh-timeout 2.5 ssh --unit hello id", 0, "-l joe -o ConnectTimeout=3 127.0.0.1 -- id"),
+        ("FLEETCTL_SSH_USERNAME=joe ssh hello id", 0, "-l joe -o ConnectTimeout=10 127.0.0.1 -- id"),
+        (
+            "--strict-host-key-checking=false ssh hello id",
+            0,
+            "-l core -o ConnectTimeout=10 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null 127.0.0.1 -- id",
+        ),
+        (
+            "--known-hosts-file /hosts ssh hello id",
+            0,
+            "-l core -o ConnectTimeout=10 -o UserKnownHostsFile=/hosts 127.0.0.1 -- id",
+        ),
+    ] {
+        let output = scene.fleetctl(line).output().unwrap();
+        assert_eq!((output.status.code(), scene.ssh_was_asked()), (Some(code), vec![asked.to_owned()]), "{line}");
+    }
+    // The endpoint is the bastion's, and so is the way to machines.
+    let opened = "-l core -o ConnectTimeout=10 -o ExitOnForwardFailure=yes -p 2222 -f -N -M -S {tunnel}/control \
+        -L {tunnel}/socket:./fleet.sock bastion";
+    let closed = "-S {tunnel}/control -O exit bastion";
+    let through = "-l core -o ConnectTimeout=10 -J core@bastion:2222 127.0.0.1 -- id";
+    scene.runs(&[(
+        "--tunnel bastion:2222 --endpoint unix://{socket} list-machines --no-legend --fields machine -l",
+        0,
+        "{id}\n",
+        "",
+    )]);
+    assert_eq!(scene.ssh_was_asked(), [opened, closed]);
+    scene.runs(&[("FLEETCTL_TUNNEL=bastion:2222 --endpoint unix://{socket} ssh hello id", 0, "", "")]);
+    assert_eq!(scene.ssh_was_asked(), [opened, through, closed]);
+}
+
+/// The far end of the tunnel of an old `fleetctl`.
+#[test]
+fn a_6_fd_forward() {
+    let scene = Scene::new();
+    let mut forward =
+        scene.fleetctl("fd-forward {socket}").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut there, mut back) = (forward.stdin.take().unwrap(), forward.stdout.take().unwrap());
+    there.write_all(b"GET /fleet/v1/machines HTTP/1.1\r\nHost: fleet\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    while !String::from_utf8_lossy(&answer).contains(scene.id()) {
+        let mut piece = [0; 1024];
+        let read = back.read(&mut piece).unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+        answer.extend(&piece[..read]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+    drop(there);
+    assert!(forward.wait().unwrap().success());
+    scene.runs(&[("fd-forward", 1, "", "fd-forward takes one argument: the path of a unix socket")]);
+}
+
+#[test]
+fn a_4_commands_and_d_the_states_that_they_lead_to() {
     let scene = Scene::new();
     scene.runs(&[
         ("submit ./hello.service", 0, "Unit hello.service inactive\n", ""),
@@ -120,7 +183,7 @@ fn commands_and_the_states_that_they_lead_to() {
 }
 
 #[test]
-fn unit_names_templates_and_globals() {
+fn a_2_unit_names_templates_and_globals() {
     let scene = Scene::new();
     scene.runs(&[
         (
@@ -150,11 +213,8 @@ fn unit_names_templates_and_globals() {
 }
 
 #[test]
-fn lists_are_tabwriters() {
+fn a_5_lists_are_tabwriters() {
     let scene = Scene::new();
-    let id = scene.cluster.nodes[0].machine_id.clone();
-    let full = format!("{id}/127.0.0.1\n");
-    let machines = format!("MACHINE\t\tIP\t\tMETADATA\n{}...\t127.0.0.1\tnode=n1\n", &id[..8]);
     scene.runs(&[
         ("list-units", 0, "UNIT\tMACHINE\tACTIVE\tSUB\n", ""),
         ("list-units --no-legend", 0, "", ""),
@@ -169,177 +229,15 @@ fn lists_are_tabwriters() {
         ("start hello", 0, "Unit hello.service launched on {on}\n", ""),
         ("list-units", 0, "UNIT\t\tMACHINE\t\t\tACTIVE\tSUB\nhello.service\t{on}\tactive\trunning\n", ""),
         ("list-units -no-legend --fields=unit,load,active", 0, "hello.service\tloaded\tactive\n", ""),
-        ("list-units -l --no-legend --fields machine", 0, &full, ""),
-        ("list-machines --fields machine,ip,metadata", 0, &machines, ""),
+        ("list-units -l --no-legend --fields machine", 0, "{id}/127.0.0.1\n", ""),
+        (
+            "list-machines --fields machine,ip,metadata",
+            0,
+            "MACHINE\t\tIP\t\tMETADATA\n{short}\t127.0.0.1\tnode=n1\n",
+            "",
+        ),
         ("list-units --fields bogus", 1, "", "Invalid key in output format: \"bogus\""),
         ("list-units --fields=", 1, "", "Must define output format"),
         ("list-machines --fields UNIT", 1, "", "Invalid key in output format: \"UNIT\""),
     ]);
-}
-
-#[test]
-fn http_api_v1() {
-    let scene = Scene::new();
-    let options = json!([{"section": "Service", "name": "ExecStart", "value": "/bin/sleep 1000"}]);
-    let message = |text: &str, code: u16| json!({"error": {"code": code, "message": text}});
-    let unit = |state: &str| json!({"desiredState": state, "options": options});
-    let id = &scene.cluster.nodes[0].machine_id;
-    let on = |path: &str| path.replace("{id}", id);
-    let cases: Vec<Request<'_>> = vec![
-        ("GET", "/fleet/v1/units", None, 200, Some(json!({}))),
-        ("GET", "/v1-alpha/state", None, 200, Some(json!({}))),
-        ("GET", "/fleet/v1/units/a.service", None, 404, Some(message("unit does not exist", 404))),
-        ("DELETE", "/fleet/v1/units/a.service", None, 404, Some(message("unit does not exist", 404))),
-        ("GET", "/fleet/v1/state/a.service", None, 404, Some(message("unit state does not exist", 404))),
-        (
-            "PUT",
-            "/fleet/v1/units/a.service",
-            Some(json!({"desiredState": "launched"})),
-            409,
-            Some(message("unit does not exist and options field empty", 409)),
-        ),
-        (
-            "PUT",
-            "/fleet/v1/units/a.service",
-            Some(json!({"name": "b.service", "desiredState": "loaded", "options": options})),
-            400,
-            Some(message("name in URL \"a.service\" differs from unit name in request body \"b.service\"", 400)),
-        ),
-        ("PUT", "/fleet/v1/units/a.service", Some(unit("inactive")), 201, None),
-        ("PUT", "/fleet/v1/units/a.service", Some(json!({"desiredState": "inactive"})), 204, None),
-        (
-            "PUT",
-            "/fleet/v1/units/a.service",
-            Some(json!({})),
-            409,
-            Some(message("must provide DesiredState to update existing unit", 409)),
-        ),
-        (
-            "GET",
-            "/fleet/v1/units/a.service",
-            None,
-            200,
-            Some(
-                json!({"currentState": "inactive", "desiredState": "inactive", "name": "a.service", "options": options}),
-            ),
-        ),
-        (
-            "PUT",
-            "/v1-alpha/units/x@.service",
-            Some(unit("launched")),
-            400,
-            Some(message("cannot activate template \"x@.service\"", 400)),
-        ),
-        ("PUT", "/fleet/v1/units/a", Some(unit("inactive")), 400, Some(message("unit name must contain \".\"", 400))),
-        ("PUT", "/fleet/v1/units/a.foo", Some(unit("inactive")), 400, Some(message("invalid unit type: \"foo\"", 400))),
-        (
-            "PUT",
-            "/fleet/v1/units/a@.mount",
-            Some(unit("inactive")),
-            400,
-            Some(message("invalid unit type for template: \"mount\"", 400)),
-        ),
-        (
-            "PUT",
-            "/fleet/v1/units/@a.service",
-            Some(unit("inactive")),
-            400,
-            Some(message("unit name cannot start in \"@\"", 400)),
-        ),
-        (
-            "POST",
-            "/fleet/v1/units",
-            Some(json!({})),
-            405,
-            Some(message("only GET supported against this resource", 405)),
-        ),
-        (
-            "POST",
-            "/fleet/v1/units/a.service",
-            Some(json!({})),
-            405,
-            Some(message("only GET, PUT and DELETE supported against this resource", 405)),
-        ),
-        (
-            "PUT",
-            "/fleet/v1/machines",
-            Some(json!({})),
-            405,
-            Some(message("only GET and PATCH supported against this resource", 405)),
-        ),
-        (
-            "POST",
-            "/fleet/v1/discovery",
-            Some(json!({})),
-            400,
-            Some(message("only HTTP GET supported against this resource", 400)),
-        ),
-        ("GET", "/fleet/v1/discovery", None, 200, None),
-        ("GET", "/fleet/v1", None, 405, Some(message("", 405))),
-        ("GET", "/fleet/v1/", None, 404, Some(message("", 404))),
-        ("GET", "/fleet/v1/units/", None, 404, Some(message("", 404))),
-        ("GET", "/fleet/v1/units?nextPageToken=ZAACAA==", None, 200, Some(json!({}))),
-        ("GET", "/fleet/v1/units?nextPageToken=EwBMLg==", None, 400, Some(message("token limit must be 100", 400))),
-        (
-            "GET",
-            "/fleet/v1/units?nextPageToken=ZAAAAA==",
-            None,
-            400,
-            Some(message("token page must be greater than zero", 400)),
-        ),
-        (
-            "PATCH",
-            "/fleet/v1/machines",
-            Some(json!([{"op": "add", "path": "/{id}/metadata/zone", "value": "b"}])),
-            204,
-            None,
-        ),
-        (
-            "PATCH",
-            "/fleet/v1/machines",
-            Some(json!([{"op": "replace", "path": "/{id}/metadata/zone", "value": {"value": "c"}}])),
-            204,
-            None,
-        ),
-        (
-            "GET",
-            "/fleet/v1/machines",
-            None,
-            200,
-            Some(json!({"machines": [{"id": id, "primaryIP": "127.0.0.1", "metadata": {"node": "n1", "zone": "c"}}]})),
-        ),
-        (
-            "PATCH",
-            "/fleet/v1/machines",
-            Some(json!([{"op": "test", "path": "/{id}/metadata/zone"}])),
-            400,
-            Some(message("invalid op: expect add, remove, or replace", 400)),
-        ),
-        (
-            "PATCH",
-            "/fleet/v1/machines",
-            Some(json!([{"op": "add", "path": "/{id}/zone", "value": "b"}])),
-            400,
-            Some(message("machine metadata path invalid", 400)),
-        ),
-        (
-            "PATCH",
-            "/fleet/v1/machines",
-            Some(json!([{"op": "add", "path": "/{id}/metadata/zone"}])),
-            400,
-            Some(message("invalid value: add and replace require a value", 400)),
-        ),
-        ("DELETE", "/fleet/v1/units/a.service", None, 204, None),
-        ("DELETE", "/fleet/v1/units/a.service", None, 404, Some(message("unit does not exist", 404))),
-    ];
-    for (method, path, body, status, expected) in cases {
-        let body = body.map(|body| serde_json::from_str(&on(&body.to_string())).unwrap());
-        let (found, answer) = scene.asks(method, path, body.as_ref());
-        assert_eq!(found, status, "{method} {path} {body:?}: {answer}");
-        if let Some(expected) = expected {
-            assert_eq!(answer, expected, "{method} {path} {body:?}");
-        }
-    }
-    let (status, answer) = scene.sends("PUT", "/fleet/v1/units/a.service", Some("{}"), "text/plain");
-    assert_eq!((status, answer), (415, message("only acceptable Content-Type is application/json", 415)));
 }

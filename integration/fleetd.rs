@@ -128,6 +128,12 @@ fn a_cluster_works_around(etcd: &str) {
     let keys = ok("etcdctl", etcd, &["get", "--prefix", "/_coreos.com/fleet", "--keys-only"]);
     assert!(keys.contains("/_coreos.com/fleet/fleet/units/web@1.service"), "{keys}");
 
+    // What its engine does is counted.
+    let socket = machines[0].folder.join("sock");
+    let curl =
+        Command::new("curl").args(["-sS", "http://fleet/metrics", "--unix-socket"]).arg(socket).output().unwrap();
+    assert!(String::from_utf8_lossy(&curl.stdout).contains("fleet_engine_reconcile_count_total"), "{curl:?}");
+
     // The end of a fleetd touches no unit, and the next one adopts it.
     let pid = machines[0].child.as_ref().unwrap().id();
     terminate(pid);

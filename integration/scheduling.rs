@@ -156,6 +156,27 @@ fn a_one_shot_that_is_done_is_not_done_again_when_its_machine_is_lost() {
 }
 
 #[test]
+fn a_unit_that_fails_moves_and_one_that_may_not_stays() {
+    let scene = Scene::new();
+    // It fails on the machine that it likes best.
+    let text = format!(
+        "[Service]\nExecStart=/bin/sh -c 'test %m = {} && exit 3; exec sleep 1000'\n[X-Fleet]\nPrefer=node=n1 100\n",
+        scene.id(0)
+    );
+    for (unit, line) in [("mover.service", "Reschedule=on-failure"), ("stayer.service", "Reschedule=no")] {
+        let file = scene.cluster.folder.path().join(unit);
+        std::fs::write(&file, format!("{text}{line}\n")).unwrap();
+        ok("fleetctl", &scene.endpoint(), &["start", "--no-block", &file.to_string_lossy()]);
+    }
+    scene.wait_for_places("the unit to run elsewhere", |places| {
+        places.len() == 1 && places[0].0 == "mover.service" && places[0].1 != 0
+    });
+    let failed =
+        ok("fleetctl", &scene.endpoint(), &["list-units", "--full", "--no-legend", "--fields", "unit,active,machine"]);
+    has(&failed, &[&format!("stayer.service\tfailed\t{}", scene.id(0))]);
+}
+
+#[test]
 fn metadata_changed_at_run_time_moves_units() {
     let scene = Scene::new();
     let file = scene.cluster.folder.path().join("a.service");
