@@ -18,8 +18,8 @@ pub use folders::{FileError, create_folders, has_folder};
 pub use links::{back_up, remove_unchanged, resolve_links};
 pub use owner::{Owner, resolve_owner, resolve_owner_below};
 pub use pending::Pending;
-pub use stage::Staged;
-pub use syncs::FolderSyncs;
+pub use stage::{Replaced, Staged};
+pub use syncs::Syncs;
 pub use watch::FolderWatch;
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use super::owner::Owner;
 use super::{FileError, split};
@@ -76,6 +79,23 @@ impl Staged {
         self.remove = false;
     }
 
+    /// The device of the file system that it lies on.
+    ///
+    /// # Errors
+    /// Where it cannot be looked at.
+    pub(super) fn device(&self) -> Result<u64, FileError> {
+        let metadata = self.file.metadata().map_err(|source| FileError::new("reading", &self.path, source))?;
+        Ok(metadata.dev())
+    }
+
+    /// The open file once more.
+    ///
+    /// # Errors
+    /// Too many open files.
+    pub(super) fn handle(&self) -> Result<File, FileError> {
+        self.file.try_clone().map_err(|source| FileError::new("opening", &self.path, source))
+    }
+
     /// Brings the content to the disk, so that a power cut after the move loses nothing.
     ///
     /// # Errors
@@ -91,23 +111,25 @@ impl Staged {
     /// broke off.
     pub fn replace(self) -> Result<(), FileError> {
         let dest = self.dest.clone();
-        self.move_in()?;
+        drop(self.move_in()?);
         sync_folder(&dest)
     }
 
-    /// The same, but that the new name is durable only with the next sync of the directory.
+    /// The same, but that the new name is durable only with the next sync of the directory. What was there before is returned.
     ///
     /// # Errors
     /// As of [`Staged::replace`].
-    pub fn move_in(mut self) -> Result<(), FileError> {
+    pub fn move_in(mut self) -> Result<Replaced, FileError> {
+        let replaced = Replaced::open(&self.dest);
         match fs::rename(&self.path, &self.dest) {
             Ok(()) => {
                 self.remove = false;
-                Ok(())
+                Ok(replaced)
             }
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                 tracing::debug!("Rename failed - target is likely a mount. Trying to write instead");
-                self.write_in_place().map_err(|source| FileError::new("writing in place", &self.dest, source))
+                self.write_in_place().map_err(|source| FileError::new("writing in place", &self.dest, source))?;
+                Ok(replaced)
             }
             Err(source) => Err(FileError::new("replacing", &self.dest, source)),
         }
@@ -120,6 +142,21 @@ impl Staged {
         std::os::unix::fs::fchown(&dest, Some(metadata.uid()), Some(metadata.gid()))?;
         dest.set_permissions(metadata.permissions())?;
         dest.sync_all()
+    }
+}
+
+/// A file that was replaced. Its blocks are freed when this value goes, which may take as long as a sync (with the mount option
+/// `discard` the disk is told of them first): nobody need wait for it.
+#[derive(Debug)]
+#[must_use]
+pub struct Replaced {
+    _file: Option<OwnedFd>,
+}
+
+impl Replaced {
+    fn open(dest: &Path) -> Self {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Self { _file: rustix::fs::open(dest, flags, Mode::empty()).ok() }
     }
 }
 

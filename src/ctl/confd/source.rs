@@ -9,7 +9,7 @@ use super::reread::Reread;
 use super::settings::{Backend, Settings};
 use super::v2::{self, V2Keys};
 use crate::base::BoxFuture;
-use crate::ctl::tls;
+use crate::ctl::{credentials, tls};
 use crate::gotemplate::Str;
 use crate::jobs::templates::{KeyChanges, Keys, Snapshot, StoreKeys};
 use crate::net::Address;
@@ -48,11 +48,16 @@ impl Source {
         }
         let nodes = match &settings.srv_record {
             Some(record) if settings.nodes.is_empty() => nodes_of(record, &settings.scheme).await?,
-            _ if settings.nodes.is_empty() => vec![DEFAULT_NODE.to_owned()],
+            _ if settings.nodes.is_empty() => {
+                let known = credentials::endpoints().unwrap_or_else(|| DEFAULT_NODE.to_owned());
+                known.split(',').map(str::to_owned).collect()
+            }
             _ => settings.nodes.clone(),
         };
         tracing::info!("Backend source(s) set to {}", nodes.join(", "));
-        let nodes = nodes.iter().map(|node| address_of(node, &settings.tls)).collect::<Result<Vec<_>, _>>()?;
+        let silent = *settings.tls == ClientTls::default();
+        let tls = if silent { Arc::new(credentials::tls()) } else { settings.tls.clone() };
+        let nodes = nodes.iter().map(|node| address_of(node, &tls)).collect::<Result<Vec<_>, _>>()?;
         let login = settings.login.clone();
         if settings.backend == Backend::Etcd && v2::kind(&nodes).await == v2::Kind::V2 {
             let keys = Arc::new(Reread::new(V2Keys { nodes, login }));

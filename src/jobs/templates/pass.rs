@@ -15,7 +15,7 @@ use super::reload::{self, Reloads, told};
 use super::turns::Turns;
 use crate::base::limits::RENDERS_AT_ONCE_MAX;
 use crate::confd::{Malformed, Md5, Reads, Reload, Steps, View, md5};
-use crate::files::{self, FileError, FolderSyncs, Staged};
+use crate::files::{self, FileError, Replaced, Staged, Syncs};
 use crate::fleet::executor::Executor;
 
 /// How passes are made; confd's flags of these names.
@@ -34,7 +34,7 @@ pub struct Context {
     options: Options,
     renders: Semaphore,
     pub(super) reloads: Reloads,
-    folders: FolderSyncs,
+    syncs: Syncs,
     /// Who reloads units; `None`: `systemctl`.
     pub(super) executor: Option<Arc<dyn Executor>>,
     /// Where machines queue; `None`: each does as it likes.
@@ -48,7 +48,7 @@ impl Context {
             options,
             renders: Semaphore::new(RENDERS_AT_ONCE_MAX),
             reloads: Reloads::default(),
-            folders: FolderSyncs::default(),
+            syncs: Syncs::default(),
             executor: None,
             turns: None,
         }
@@ -266,25 +266,44 @@ async fn replace(
 ) -> Result<(), PassError> {
     let began = Instant::now();
     let target = target.clone();
-    let work = move || -> (Vec<String>, Result<(), FileError>) {
-        let mut done = Vec::new();
-        let result = replace_all(&target, prepared, reload, &mut done);
+    let replacing = context.syncs.enter();
+    let synced = replacing.sync_with_others(&prepared.staged).await?;
+    let work = move || -> (Done, Result<(), FileError>) {
+        let mut done = Done::default();
+        let result = replace_all(&target, prepared, synced, reload, &mut done);
         (done, result)
     };
     let (done, result) =
         tokio::task::spawn_blocking(work).await.map_err(|error| PassError::Interrupted(error.to_string()))?;
-    for dest in &done {
-        context.folders.sync(Path::new(dest)).await?;
+    for dest in &done.files {
+        context.syncs.folder(Path::new(dest)).await?;
     }
+    // Nobody waits for the end of this.
+    tokio::task::spawn_blocking(move || drop(done.replaced));
     pass.steps.replace_us = Some(micros(began));
-    pass.files = done;
+    pass.files = done.files;
     Ok(result?)
 }
 
-/// Everything is on the disk before a name points to it. Many passes do so at once: the file system's journal answers those
-/// that wait together.
-fn replace_all(target: &Target, prepared: Prepared, reload: bool, done: &mut Vec<String>) -> Result<(), FileError> {
-    prepared.staged.iter().try_for_each(Staged::sync)?;
+/// What has become of the files of a pass.
+#[derive(Default)]
+struct Done {
+    /// Those that were replaced or removed.
+    files: Vec<String>,
+    replaced: Vec<Replaced>,
+}
+
+/// Everything is on the disk before a name points to it; with `synced` it is there already.
+fn replace_all(
+    target: &Target,
+    prepared: Prepared,
+    synced: bool,
+    reload: bool,
+    done: &mut Done,
+) -> Result<(), FileError> {
+    if !synced {
+        prepared.staged.iter().try_for_each(Staged::sync)?;
+    }
     if reload && !(prepared.staged.is_empty() && prepared.gone.is_empty()) {
         pending_of(target)?.set()?;
     }
@@ -296,14 +315,14 @@ fn replace_all(target: &Target, prepared: Prepared, reload: bool, done: &mut Vec
         }
         tracing::debug!("Overwriting target config {dest}");
         let sum = md5(staged.content());
-        staged.move_in()?;
+        done.replaced.push(staged.move_in()?);
         if let Some(list) = &mut list {
             list.written.note(&dest, sum);
         }
-        done.push(dest);
+        done.files.push(dest);
     }
     let Some(mut list) = list else { return Ok(()) };
-    remove_gone(&mut list, &prepared.gone, done)?;
+    remove_gone(&mut list, &prepared.gone, &mut done.files)?;
     if list.is_new() { write_list(&list) } else { Ok(()) }
 }
 
