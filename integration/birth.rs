@@ -162,10 +162,33 @@ fn three_machines_from_nothing_run_a_unit_and_keep_others_out() {
         .env("NODE_CREDENTIALS", machines[0].path("credentials"))
         .output();
     assert!(done(&remote.unwrap()).contains("ready\n1"));
+    confd_needs_no_flags(&machines[0]);
 
     let listed = done(&machines[1].ctl(&["token", "list"]));
     assert!(listed.contains("good") && listed.contains("used"), "{listed}");
     refusals(&machines, &first, &single);
+}
+
+/// `confd` asks where one has logged in, and as whom.
+fn confd_needs_no_flags(member: &Machine) {
+    let confdir = member.dir.join("confd");
+    for folder in ["conf.d", "templates"] {
+        std::fs::create_dir_all(confdir.join(folder)).unwrap();
+    }
+    let dest = confdir.join("out");
+    let resource = format!("[template]\nsrc = \"x\"\ndest = \"{}\"\nkeys = [\"/app\"]\n", dest.display());
+    std::fs::write(confdir.join("conf.d/x.toml"), resource).unwrap();
+    std::fs::write(confdir.join("templates/x"), "{{getv \"/app\"}}").unwrap();
+    common::ok("etcdctl", &member.endpoint(), &["put", "/app", "here"]);
+    for backend in ["etcdv3", "etcd"] {
+        let mut confd = Command::new(NODE);
+        confd
+            .args(["confd", "-onetime", "-config-file", "/nonexistent", "-backend", backend, "-confdir"])
+            .arg(&confdir);
+        done(&confd.env("NODE_CREDENTIALS", member.path("credentials")).output().unwrap());
+        assert_eq!(std::fs::read_to_string(&dest).unwrap(), "here", "{backend}");
+        std::fs::remove_file(&dest).unwrap();
+    }
 }
 
 /// Whoever comes with something that is not good is told why, and the node that refused has it in its log.

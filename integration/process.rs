@@ -323,6 +323,49 @@ async fn every_command_runs_in_its_place() {
 }
 
 #[tokio::test]
+async fn a_unit_reads_its_configuration_anew_or_is_restarted() {
+    let bench = Bench::new();
+    let executor = bench.executor();
+    let file = bench.path().join("config");
+    std::fs::write(&file, "1").unwrap();
+    let main = format!("trap \"cat {0} >> {0}.read\" HUP; touch {0}.up; while :; do sleep 0.05; done", file.display());
+    let text = format!("[Service]\nExecStart=/bin/sh -c '{main}'\n");
+    let reloads = format!(
+        "{text}ExecReload=/bin/sh -c 'test ! -e {0}.bad'\nExecReload=/bin/kill -HUP $MAINPID\n",
+        file.display()
+    );
+    let read = || std::fs::read_to_string(file.with_extension("read")).unwrap_or_default();
+    load(&executor, "reloads.service", &reloads).await;
+    executor.start("reloads.service").await.unwrap();
+    wait(&executor, &[("reloads.service", "active", "running")]).await;
+    until("the trap", async || file.with_extension("up").exists()).await;
+    let pid = main_pid(&executor, "reloads.service").await;
+    executor.reload("reloads.service").await.unwrap();
+    until("the configuration to be read", async || read() == "1").await;
+    std::fs::write(file.with_extension("bad"), "").unwrap();
+    let error = executor.reload("reloads.service").await.unwrap_err().to_string();
+    assert!(error.contains("reloads.service: reloading it: ExecReload= has failed"), "{error}");
+    assert!(journal(&executor, "reloads.service").await.contains("it goes on as it was"));
+    executor.signal("reloads.service", 1).await.unwrap();
+    until("the signal", async || read() == "11").await;
+    assert_eq!(main_pid(&executor, "reloads.service").await, pid, "it was restarted");
+
+    // Without ExecReload= it is restarted, and where it is down it is started.
+    load(&executor, "plain.service", &text).await;
+    executor.reload("plain.service").await.unwrap();
+    let first = main_pid(&executor, "plain.service").await;
+    executor.reload("plain.service").await.unwrap();
+    assert_ne!(main_pid(&executor, "plain.service").await, first);
+    load(&executor, "fails.service", "[Service]\nExecStartPre=/bin/false\nExecStart=/bin/sleep 60\n").await;
+    let error = executor.reload("fails.service").await.unwrap_err().to_string();
+    assert!(error.contains("it was restarted, and has failed"), "{error}");
+    for error in [executor.reload("none.service").await, executor.signal("fails.service", 1).await] {
+        error.unwrap_err();
+    }
+    executor.remove_all().await.unwrap();
+}
+
+#[tokio::test]
 async fn exit_codes_mean_what_systemd_says() {
     let bench = Bench::new();
     let executor = bench.executor();

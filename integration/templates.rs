@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -114,6 +115,35 @@ fn a_key_is_followed_to_every_machine_and_told_of() {
     house.tells(0, &["templates", "x"], &["get /app/port", "revision", "last pass"]);
     assert!(house.ctl(0, &["trace", "/other"]).contains("no template reads /other"));
     assert!(house.ctl(0, &["templates", "none"]).contains("no machine has none"));
+}
+
+#[test]
+fn a_unit_of_the_cluster_is_reloaded_and_passes_are_counted() {
+    let mut house = House::plan(1);
+    let rest = "keys = [\"/k\"]\nreload_unit = \"app.service\"";
+    house.resource(0, "x", "{{getv \"/k\"}}", rest);
+    house.resource(0, "y", "{{getv \"/k\"}}", &format!("{rest}\nreload_signal = \"USR1\""));
+    house.start();
+    let (file, node) = (house.out(0, "app.service"), &house.cluster.nodes[0]);
+    let out = node.dir.join("out").display().to_string();
+    let main = format!("trap \"cp {out}/y {out}/signalled\" USR1; touch {out}/up; while :; do sleep 0.05; done");
+    let unit = format!("[Service]\nExecStart=/bin/sh -c '{main}'\nExecReload=/bin/cp {out}/x {out}/reloaded\n");
+    std::fs::write(&file, unit).unwrap();
+    ok("fleetctl", &node.endpoint(), &["start", &file.display().to_string()]);
+    wait_for("the unit", Instant::now() + PATIENCE, || house.out(0, "up").exists().then_some(()));
+    for value in ["1", "2"] {
+        house.put("/k", value);
+        house.until(0, "reloaded", value);
+        house.until(0, "signalled", value);
+    }
+    house.tells(0, &["trace", "/k"], &["reloaded by `app.service`", "reloaded by `SIGUSR1 to app.service`"]);
+    let mut text = String::new();
+    let mut asked = std::net::TcpStream::connect(node.client).unwrap();
+    asked.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    asked.read_to_string(&mut text).unwrap();
+    for line in ["failed{resource=\"x\"} 0", "lookups{resource=\"y\"} 1", "replaced_total{resource=\"x\"} 2"] {
+        assert!(text.contains(&format!("\ncorenode_template_{line}\n")), "{line} in {text}");
+    }
 }
 
 #[test]

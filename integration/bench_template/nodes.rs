@@ -1,7 +1,8 @@
 //! Nodes on loopback that render a confdir each.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use corenode::kv::{Consistency, Op, RangeRequest, Store as _};
 use corenode::remote::RemoteStore;
 
 const SERVES_WITHIN: Duration = Duration::from_secs(60);
-/// What a pass logs, and what reading all keys again logs.
-const LOGGED: [&str; 2] = ["Using source template", "read all their keys again"];
+/// What reading all keys again logs.
+const READ_AGAIN: &str = "read all their keys again";
 
 /// Nodes of one cluster, while they run.
 pub struct Nodes {
@@ -73,7 +74,7 @@ impl Nodes {
                 .args(["--data-dir", &dir.join("data").to_string_lossy(), "--cluster-token", "bench"])
                 .args(["--client-socket", "", "--fleet-socket", "", "--fleet-executor", "process"])
                 .args(["--fleet-machine-id", &format!("{at:032x}"), "--fleet-public-ip", "127.0.0.1"])
-                .args(["--template-confdir", &dir.join("confd").to_string_lossy(), "--log-level", "debug"])
+                .args(["--template-confdir", &dir.join("confd").to_string_lossy()])
                 .env_remove("NOTIFY_SOCKET")
                 .stdin(Stdio::null())
                 .stdout(log.try_clone()?)
@@ -101,10 +102,16 @@ impl Nodes {
         written.result.map(drop).context("the write was refused")
     }
 
-    /// How many passes and reads a node's log tells of.
+    /// How many passes a node has counted, and how often it has read all keys.
     pub fn passes(&self, node: usize) -> anyhow::Result<usize> {
         let log = fs::read_to_string(self.dirs[node].join("log"))?;
-        Ok(LOGGED.iter().map(|words| log.matches(words).count()).sum())
+        let mut metrics = String::new();
+        let mut asked = TcpStream::connect(self.clients[node])?;
+        asked.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+        asked.read_to_string(&mut metrics)?;
+        let lines = metrics.lines().filter(|line| line.starts_with("corenode_template_passes_total{"));
+        let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+        Ok(counts.sum::<usize>() + log.matches(READ_AGAIN).count())
     }
 }
 

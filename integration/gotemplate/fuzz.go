@@ -21,6 +21,26 @@ type fuzzer struct{ *rand.Rand }
 
 func (f fuzzer) pick(of []string) string { return of[f.Intn(len(of))] }
 
+// format is a call of printf with up to three verbs, not always with as many arguments.
+func (f fuzzer) format(depth int) string {
+	var out strings.Builder
+	count := 1 + f.Intn(3)
+	for n := 0; n < count; n++ {
+		out.WriteString(f.pick([]string{"", "", "x ", "é", "%%"}) + "%")
+		for f.Intn(3) == 0 {
+			out.WriteString(f.pick([]string{"-", "+", "#", " ", "0"}))
+		}
+		out.WriteString(f.pick([]string{"", "", "", "1", "5", "12", "*", "[2]", "[1]*"}))
+		out.WriteString(f.pick([]string{"", "", "", ".", ".0", ".2", ".7", ".*", ".[1]*"}))
+		out.WriteString(f.pick([]string{"v", "v", "d", "s", "q", "x", "X", "o", "O", "b", "c", "U", "t", "T", "e", "E", "f", "F", "g", "G", "z", "!", ""}))
+	}
+	words := []string{"printf", fmt.Sprintf("%q", out.String())}
+	for n := count + f.Intn(3) - f.Intn(2); n > 0; n-- {
+		words = append(words, f.operand(depth))
+	}
+	return strings.Join(words, " ")
+}
+
 func (f fuzzer) operand(depth int) string {
 	switch n := f.Intn(10); {
 	case n < 4:
@@ -37,6 +57,9 @@ func (f fuzzer) operand(depth int) string {
 func (f fuzzer) command(depth int) string {
 	if f.Intn(3) == 0 {
 		return f.operand(depth)
+	}
+	if f.Intn(6) == 0 {
+		return f.format(depth)
 	}
 	words := []string{f.pick(fuzzNames)}
 	for n := f.Intn(4); n > 0; n-- {

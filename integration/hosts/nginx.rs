@@ -67,6 +67,13 @@ until ($stop) {
 }
 "#;
 
+/// Ready when its trap is set.
+const SIGNALLED: &str = r#"[Service]
+Type=notify
+NotifyAccess=all
+ExecStart=/bin/sh -c 'trap "touch /run/signal.seen" USR1; systemd-notify --ready; while :; do sleep 0.1; done'
+"#;
+
 /// Asks nginx of each host in turn and notes each answer's code, until it is told to stop.
 const LOAD: &str = r#"while [ ! -e /run/load.stop ]; do
     for ip in $*; do curl -s -o /dev/null -w '%{http_code}\n' --max-time 30 "http://$ip/" >>/run/load.codes; done
@@ -142,14 +149,15 @@ fn by_the_nodes(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Resources that name a unit in the place of a command: one that can be reloaded is, another is restarted, and a reload that
-/// fails is due until it succeeds.
+/// Resources that name a unit in the place of a command: one that can be reloaded is, another is restarted, one gets a signal, and
+/// a reload that fails is due until it succeeds.
 fn by_units(lab: &Lab) -> Result<()> {
     let host = "core-02";
     for (name, dest, unit) in [
         ("motto", "/etc/nginx/conf.d/motto.conf", "nginx.service"),
         ("plain", "/run/plain", "plain.service"),
         ("later", "/run/later", "later.service"),
+        ("signal", "/run/signal", "signal.service\"\nreload_signal = \"USR1"),
     ] {
         let resource = format!(
             "[template]\nkeys = [\"/motto\"]\nsrc = \"{name}.tmpl\"\ndest = \"{dest}\"\nreload_unit = \"{unit}\"\n"
@@ -158,7 +166,8 @@ fn by_units(lab: &Lab) -> Result<()> {
         lab.write_file(host, &format!("/etc/confd/conf.d/{name}.toml"), &resource)?;
     }
     lab.write_file(host, "/etc/systemd/system/plain.service", "[Service]\nExecStart=/bin/sleep infinity\n")?;
-    lab.shell(host, "systemctl daemon-reload; systemctl start plain")?.ok()?;
+    lab.write_file(host, "/etc/systemd/system/signal.service", SIGNALLED)?;
+    lab.shell(host, "systemctl daemon-reload; systemctl start plain signal")?.ok()?;
     let (nginx, plain) = (invocation(lab, host, "nginx")?, invocation(lab, host, "plain")?);
     lab.shell(host, "etcdctl set /motto first")?.ok()?;
     wait_until("nginx to have the motto", SEEN_BOUND, || {
@@ -167,6 +176,9 @@ fn by_units(lab: &Lab) -> Result<()> {
     })?;
     ensure!(invocation(lab, host, "nginx")? == nginx, "nginx was restarted where a reload does");
     wait_until("plain.service to be restarted", SEEN_BOUND, || Ok(invocation(lab, host, "plain")? != plain))?;
+    wait_until("signal.service to get its signal", SEEN_BOUND, || {
+        Ok(lab.exec(host, &["test", "-e", "/run/signal.seen"])?.code == 0)
+    })?;
     wait_until("the failed reload to be told", SEEN_BOUND, || {
         let told = lab.exec(host, &["node", "ctl", "templates", "later"])?;
         ensure!(told.stdout.contains("Unit later.service not found."), "{told}");

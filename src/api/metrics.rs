@@ -41,7 +41,7 @@ pub(super) fn answer_without_store(shared: &Shared) -> Response {
 }
 
 fn rest(shared: &Shared, mut text: Text) -> Response {
-    if let Some(more) = &shared.metrics {
+    for more in &shared.metrics {
         let _ = write!(text.0, "{more}");
     }
     of_the_process(&mut text);

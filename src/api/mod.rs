@@ -71,7 +71,7 @@ pub struct Services {
     /// Further HTTP paths (fleet's, for example), without a fallback of their own.
     pub routes: Routes,
     /// Further lines of `/metrics`.
-    pub metrics: Option<Metrics>,
+    pub metrics: Vec<Metrics>,
 }
 
 /// Where clients come in.
@@ -105,7 +105,7 @@ pub(crate) struct Shared {
     users: users::Users,
     pub identity: Option<ClusterIdentity>,
     pub watch_progress: Duration,
-    metrics: Option<Metrics>,
+    metrics: Vec<Metrics>,
     /// Places for connections that have become websockets.
     pub websockets: Arc<Semaphore>,
     /// Leaders that were seen, each time that one came up.

@@ -408,7 +408,7 @@ pub async fn house_within(bounds: super::Bounds) -> House {
         watch_progress: std::time::Duration::from_millis(crate::base::limits::WATCH_PROGRESS_MS_MIN),
         identity: None,
         routes: super::Routes::new(),
-        metrics: None,
+        metrics: Vec::new(),
     };
     let doors = super::serve_within(bounds, vec![super::Listener::Tcp(listener)], services);
     House { store, clock, address, doors }

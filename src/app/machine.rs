@@ -243,6 +243,7 @@ impl Machine {
             machine: self.id.clone(),
             lease: Some(self.lease.clone()),
             executor: Some(self.executor.clone()),
+            meter: crate::jobs::templates::Meter::default(),
         }
     }
 

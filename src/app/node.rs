@@ -137,7 +137,7 @@ impl Node {
             executor.map(|executor| executor.start_jobs(&settings, &store, &mut jobs, fatal_tx.clone()))
         };
         #[cfg(feature = "template")]
-        if settings.template.enabled {
+        let meter = settings.template.enabled.then(|| {
             #[cfg(feature = "scheduler")]
             let home = match &machine {
                 Some(machine) => machine.home(&store),
@@ -145,8 +145,10 @@ impl Node {
             };
             #[cfg(not(feature = "scheduler"))]
             let home = super::templates::homeless(&settings, &store);
-            super::templates::start(&settings, &store, home, &mut jobs);
-        }
+            super::templates::start(&settings, &store, home, &mut jobs)
+        });
+        #[cfg(all(feature = "template", not(feature = "api")))]
+        drop(meter);
         #[cfg(feature = "api")]
         let backups = super::backups::start(&settings, &store, &mut jobs)?;
         #[cfg(feature = "api")]
@@ -155,10 +157,15 @@ impl Node {
         let closing = CancellationToken::new();
         #[cfg(all(feature = "api", feature = "scheduler"))]
         let routes = machine.as_ref().map(|machine| machine.routes(&store, &closing)).unwrap_or_default();
-        #[cfg(all(feature = "api", feature = "scheduler"))]
-        let metrics = machine.as_ref().map(|machine| machine.counts() as crate::api::Metrics);
         #[cfg(all(feature = "api", not(feature = "scheduler")))]
-        let (routes, metrics) = (crate::api::Routes::default(), None);
+        let routes = crate::api::Routes::default();
+        #[cfg(feature = "api")]
+        let metrics: &[Option<crate::api::Metrics>] = &[
+            #[cfg(feature = "scheduler")]
+            machine.as_ref().map(|machine| machine.counts() as crate::api::Metrics),
+            #[cfg(feature = "template")]
+            meter.map(|meter| Arc::new(meter) as crate::api::Metrics),
+        ];
         #[cfg(feature = "api")]
         let doors = crate::api::serve(
             listeners,
@@ -175,7 +182,7 @@ impl Node {
                 routes: routes
                     .merge(crate::api::backups::routes(backups))
                     .merge(crate::api::checkup::routes(Arc::new(checkup))),
-                metrics,
+                metrics: metrics.iter().flatten().cloned().collect(),
             },
         );
         drop(fatal_tx);

@@ -8,9 +8,10 @@ use toml::de::{DeTable, DeValue};
 use super::duration::read_duration;
 use super::format::Format;
 use super::mode::read_mode;
-use super::resource::{Identity, Mistake, OnMissing, Reload, Resource};
+use super::resource::{Identity, JsonNumbers, Mistake, OnMissing, Reload, Rendering, Resource};
 use super::select::PrefixMode;
 use super::when::Debounce;
+use crate::unit::value;
 
 /// The most resources that one file may hold.
 const RESOURCES_PER_FILE_MAX: usize = 1_000;
@@ -40,12 +41,14 @@ const KEYS: &[&str] = &[
     "create_dirs",
     "preserve_owner",
     "reload_unit",
+    "reload_signal",
     "reload_group",
     "min_reload_interval",
     "debounce",
     "max_parallel",
     "for_each",
     "on_missing",
+    "json_numbers",
     "min_entries",
     "output_format",
     "backup",
@@ -142,11 +145,7 @@ impl<'a> Source<'a> {
             debounce: self.debounce(table),
             max_parallel: self.count(table, "max_parallel", 1),
             for_each: self.string(table, "for_each").filter(|folder| !folder.is_empty()),
-            on_missing: self.one_of(
-                table,
-                "on_missing",
-                &[("error", OnMissing::Error), ("empty", OnMissing::Empty), ("wait", OnMissing::Wait)],
-            ),
+            rendering: self.rendering(table),
             min_entries: self.count(table, "min_entries", 0).unwrap_or(0),
             output_format: self.one_of(table, "output_format", Format::NAMES),
             backup: self.truth(table, "backup"),
@@ -172,6 +171,15 @@ impl<'a> Source<'a> {
         resource
     }
 
+    fn rendering(&mut self, table: &DeTable<'_>) -> Rendering {
+        let missing = [("error", OnMissing::Error), ("empty", OnMissing::Empty), ("wait", OnMissing::Wait)];
+        let numbers = [("float", JsonNumbers::Float), ("exact", JsonNumbers::Exact)];
+        Rendering {
+            on_missing: self.one_of(table, "on_missing", &missing),
+            json_numbers: self.one_of(table, "json_numbers", &numbers),
+        }
+    }
+
     fn reload(&mut self, table: &DeTable<'_>) -> Option<Reload> {
         let command = self.string(table, "reload_cmd").filter(|command| !command.is_empty());
         let unit = self.string(table, "reload_unit").filter(|unit| !unit.is_empty());
@@ -183,14 +191,29 @@ impl<'a> Source<'a> {
                 format!("reload_unit: `{unit}` is no unit; write it as \"nginx.service\""),
             );
         }
+        let signal = self.signal(table, unit.is_some());
         match (command, unit) {
             (Some(_), Some(_)) => {
                 let message = "reload_unit: there is a reload_cmd too; keep one of them";
                 self.complain(offset_of(table, "reload_unit"), message);
                 None
             }
-            (command, unit) => command.map(Reload::Command).or(unit.map(Reload::Unit)),
+            (Some(command), None) => Some(Reload::Command(command)),
+            (None, unit) => unit.map(|unit| Reload::Unit { unit, signal }),
         }
+    }
+
+    fn signal(&mut self, table: &DeTable<'_>, unit: bool) -> Option<i32> {
+        let text = self.string(table, "reload_signal").filter(|text| !text.is_empty())?;
+        let offset = offset_of(table, "reload_signal");
+        let Ok(number) = value::signal(&text) else {
+            self.complain(offset, format!("reload_signal: `{text}` is no signal; write it as \"HUP\""));
+            return None;
+        };
+        if !unit {
+            self.complain(offset, "reload_signal: there is no reload_unit whose main process gets it".to_owned());
+        }
+        Some(number)
     }
 
     /// Keys that cannot be had together.

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use crate::gotemplate::{List, Map, Str, Value};
+use super::resource::JsonNumbers;
+use crate::gotemplate::{List, Map, Str, Value, format_value};
 
 /// Nesting that is read; the template engine prints no deeper.
 const DEPTH_MAX: usize = 200;
+/// Longer than a number is ever printed.
+const NUMBER_BYTES_MAX: usize = 400;
 
 /// Reads an object, as the function `json` does; `null` is an empty one.
 ///
 /// # Errors
 /// Go's text.
-pub(super) fn object(text: &[u8]) -> Result<Value, String> {
-    match parse(text)? {
+pub(super) fn object(text: &[u8], numbers: JsonNumbers) -> Result<Value, String> {
+    match parse(text, numbers)? {
         Value::Nil => Ok(Value::Map(Map::any(BTreeMap::<Str, Value>::new()))),
         found @ Value::Map(_) => Ok(found),
         other => Err(wrong_type(&other, "map[string]interface {}")),
@@ -23,8 +26,8 @@ pub(super) fn object(text: &[u8]) -> Result<Value, String> {
 ///
 /// # Errors
 /// Go's text.
-pub(super) fn array(text: &[u8]) -> Result<Value, String> {
-    match parse(text)? {
+pub(super) fn array(text: &[u8], numbers: JsonNumbers) -> Result<Value, String> {
+    match parse(text, numbers)? {
         Value::Nil => Ok(Value::List(List::any(Vec::new()))),
         found @ Value::List(_) => Ok(found),
         other => Err(wrong_type(&other, "[]interface {}")),
@@ -34,7 +37,7 @@ pub(super) fn array(text: &[u8]) -> Result<Value, String> {
 fn wrong_type(value: &Value, wanted: &str) -> String {
     let kind = match value {
         Value::Bool(_) => "bool",
-        Value::Float(_) => "number",
+        Value::Float(_) | Value::Int(_) => "number",
         Value::Str(_) => "string",
         Value::List(_) => "array",
         _ => "object",
@@ -43,8 +46,8 @@ fn wrong_type(value: &Value, wanted: &str) -> String {
 }
 
 /// Reads one value that fills the whole text.
-pub(super) fn parse(text: &[u8]) -> Result<Value, String> {
-    let mut reader = Reader { text, at: 0, depth: 0, too_large: None };
+pub(super) fn parse(text: &[u8], numbers: JsonNumbers) -> Result<Value, String> {
+    let mut reader = Reader { text, at: 0, depth: 0, numbers, too_large: None };
     let value = reader.value()?;
     reader.blank();
     match reader.peek() {
@@ -53,10 +56,18 @@ pub(super) fn parse(text: &[u8]) -> Result<Value, String> {
     }
 }
 
+/// A number that is printed as it is written.
+fn exact(text: &str) -> Value {
+    let printed = |value: &Value| format_value(value, NUMBER_BYTES_MAX).is_ok_and(|printed| printed == text.as_bytes());
+    let (int, float) = (text.parse().map(Value::Int).ok(), text.parse().map(Value::Float).ok());
+    int.or(float).filter(printed).unwrap_or_else(|| Value::from(text))
+}
+
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
     depth: usize,
+    numbers: JsonNumbers,
     /// A number that no float holds: told only when all of the text is well-formed, as Go does.
     too_large: Option<String>,
 }
@@ -209,6 +220,9 @@ impl Reader<'_> {
             self.digits("in exponent of numeric literal")?;
         }
         let text = String::from_utf8_lossy(&self.text[start..self.at]);
+        if self.numbers == JsonNumbers::Exact {
+            return Ok(exact(&text));
+        }
         let number: f64 = text.parse().map_err(|_| "invalid number".to_owned())?;
         if number.is_infinite() {
             // Without the number itself: values of keys stay out of logs.
@@ -306,7 +320,6 @@ pub(super) fn replace_invalid(bytes: Vec<u8>) -> Vec<u8> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::gotemplate::format_value;
 
     fn show(value: &Value) -> String {
         String::from_utf8(format_value(value, 10_000).unwrap()).unwrap()
@@ -322,10 +335,26 @@ mod tests {
             ("null", "map[]"),
         ];
         for (text, expected) in cases {
-            assert_eq!(show(&object(text.as_bytes()).unwrap()), expected, "{text}");
+            assert_eq!(show(&object(text.as_bytes(), JsonNumbers::Float).unwrap()), expected, "{text}");
         }
-        assert_eq!(show(&object(b"{\"a\":\"\xff\"}").unwrap()), "map[a:\u{fffd}]");
-        assert_eq!(show(&array(b"[1, [2], {}]").unwrap()), "[1 [2] map[]]");
+        assert_eq!(show(&object(b"{\"a\":\"\xff\"}", JsonNumbers::Float).unwrap()), "map[a:\u{fffd}]");
+        assert_eq!(show(&array(b"[1, [2], {}]", JsonNumbers::Float).unwrap()), "[1 [2] map[]]");
+    }
+
+    #[test]
+    fn exact_numbers_are_printed_as_they_are_written() {
+        let text = "[2592000, 1000000, 1.5, 1.10, 1e6, 2.592e+06, -0, -7, 9223372036854775807, 18446744073709551615, 1e999, 0.1]";
+        let exact = array(text.as_bytes(), JsonNumbers::Exact).unwrap();
+        assert_eq!(show(&exact), text.replace(',', ""));
+        let Value::List(list) = &exact else { panic!("{exact:?}") };
+        assert!(
+            matches!(list[..4], [Value::Int(2_592_000), Value::Int(_), Value::Float(_), Value::Str(_)]),
+            "{list:?}"
+        );
+        assert_eq!(
+            object(b"3", JsonNumbers::Exact).unwrap_err(),
+            "json: cannot unmarshal number into Go value of type map[string]interface {}"
+        );
     }
 
     #[test]
@@ -355,9 +384,12 @@ mod tests {
             ("3", "json: cannot unmarshal number into Go value of type map[string]interface {}"),
         ];
         for (text, expected) in cases {
-            assert_eq!(object(text.as_bytes()).unwrap_err(), expected, "{text:?}");
+            assert_eq!(object(text.as_bytes(), JsonNumbers::Float).unwrap_err(), expected, "{text:?}");
         }
-        assert_eq!(array(b"{}").unwrap_err(), "json: cannot unmarshal object into Go value of type []interface {}");
-        assert_eq!(object("[".repeat(100_000).as_bytes()).unwrap_err(), "exceeded max depth");
+        assert_eq!(
+            array(b"{}", JsonNumbers::Float).unwrap_err(),
+            "json: cannot unmarshal object into Go value of type []interface {}"
+        );
+        assert_eq!(object("[".repeat(100_000).as_bytes(), JsonNumbers::Float).unwrap_err(), "exceeded max depth");
     }
 }

@@ -33,7 +33,7 @@ pub use md5::{Md5, md5};
 pub use mode::show_mode;
 pub use pass::{DestFacts, Verdict, Wanted, compare};
 pub use render::{Rendered, SourceTemplate, command_line, quoted, reload_line};
-pub use resource::{Identity, Mistake, OnMissing, Reload, Resource, parse_resources};
+pub use resource::{Identity, JsonNumbers, Mistake, OnMissing, Reload, Rendering, Resource, parse_resources};
 pub use select::{PrefixMode, Selection, cover, effective_prefix, range_of};
 pub use status::{
     CAUSES_TOLD_MAX, Change, Lookup, State, Status, Steps, Trouble, status_key, status_prefix, turn_prefix,

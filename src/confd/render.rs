@@ -2,7 +2,7 @@
 
 use super::elements::Element;
 use super::functions::{self, Library, Outside};
-use super::resource::OnMissing;
+use super::resource::Rendering;
 use super::view::{Reads, Shortest, View};
 use crate::gotemplate::{Budget, ExecError, Map, NoFunctions, ParseError, Template, Value, sprintf};
 
@@ -40,10 +40,10 @@ impl SourceTemplate {
         &self,
         view: &View,
         outside: &dyn Outside,
-        on_missing: OnMissing,
+        rendering: Rendering,
         element: Option<&Element>,
     ) -> Rendered {
-        let mut library = Library::new(view, outside, on_missing);
+        let mut library = Library::new(view, outside, rendering);
         let data = match element {
             Some(element) => texts(&[("name", &element.name), ("key", &element.key)]),
             None => Value::Nil,

@@ -26,13 +26,30 @@ pub enum OnMissing {
     Wait,
 }
 
+/// What `json` and its kin make of a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JsonNumbers {
+    /// A float, as Go does: 2592000 is printed as 2.592e+06.
+    #[default]
+    Float,
+    /// What is printed as it is written: an integer where it is one, a float where that is printed so, and its text otherwise.
+    Exact,
+}
+
+/// How a resource's template is rendered, where resources may say so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rendering {
+    pub on_missing: OnMissing,
+    pub json_numbers: JsonNumbers,
+}
+
 /// How whoever reads the file is told that it is new.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reload {
     /// A line for `/bin/sh`.
     Command(String),
-    /// A unit of this machine that is reloaded, or restarted where it cannot be.
-    Unit(String),
+    /// A unit of this machine that is reloaded, or restarted where it cannot be; with a signal, its main process gets that instead.
+    Unit { unit: String, signal: Option<i32> },
 }
 
 /// One table `[template]`: what to render to where. Field names are those of the file.
@@ -68,7 +85,7 @@ pub struct Resource {
     pub max_parallel: Option<usize>,
     /// The folder of keys of which each name has a file of its own.
     pub for_each: Option<String>,
-    pub on_missing: OnMissing,
+    pub rendering: Rendering,
     /// What every list that the template looks up must have at least.
     pub min_entries: usize,
     /// What the output must be well-formed as.

@@ -115,17 +115,17 @@ fn places_have_columns() {
 #[test]
 fn keys_of_our_own_are_read() {
     let resource = one(concat!(
-        "[template]\nsrc=\"a\"\ndest=\"/s/{{.name}}\"\nfor_each=\"/sites\"\nreload_unit=\"nginx.service\"\n",
-        "min_reload_interval=\"30s\"\ndebounce={min=\"2s\", max=\"10s\"}\nmax_parallel=2\non_missing=\"wait\"\n",
+        "[template]\nsrc=\"a\"\ndest=\"/s/{{.name}}\"\nfor_each=\"/sites\"\nreload_unit=\"nginx.service\"\nreload_signal=\"HUP\"\n",
+        "min_reload_interval=\"30s\"\ndebounce={min=\"2s\", max=\"10s\"}\nmax_parallel=2\non_missing=\"wait\"\njson_numbers=\"exact\"\n",
         "min_entries=1\noutput_format=\"yaml\"\nbackup=true\n"
     ));
     assert_eq!(resource.for_each.as_deref(), Some("/sites"));
-    assert_eq!(resource.reload, Some(Reload::Unit("nginx.service".into())));
+    assert_eq!(resource.reload, Some(Reload::Unit { unit: "nginx.service".into(), signal: Some(1) }));
     assert_eq!(resource.min_reload_interval, Some(Duration::from_secs(30)));
     assert_eq!(resource.debounce, Some(Debounce { quiet: Duration::from_secs(2), max: Duration::from_secs(10) }));
     assert_eq!((resource.max_parallel, resource.min_entries), (Some(2), 1));
-    assert_eq!((resource.on_missing, resource.output_format), (OnMissing::Wait, Some(Format::Yaml)));
-    assert!(resource.backup);
+    assert_eq!((resource.rendering.on_missing, resource.output_format), (OnMissing::Wait, Some(Format::Yaml)));
+    assert!(resource.backup && resource.rendering.json_numbers == JsonNumbers::Exact);
     assert_eq!(
         one("[template]\nsrc=\"a\"\ndest=\"/b\"\ndebounce=\"1s\"\n").debounce,
         Some(Debounce::of(Duration::from_secs(1)))
@@ -145,6 +145,8 @@ fn what_is_wrong_with_keys_of_our_own_is_said() {
         ("debounce=2", "debounce: must be a string in quotes, not an integer"),
         ("backup=\"yes\"", "backup: must be true or false"),
         ("reload_unit=\"nginx\"", "reload_unit: `nginx` is no unit"),
+        ("reload_unit=\"a.service\"\nreload_signal=\"HAP\"", "x.toml:5: reload_signal: `HAP` is no signal"),
+        ("reload_cmd=\"x\"\nreload_signal=\"HUP\"", "x.toml:5: reload_signal: there is no reload_unit"),
         ("reload_cmd=\"x\"\nreload_unit=\"a.service\"", "x.toml:5: reload_unit: there is a reload_cmd too"),
         ("for_each=\"/sites\"", "x.toml:3: dest: is one file for all that for_each lists"),
         ("reload_group=\"g\"\nmax_parallel=1", "x.toml:5: max_parallel: is for resources"),

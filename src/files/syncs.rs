@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Semaphore;
+
 use super::folders::{FileError, split};
-use super::stage::{Staged, sync_folder};
+use super::stage::{Replaced, Staged, sync_folder};
 
 /// Up to so many replacements sync their files each by itself; of more, all that wait are synced together.
 const ALONE_MAX: usize = 4;
@@ -19,13 +21,27 @@ const DIRTY_KIB_MAX: u64 = 128 << 10;
 /// tells nothing of it to whoever serves its files.
 const SYNCED_WHOLE: [u64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x794c_7630];
 
+/// Threads that free files at the same time.
+const FREED_AT_ONCE_MAX: usize = 2;
+
 /// What is synced together.
-#[derive(Default)]
 pub struct Syncs {
     folders: Gates<PathBuf>,
     /// By the device that the files lie on.
     file_systems: Gates<u64>,
     replacing: AtomicUsize,
+    freeing: Arc<Semaphore>,
+}
+
+impl Default for Syncs {
+    fn default() -> Self {
+        Self {
+            folders: Gates::default(),
+            file_systems: Gates::default(),
+            replacing: AtomicUsize::new(0),
+            freeing: Arc::new(Semaphore::new(FREED_AT_ONCE_MAX)),
+        }
+    }
 }
 
 impl Syncs {
@@ -44,6 +60,17 @@ impl Syncs {
         let path = dest.to_owned();
         let synced = self.folders.pass(folder.to_owned(), move || sync_folder(&path)).await;
         synced.map_err(|error| FileError::new("syncing", folder, io::Error::other(error)))?
+    }
+
+    /// Frees files that were replaced; nobody waits for the end of it.
+    pub fn free(&self, replaced: Vec<Replaced>) {
+        let freeing = self.freeing.clone();
+        tokio::spawn(async move {
+            // Closed never: whoever waits keeps the semaphore.
+            let _turn = freeing.acquire().await;
+            // How it ends does not matter: the files are gone from where they were.
+            let _ = tokio::task::spawn_blocking(move || drop(replaced)).await;
+        });
     }
 }
 

@@ -138,6 +138,13 @@ pub trait Executor: Send + Sync + 'static {
         Box::pin(async move { Err(ExecutorError::Unsupported { unit: name.to_owned(), reason }) })
     }
 
+    /// Sends a signal to the main process of a unit, which may be one of the machine's own.
+    fn signal<'a>(&'a self, name: &'a str, number: i32) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        let reason = format!("the executor `{}` sends no signals; use reload_cmd", self.name());
+        let _ = number;
+        Box::pin(async move { Err(ExecutorError::Unsupported { unit: name.to_owned(), reason }) })
+    }
+
     /// Forgets a unit. One that still runs is stopped first, to its end, within its own time-outs.
     fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>>;
 

@@ -96,7 +96,10 @@ impl<'t> Run<'t, '_> {
         }
         let mut values = Vec::with_capacity(given);
         for (at, word) in args.words.iter().enumerate() {
-            values.push(self.argument(dot, word, params.at(at))?);
+            let value = self.argument(dot, word, params.at(at))?;
+            let hidden = matches!(callee, Callee::Builtin(Builtin::Slice)) && at > 0 && self.is_boxed(dot, word)?;
+            // Go's slice, and it alone, does not look into an `interface {}` for a number.
+            values.push(if hidden { value.map(|_| Value::Nil) } else { value });
         }
         if let Some(value) = args.last {
             values.push(self.validate(value, params.at(given - 1))?);
@@ -168,6 +171,16 @@ impl<'t> Run<'t, '_> {
     }
 
     // Arguments.
+
+    /// Whether an argument that has just been evaluated is an `interface {}` to Go.
+    fn is_boxed(&mut self, dot: &Bound, operand: &'t Operand) -> Exec<bool> {
+        Ok(match &operand.term {
+            Term::Dot => dot.boxed,
+            Term::Variable(name, names) if names.is_empty() => self.variable(name)?.boxed,
+            Term::Field(_) | Term::Chain(..) | Term::Variable(..) => self.field_boxed,
+            _ => false,
+        })
+    }
 
     fn argument(&mut self, dot: &Bound, operand: &'t Operand, want: Want) -> Exec<Slot> {
         self.at(At::Operand(operand));

@@ -153,6 +153,7 @@ impl<'t> Run<'t, '_> {
             return Ok(None);
         };
         let has_args = !args.words.is_empty() || args.last.is_some();
+        self.field_boxed = matches!(&receiver, Value::Map(map) if *map.element() == Type::Any);
         match &receiver {
             Value::Nil => return self.fail(format!("nil pointer evaluating interface {{}}.{name}")),
             Value::Object(object) => {

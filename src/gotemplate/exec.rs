@@ -107,6 +107,8 @@ pub(super) struct Run<'t, 'f> {
     pub variables: Vec<(&'t str, Bound)>,
     invocation: Invocation,
     at: At<'t>,
+    /// Whether the last field came out of a container of `interface {}`.
+    pub field_boxed: bool,
 }
 
 pub(super) type Exec<T> = Result<T, ExecError>;
@@ -124,6 +126,7 @@ impl<'t, 'f> Run<'t, 'f> {
             variables: Vec::new(),
             invocation: Invocation { name, base: 0, depth: 0 },
             at: At::Nothing,
+            field_boxed: false,
         }
     }
 

@@ -108,7 +108,8 @@ impl Run<'_> {
                 self.good_index = false;
             }
         }
-        if self.peek() == Some(b'.') {
+        // At the very end it is the verb, and a bad one.
+        if self.peek() == Some(b'.') && self.at + 1 < self.format.len() {
             self.at += 1;
             indexed = self.precision(indexed);
         }

@@ -39,6 +39,19 @@ fn newer_go_behaviour() {
         ("{{$i := 0}}{{$v := 0}}{{range $i, $v = .list}}{{end}}{{$i}}{{$v}}", Ok("1b")),
         ("{{$x := 9}}{{range $x = .list}}{{$y := 1}}{{end}}{{$x}}", Ok("b")),
         ("{{1)}}", Err("template: t:1: unexpected right paren")),
+        ("{{slice .name 1}} {{range .list}}{{$n := 1}}{{slice $.name $n}} {{end}}", Ok("eb eb eb ")),
+        (
+            "{{range .list}}{{slice $.name .}}{{end}}",
+            Err(
+                "template: t:1:17: executing \"t\" at <slice $.name .>: error calling slice: cannot index slice/array with type interface {}",
+            ),
+        ),
+        (
+            "{{slice .name .name}}",
+            Err(
+                "template: t:1:2: executing \"t\" at <slice .name .name>: error calling slice: cannot index slice/array with type interface {}",
+            ),
+        ),
         (
             "{{call .name}}",
             Err(

@@ -83,6 +83,10 @@ impl Executor for Executors {
         Box::pin(async { self.of(name)?.reload(name).await })
     }
 
+    fn signal<'a>(&'a self, name: &'a str, number: i32) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(async move { self.of(name)?.signal(name, number).await })
+    }
+
     fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>> {
         Box::pin(async { self.of(name)?.unload(name).await })
     }

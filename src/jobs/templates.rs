@@ -8,6 +8,7 @@
 mod board;
 mod keys;
 mod load;
+mod meter;
 mod outside;
 mod pass;
 mod prepare;
@@ -23,6 +24,7 @@ mod worker;
 
 pub use keys::{KeyChange, KeyChanges, Keys, StoreKeys, Views};
 pub use load::{Broken, LoadError, Loaded, Target, load};
+pub use meter::Meter;
 pub use outside::Machine;
 pub use pass::{Context, Options, Outcome, Pass, PassError, process};
 pub use prepare::{outputs, parsed};
@@ -63,6 +65,8 @@ pub struct Home {
     /// What the status hangs on; `None`: it stays when the machine is lost.
     pub lease: Option<watch::Receiver<Option<LeaseId>>>,
     pub executor: Option<Arc<dyn Executor>>,
+    /// Where passes are counted.
+    pub meter: Meter,
 }
 
 impl Job for Templates {
@@ -121,13 +125,21 @@ impl Shop {
         let mut context = Context::new(options);
         context.executor = home.and_then(|home| home.executor.clone());
         context.turns = home.map(|home| Turns { store: home.store.clone(), machine: home.machine.clone() });
-        let board = home.map(|home| Board::new(&home.machine));
+        let board = home.map(|home| Board::new(&home.machine, home.meter.clone()));
         Self { context: Arc::new(context), groups: Mutex::default(), board }
     }
 
     fn group(&self, name: &str) -> Arc<Group> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// A pass has ended, which replaced so many files: tells and counts it, where anything is told.
+    fn ended(&self, target: &Target, replaced: usize, change: impl FnOnce(&mut Status)) {
+        if let Some(board) = &self.board {
+            board.update(target, change);
+            board.count(&target.name, replaced);
+        }
     }
 
     /// Changes what is told of a resource, where anything is told.

@@ -129,6 +129,22 @@ impl Jobs {
         self.settle()
     }
 
+    /// Somebody wants a unit restarted, or started where it is down; what leans on it goes down and comes back with it. One that
+    /// is to be stopped is left to that.
+    pub fn restart(&mut self, name: &str) -> Vec<Order> {
+        let Some(unit) = self.units.get_mut(name) else {
+            return Vec::new();
+        };
+        match unit.job {
+            Some(Job::Start | Job::Restart | Job::Stop | Job::Stopping { .. }) => return Vec::new(),
+            None if unit.seen.down() => return self.start(name),
+            // Whether it has read its configuration already nobody knows.
+            Some(Job::Starting { .. }) | None => unit.job = Some(Job::Restart),
+        }
+        self.restart_dependents(name);
+        self.settle()
+    }
+
     /// Somebody wants a unit stopped, and with it all that cannot be without it.
     pub fn stop(&mut self, name: &str) -> Vec<Order> {
         self.add_stop(name);

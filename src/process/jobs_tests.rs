@@ -39,6 +39,10 @@ impl Room {
         shown(self.jobs.start(name))
     }
 
+    fn restart(&mut self, name: &str) -> String {
+        shown(self.jobs.restart(name))
+    }
+
     fn stop(&mut self, name: &str) -> String {
         shown(self.jobs.stop(name))
     }
@@ -217,6 +221,23 @@ fn wishes_change() {
     assert_eq!(room.is("a", "+active"), "");
     assert_eq!(room.is("a", "inactive"), "");
     assert!(!room.jobs.busy("a"));
+}
+
+#[test]
+fn a_restart_takes_along_what_leans_on_it() {
+    let mut room = Room::new("main\nside: Requires=main; After=main\nfree");
+    room.up(&["main", "side", "free"]);
+    assert_eq!(room.restart("main"), "stop side");
+    assert_eq!(room.is("side", "inactive"), "stop main");
+    assert_eq!(room.restart("main"), "", "it is under way");
+    assert_eq!(room.is("main", "inactive"), "start main");
+    assert_eq!(room.is("main", "+active"), "start side");
+    assert_eq!(room.is("side", "+active"), "");
+    assert_eq!(room.stop("free"), "stop free");
+    assert_eq!(room.restart("free"), "", "who wants it stopped has the last word");
+    assert_eq!(room.is("free", "inactive"), "");
+    assert_eq!(room.restart("free"), "start free", "where it is down it is started");
+    assert_eq!(room.restart("stranger"), "");
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub enum Wish {
     /// Of an exclusive unit: how long it may run.
     Start(Option<BootMillis>),
     Stop,
+    Reload,
+    Signal(i32),
     /// An exclusive unit may run for longer.
     Until(BootMillis),
     /// Tell when the journal grows, or do not any more.
@@ -95,7 +97,16 @@ impl<L: Listener> Keeper<L> {
                 let _ = link.order(|id| Order::Stop { id }).await;
                 Some(link)
             }
-            (Wish::Stop, None) => {
+            (Wish::Reload, Some(mut link)) => {
+                let _ = link.order(|id| Order::Reload { id }).await;
+                Some(link)
+            }
+            (Wish::Signal(number), Some(mut link)) => {
+                let _ = link.order(|id| Order::Signal { id, number }).await;
+                Some(link)
+            }
+            (Wish::Signal(_), None) => None,
+            (Wish::Stop | Wish::Reload, None) => {
                 // No shim, nothing that runs: told again, for whoever waits for it.
                 self.listener.reported(&self.name, self.last.clone());
                 None

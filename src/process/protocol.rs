@@ -11,7 +11,7 @@ use crate::fleet::executor::ActiveState;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Order {
-    /// Both are answered by [`Push::Taken`] with the same number.
+    /// These are answered by [`Push::Taken`] with the same number.
     Start {
         id: u64,
         /// Of an exclusive unit: how long it may run.
@@ -24,6 +24,15 @@ pub enum Order {
     },
     Stop {
         id: u64,
+    },
+    /// The unit reads its configuration anew; [`Report::reloads`] tells of the end.
+    Reload {
+        id: u64,
+    },
+    /// The main process gets a signal.
+    Signal {
+        id: u64,
+        number: i32,
     },
     /// Whether [`Push::Output`] is wanted.
     Follow {
@@ -74,6 +83,14 @@ pub struct Report {
     pub invocation: String,
     /// How many starts this shim has seen: a new one is a new run of the unit.
     pub run: u64,
+    pub reloads: Reloads,
+}
+
+/// Reloads of a unit that have come to an end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloads {
+    pub ended: u64,
+    pub last_failed: bool,
 }
 
 /// How a main process ended.

@@ -9,6 +9,7 @@ pub enum Phase {
     StartPre,
     Start,
     StartPost,
+    Reload,
     Stop,
     StopPost,
 }
@@ -75,6 +76,7 @@ pub enum State {
     StartPost,
     Running,
     Exited,
+    Reload,
     Stop,
     StopSigterm,
     StopSigkill,
@@ -93,6 +95,7 @@ impl State {
             Self::Failed => "failed",
             Self::Condition | Self::StartPre | Self::Start | Self::StartPost | Self::AutoRestart => "activating",
             Self::Running | Self::Exited => "active",
+            Self::Reload => "reloading",
             _ => "deactivating",
         }
     }
@@ -107,6 +110,7 @@ impl State {
             Self::StartPost => "start-post",
             Self::Running => "running",
             Self::Exited => "exited",
+            Self::Reload => "reload",
             Self::Stop => "stop",
             Self::StopSigterm => "stop-sigterm",
             Self::StopSigkill => "stop-sigkill",
@@ -133,6 +137,7 @@ pub struct Rules {
     pub start_pre: Vec<bool>,
     pub start: Vec<bool>,
     pub start_post: Vec<bool>,
+    pub reload: Vec<bool>,
     pub stop: Vec<bool>,
     pub stop_post: Vec<bool>,
     pub restart: Restart,
@@ -176,6 +181,7 @@ impl Rules {
             Phase::StartPre => &self.start_pre,
             Phase::Start => &self.start,
             Phase::StartPost => &self.start_post,
+            Phase::Reload => &self.reload,
             Phase::Stop => &self.stop,
             Phase::StopPost => &self.stop_post,
         }

@@ -273,6 +273,14 @@ impl Shim {
                 self.drive(Event::Stop);
                 id
             }
+            Order::Reload { id } => {
+                self.drive(Event::Reload);
+                id
+            }
+            Order::Signal { id, number } => {
+                self.machine.main_pid().inspect(|pid| processes::signal(*pid, number));
+                id
+            }
             Order::Leave { sweep } => {
                 self.ordered = true;
                 self.leave = true;
@@ -513,6 +521,7 @@ impl Shim {
             boot_id: self.boot_id.clone(),
             invocation: self.invocation.clone(),
             run: self.runs_before + self.machine.runs(),
+            reloads: self.machine.reloads(),
         };
         if new.state.active != old.state.active {
             new.since = now();
@@ -568,6 +577,7 @@ fn name_of(phase: Phase) -> &'static str {
         Phase::StartPre => "ExecStartPre=",
         Phase::Start => "ExecStart=",
         Phase::StartPost => "ExecStartPost=",
+        Phase::Reload => "ExecReload=",
         Phase::Stop => "ExecStop=",
         Phase::StopPost => "ExecStopPost=",
     }

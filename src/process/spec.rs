@@ -447,6 +447,7 @@ impl Reader<'_> {
         rules.start_pre = ignored(Phase::StartPre, &self.spec.commands);
         rules.start = ignored(Phase::Start, &self.spec.commands);
         rules.start_post = ignored(Phase::StartPost, &self.spec.commands);
+        rules.reload = ignored(Phase::Reload, &self.spec.commands);
         rules.stop = ignored(Phase::Stop, &self.spec.commands);
         rules.stop_post = ignored(Phase::StopPost, &self.spec.commands);
         self.spec
@@ -459,6 +460,7 @@ fn phase_of(name: &str) -> Option<Phase> {
         "ExecStartPre" => Phase::StartPre,
         "ExecStart" => Phase::Start,
         "ExecStartPost" => Phase::StartPost,
+        "ExecReload" => Phase::Reload,
         "ExecStop" => Phase::Stop,
         "ExecStopPost" => Phase::StopPost,
         _ => return None,

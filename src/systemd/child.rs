@@ -32,12 +32,20 @@ pub async fn status(name: &str) -> Result<StatusText, ExecutorError> {
 
 /// Has systemd reload a unit, or restart it, and waits for the end of that. Whoever waits bounds it.
 pub async fn reload(name: &str) -> Result<(), ExecutorError> {
+    systemctl(name, &["reload-or-restart", "--", name], "reloading it").await
+}
+
+/// Has systemd send a signal to the main process of a unit. Whoever waits bounds it.
+pub async fn signal(name: &str, number: i32) -> Result<(), ExecutorError> {
+    let signal = format!("--signal={number}");
+    systemctl(name, &["kill", "--kill-who=main", &signal, "--", name], "sending it a signal").await
+}
+
+async fn systemctl(name: &str, arguments: &[&str], doing: &str) -> Result<(), ExecutorError> {
     files::check_name(name).map_err(|reason| ExecutorError::Unsupported { unit: name.to_owned(), reason })?;
-    let failed =
-        |reason: String| ExecutorError::Failed { unit: name.to_owned(), doing: "reloading it".to_owned(), reason };
-    let arguments = ["reload-or-restart", "--", name];
+    let failed = |reason: String| ExecutorError::Failed { unit: name.to_owned(), doing: doing.to_owned(), reason };
     let ended =
-        command("systemctl", &arguments).output().await.map_err(|error| failed(format!("systemctl: {error}")))?;
+        command("systemctl", arguments).output().await.map_err(|error| failed(format!("systemctl: {error}")))?;
     match ended.status.success() {
         true => Ok(()),
         false => Err(failed(String::from_utf8_lossy(&ended.stderr).trim().to_owned())),

@@ -205,6 +205,10 @@ impl Executor for SystemdExecutor {
         Box::pin(child::reload(name))
     }
 
+    fn signal<'a>(&'a self, name: &'a str, number: i32) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(child::signal(name, number))
+    }
+
     fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>> {
         Box::pin(async move {
             self.held(name)?;

@@ -194,7 +194,7 @@ impl Life {
             watch_progress: Duration::from_millis(settings.watch_progress_ms),
             identity: None,
             routes,
-            metrics: Some(metrics),
+            metrics: vec![metrics],
         };
         let doors = crate::api::serve_only(listeners, services);
         Ok(Self { jobs, machine, doors, closing, fatal })

@@ -17,7 +17,7 @@ use ::regex::bytes::Regex;
 use jiff::Zoned;
 
 use self::include::Includes;
-use super::resource::OnMissing;
+use super::resource::{OnMissing, Rendering};
 use super::view::{Read, Reads, Shortest, View};
 use super::{json, path, time};
 use crate::gotemplate::{Functions, List, Map, Signature, Str, Struct, StructType, Type, Value};
@@ -128,7 +128,7 @@ pub(super) struct Found {
 pub(super) struct Library<'a> {
     view: &'a View,
     outside: &'a dyn Outside,
-    on_missing: OnMissing,
+    rendering: Rendering,
     found: Found,
     /// The patterns compiled so far.
     patterns: BTreeMap<Str, Regex>,
@@ -136,9 +136,9 @@ pub(super) struct Library<'a> {
 }
 
 impl<'a> Library<'a> {
-    pub fn new(view: &'a View, outside: &'a dyn Outside, on_missing: OnMissing) -> Self {
+    pub fn new(view: &'a View, outside: &'a dyn Outside, rendering: Rendering) -> Self {
         let (found, patterns, includes) = (Found::default(), BTreeMap::new(), Includes::default());
-        Self { view, outside, on_missing, found, patterns, includes }
+        Self { view, outside, rendering, found, patterns, includes }
     }
 
     /// What was looked up.
@@ -153,7 +153,7 @@ impl<'a> Library<'a> {
 
     /// What is found instead of a key that is not there.
     fn missing(&mut self, key: &str) -> Result<Str, String> {
-        if self.on_missing == OnMissing::Empty {
+        if self.rendering.on_missing == OnMissing::Empty {
             return Ok(Str::from(""));
         }
         self.found.missing.get_or_insert_with(|| key.to_owned());
@@ -277,8 +277,8 @@ impl Functions for Library<'_> {
             ("datetime", _) => Ok(time::datetime(self.outside.now())),
             ("base", [Value::Str(text)]) => Ok(path::base(&text.to_lossy()).into()),
             ("dir", [Value::Str(text)]) => Ok(path::dir(&text.to_lossy()).into()),
-            ("json", [Value::Str(text)]) => json::object(text),
-            ("jsonArray", [Value::Str(text)]) => json::array(text),
+            ("json", [Value::Str(text)]) => json::object(text, self.rendering.json_numbers),
+            ("jsonArray", [Value::Str(text)]) => json::array(text, self.rendering.json_numbers),
             ("map" | "dict", args) => map(args),
             ("hostname", _) => self.outside.hostname().map(Value::from),
             ("include", [Value::Str(file), data @ ..]) => {
@@ -291,7 +291,7 @@ impl Functions for Library<'_> {
             ) => collections::call(name, args),
             ("toJson", [value]) => to_json::to_json(value, false).map(Value::from),
             ("toPrettyJson", [value]) => to_json::to_json(value, true).map(Value::from),
-            ("fromJson", [Value::Str(text)]) => json::parse(text),
+            ("fromJson", [Value::Str(text)]) => json::parse(text, self.rendering.json_numbers),
             ("regexMatch" | "regexFind" | "regexReplaceAll", args) => self.search(name, args),
             ("base64Encode", [Value::Str(text)]) => Ok(base64::encode(text).into()),
             ("base64Decode", [Value::Str(text)]) => base64::decode(text).map(Value::string),

@@ -71,7 +71,7 @@ fn keys() -> View {
 }
 
 fn render(text: &str) -> Rendered {
-    SourceTemplate::parse("t", text.as_bytes()).unwrap().render(&keys(), &World, OnMissing::Error, None)
+    SourceTemplate::parse("t", text.as_bytes()).unwrap().render(&keys(), &World, Rendering::default(), None)
 }
 
 fn shown(text: &str) -> String {

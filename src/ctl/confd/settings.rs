@@ -108,7 +108,7 @@ const FLAGS: &[Flag] = &[
     flag(
         &["node"],
         true,
-        "URL or HOST:PORT of an etcd; may be repeated [$ETCDCTL_PEERS, $ETCDCTL_ENDPOINTS, 127.0.0.1:2379]",
+        "URL or HOST:PORT of an etcd; may be repeated [$ETCDCTL_PEERS, $ETCDCTL_ENDPOINTS, where `node ctl login` was, 127.0.0.1:2379]",
     ),
     flag(&["confdir"], true, "holds conf.d/ and templates/ [/etc/confd]"),
     flag(&["config-file"], true, "settings; it need not be there [/etc/confd/confd.toml]"),
@@ -166,6 +166,9 @@ const OTHERS: &[Flag] = &[
     flag(&["debug"], false, ""),
     flag(&["verbose"], false, ""),
     flag(&["quiet"], false, ""),
+    flag(&["consul"], false, ""),
+    flag(&["consul-addr"], true, ""),
+    flag(&["etcd-scheme"], true, ""),
 ];
 
 /// A line for each flag.
@@ -319,7 +322,11 @@ fn nodes(parsed: &Parsed, file: &File<'_>, variable: &dyn Fn(&str) -> Option<Str
     if !given.is_empty() {
         return Ok(given);
     }
-    let listed = file.texts("nodes")?;
+    let listed = match file.texts("nodes")? {
+        // As confd 0.5 called them.
+        none if none.is_empty() => file.texts("etcd_nodes")?,
+        nodes => nodes,
+    };
     if !listed.is_empty() {
         return Ok(listed);
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
 
 use super::load::{Broken, Target};
+use super::meter::Meter;
 use super::pass::PassError;
 use crate::base::limits::{JOB_BACKOFF_MS_MAX, JOB_BACKOFF_MS_MIN, TEMPLATE_STATUS_PAUSE_MS, TXN_OPS_MAX};
 use crate::base::{LeaseId, MachineId, UnixMillis};
@@ -17,6 +18,7 @@ use crate::kv::{DeleteRangeRequest, Op, PutRequest, Space, Store, TxnOp, TxnRequ
 /// The board of one machine.
 pub struct Board {
     machine: String,
+    meter: Meter,
     inner: Mutex<Inner>,
     news: Notify,
 }
@@ -36,8 +38,8 @@ pub fn now() -> UnixMillis {
 
 impl Board {
     /// An empty board.
-    pub fn new(machine: &MachineId) -> Self {
-        Self { machine: machine.0.clone(), inner: Mutex::default(), news: Notify::new() }
+    pub fn new(machine: &MachineId, meter: Meter) -> Self {
+        Self { machine: machine.0.clone(), meter, inner: Mutex::default(), news: Notify::new() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -53,6 +55,13 @@ impl Board {
         after.dest = target.resource.dest.clone();
         change(&mut after);
         self.take(&mut inner, before.as_ref(), after);
+    }
+
+    /// A pass that replaced so many files has ended, and is told already.
+    pub fn count(&self, name: &str, replaced: usize) {
+        if let Some(status) = self.inner().status.get(name) {
+            self.meter.count(status, replaced);
+        }
     }
 
     /// A resource file that cannot be used.
@@ -98,6 +107,7 @@ impl Board {
         let gone: Vec<String> = inner.status.keys().filter(|name| !names.contains(name.as_str())).cloned().collect();
         for name in gone {
             inner.status.remove(&name);
+            self.meter.forget(&name);
             inner.unsaid.insert(name);
             self.news.notify_one();
         }

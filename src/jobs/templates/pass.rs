@@ -278,8 +278,7 @@ async fn replace(
     for dest in &done.files {
         context.syncs.folder(Path::new(dest)).await?;
     }
-    // Nobody waits for the end of this.
-    tokio::task::spawn_blocking(move || drop(done.replaced));
+    context.syncs.free(done.replaced);
     pass.steps.replace_us = Some(micros(began));
     pass.files = done.files;
     Ok(result?)

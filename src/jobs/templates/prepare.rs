@@ -168,10 +168,10 @@ impl Preparing<'_> {
     fn content(&mut self, element: Option<&Element>) -> Result<(Vec<u8>, Option<Shortest>), PassError> {
         let resource = &self.target.resource;
         let Rendered { result, reads, missing, shortest } =
-            self.template.render(self.view, self.machine, resource.on_missing, element);
+            self.template.render(self.view, self.machine, resource.rendering, element);
         self.reads.merge(reads);
         let content = result.map_err(|error| match missing {
-            Some(key) if resource.on_missing == OnMissing::Wait => PassError::Waits(key),
+            Some(key) if resource.rendering.on_missing == OnMissing::Wait => PassError::Waits(key),
             _ => PassError::Render(error.to_string()),
         })?;
         if let Some(format) = resource.output_format {

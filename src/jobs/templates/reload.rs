@@ -14,6 +14,7 @@ use crate::base::limits::{CHECK_COMMAND_MS_MAX, RELOAD_COMMAND_MS_MAX};
 use crate::confd::{Reload, command_line, quoted, reload_in, reload_line};
 use crate::files::Staged;
 use crate::shell::{self, CommandError};
+use crate::unit::value::signal_name;
 
 /// Checks a staged file.
 pub async fn check(target: &Target, staged: &Staged) -> Result<(), PassError> {
@@ -28,7 +29,8 @@ pub async fn check(target: &Target, staged: &Staged) -> Result<(), PassError> {
 pub fn told(reload: &Reload) -> String {
     match reload {
         Reload::Command(line) => line.clone(),
-        Reload::Unit(unit) => unit.clone(),
+        Reload::Unit { unit, signal: None } => unit.clone(),
+        Reload::Unit { unit, signal: Some(number) } => format!("{} to {unit}", signal_name(*number)),
     }
 }
 
@@ -47,15 +49,22 @@ pub async fn reload(context: &Context, target: &Target, reload: &Reload) -> Resu
             let line = reload_line(text, &target.resource.dest).map_err(PassError::Reload)?;
             run(&line, limit).await.map_err(|error| PassError::Reload(error.to_string()))?;
         }
-        (Reload::Unit(unit), Some(executor)) => {
-            tracing::debug!("Reloading {unit}");
-            let reloaded = tokio::time::timeout(limit, executor.reload(unit)).await;
-            let reloaded =
-                reloaded.map_err(|_| PassError::Reload(format!("{unit}: reloading it: no end within {limit:?}")))?;
-            reloaded.map_err(|error| PassError::Reload(error.to_string()))?;
+        (Reload::Unit { unit, signal }, Some(executor)) => {
+            let (doing, told) = match signal {
+                Some(number) => (format!("sending it {}", signal_name(*number)), executor.signal(unit, *number)),
+                None => ("reloading it".to_owned(), executor.reload(unit)),
+            };
+            tracing::debug!("{unit}: {doing}");
+            let ended = tokio::time::timeout(limit, told).await;
+            let late = |_| PassError::Reload(format!("{unit}: {doing}: no end within {limit:?}"));
+            ended.map_err(late)?.map_err(|error| PassError::Reload(error.to_string()))?;
         }
-        (Reload::Unit(unit), None) => {
-            let line = format!("exec systemctl reload-or-restart -- '{unit}'");
+        (Reload::Unit { unit, signal }, None) => {
+            let verb = match signal {
+                Some(number) => format!("kill --kill-who=main --signal={number}"),
+                None => "reload-or-restart".to_owned(),
+            };
+            let line = format!("exec systemctl {verb} -- '{unit}'");
             run(&line, limit).await.map_err(|error| PassError::Reload(format!("{unit}: {error}")))?;
         }
     }

@@ -322,7 +322,7 @@ impl Work {
 
     /// Puts the end of a pass on the board.
     fn tell(&self, task: &Task, ended: &Pass) {
-        self.shop.update(&self.target, |status| {
+        self.shop.ended(&self.target, ended.files.len(), |status| {
             if let Some(reads) = &ended.reads {
                 status.reads = Lookup::list(reads, self.target.selection.prefix());
             }

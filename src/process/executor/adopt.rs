@@ -70,6 +70,8 @@ impl Inner {
             hash: unit.hash.clone(),
             description: spec.description.clone(),
             stop_ms_max: stop_ms_max(spec),
+            reloads: reloads(spec),
+            reloading: Arc::default(),
             exclusive: is_exclusive(unit),
             until: BootMillis::default(),
             report,

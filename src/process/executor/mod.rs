@@ -2,6 +2,7 @@
 
 mod adopt;
 mod answers;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
@@ -18,6 +19,7 @@ use super::jobs::{Jobs, Order, Seen};
 use super::journal::{Journal, Reader};
 use super::keeper::{Keeper, Listener, Wish, bury};
 use super::link::Link;
+use super::machine::Phase;
 use super::output::now;
 use super::protocol::{Push, Report, loaded};
 use super::shim::{SHIM_ARGUMENT, specifiers};
@@ -68,6 +70,7 @@ struct Inner {
     shared: Mutex<Shared>,
     changed: Notify,
     removed: Notify,
+    reported: Notify,
     adopted: OnceCell<()>,
 }
 
@@ -87,6 +90,10 @@ struct Entry {
     description: String,
     /// How long a stop may take, all its steps together.
     stop_ms_max: u64,
+    /// Whether it has `ExecReload=`.
+    reloads: bool,
+    /// Who reloads it; one at a time.
+    reloading: Arc<tokio::sync::Mutex<()>>,
     exclusive: bool,
     /// How long it may run, if it is exclusive: not at all before somebody says so.
     until: BootMillis,
@@ -133,6 +140,7 @@ impl ProcessExecutor {
             shared: Mutex::default(),
             changed: Notify::new(),
             removed: Notify::new(),
+            reported: Notify::new(),
             adopted: OnceCell::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -218,6 +226,7 @@ impl Inner {
                 entry.hash.clone_from(&unit.hash);
                 entry.description.clone_from(&spec.description);
                 entry.stop_ms_max = stop_ms_max(&spec);
+                entry.reloads = reloads(&spec);
                 entry.exclusive = is_exclusive(unit);
                 entry.unloading = false;
                 let seen = entry.seen();
@@ -316,6 +325,7 @@ impl Listener for Inner {
         let orders = shared.jobs.observe(name, seen);
         dispatch(&shared, orders);
         self.forget_if_done(&mut shared, name);
+        self.reported.notify_waiters();
     }
 
     fn journal_grew(&self, name: &str) {
@@ -370,6 +380,10 @@ fn is_exclusive(unit: &UnitFile) -> bool {
 fn stop_ms_max(spec: &Spec) -> u64 {
     let step = spec.rules.timeout_stop_ms.unwrap_or(u64::MAX / 16);
     step.saturating_mul(6)
+}
+
+fn reloads(spec: &Spec) -> bool {
+    !spec.commands(Phase::Reload).is_empty()
 }
 
 fn check_name(name: &str) -> Result<(), ExecutorError> {
@@ -449,6 +463,20 @@ impl Executor for ProcessExecutor {
         Box::pin(async {
             self.inner.ready().await?;
             self.inner.stop(name)
+        })
+    }
+
+    fn reload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(async {
+            self.inner.ready().await?;
+            self.inner.reload(name).await
+        })
+    }
+
+    fn signal<'a>(&'a self, name: &'a str, number: i32) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(async move {
+            self.inner.ready().await?;
+            self.inner.signal(name, number)
         })
     }
 

@@ -94,7 +94,9 @@ impl Machine {
         }
         if outcome != Outcome::Success && outcome != Outcome::ExecCondition {
             self.say(format!("Control process {}", described(pid, how)));
-            self.note(outcome);
+            if self.state != State::Reload {
+                self.note(outcome);
+            }
         }
         match self.state {
             State::StopSigterm | State::StopSigkill => {

@@ -4,11 +4,13 @@
 //! walk-throughs written for it read the same here.
 
 mod ends;
+mod reloading;
 mod starting;
 mod stopping;
 
 use std::collections::VecDeque;
 
+use super::protocol::Reloads;
 pub use super::service::{Ended, ExitSet, KillMode, Kind, Outcome, Phase, Restart, Rules, State};
 
 /// Milliseconds on a clock that only goes forward.
@@ -20,6 +22,8 @@ pub enum Event {
     /// Somebody wants it started or stopped.
     Start,
     Stop,
+    /// Somebody wants it to read its configuration anew.
+    Reload,
     /// The answer to [`Action::Begin`]: what the text says now.
     Begun(Box<Rules>),
     /// Or that a condition of the unit is not met: it is left alone.
@@ -85,6 +89,9 @@ pub struct Machine {
     starts: VecDeque<Moment>,
     restarts: u32,
     runs: u64,
+    /// What was due before the reload that is under way, and is again after it.
+    deadline_after_reload: Option<Moment>,
+    reload: Reloads,
     actions: Vec<Action>,
     now: Moment,
 }
@@ -107,6 +114,8 @@ impl Machine {
             starts: VecDeque::new(),
             restarts: 0,
             runs: 0,
+            deadline_after_reload: None,
+            reload: Reloads::default(),
             actions: Vec::new(),
             now: 0,
         }
@@ -147,6 +156,11 @@ impl Machine {
         self.runs
     }
 
+    /// Reloads so far.
+    pub fn reloads(&self) -> Reloads {
+        self.reload
+    }
+
     /// When [`Event::Deadline`] is due.
     pub fn deadline(&self) -> Option<Moment> {
         self.deadline
@@ -163,6 +177,7 @@ impl Machine {
         match event {
             Event::Start => self.on_start(),
             Event::Stop => self.on_stop(),
+            Event::Reload => self.on_reload(),
             Event::Begun(rules) => {
                 self.rules = *rules;
                 self.enter_commands(State::Condition, Phase::Condition);
@@ -212,7 +227,13 @@ impl Machine {
         match self.state {
             State::Dead | State::Failed => self.begin(true),
             State::AutoRestart => self.begin(false),
-            State::Condition | State::StartPre | State::Start | State::StartPost | State::Running | State::Exited => {}
+            State::Condition
+            | State::StartPre
+            | State::Start
+            | State::StartPost
+            | State::Running
+            | State::Exited
+            | State::Reload => {}
             _ => {
                 self.start_again = true;
                 self.forbid_restart = true;
@@ -233,6 +254,10 @@ impl Machine {
                 self.enter_signal(State::StopSigterm, Outcome::Success);
             }
             State::Running | State::Exited => self.enter_stop(Outcome::Success),
+            State::Reload => {
+                self.end_reload(false);
+                self.enter_stop(Outcome::Success);
+            }
             _ => {}
         }
     }

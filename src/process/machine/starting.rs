@@ -81,6 +81,7 @@ impl Machine {
                 self.actions.push(Action::FindMain);
             }
             Phase::StartPost => self.enter_running(Outcome::Success),
+            Phase::Reload => self.after_reload(outcome),
             Phase::Stop => self.enter_signal(State::StopSigterm, outcome),
             Phase::StopPost => self.enter_signal(State::FinalSigterm, outcome),
         }
@@ -158,7 +159,7 @@ impl Machine {
     }
 
     pub(super) fn on_main_pid(&mut self, pid: u32) {
-        if matches!(self.state, State::Start | State::StartPost | State::Running | State::Stop) {
+        if matches!(self.state, State::Start | State::StartPost | State::Running | State::Reload | State::Stop) {
             self.main = Main::Alive(pid);
         }
     }

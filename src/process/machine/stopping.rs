@@ -120,6 +120,7 @@ impl Machine {
                 self.say("Ran longer than RuntimeMaxSec= allows: stopping");
                 self.enter_signal(State::StopSigterm, Outcome::Timeout);
             }
+            State::Reload => self.reload_timed_out(),
             State::Stop => {
                 self.say("ExecStop= took longer than TimeoutStopSec= allows: terminating");
                 self.enter_signal(State::StopSigterm, Outcome::Timeout);

@@ -132,6 +132,38 @@ fn a_simple_service_runs_through_all_its_commands() {
 }
 
 #[test]
+fn a_reload_leaves_the_service_running_whatever_comes_of_it() {
+    let mut world = World::new(Rules { reload: vec![true, false], runtime_max_ms: Some(200_000), ..rules() });
+    let reloads = |world: &World| (world.machine.reloads().ended, world.machine.reloads().last_failed);
+    world.event(Event::Reload).is("dead", "success", &[]);
+    assert_eq!(reloads(&world), (1, true));
+    world.event(Event::Start).is("running", "success", &["Start0"]);
+    world
+        .event(Event::Reload)
+        .is("reload", "success", &["Reload0"])
+        .event(Event::Reload)
+        .exits(Phase::Reload, 1)
+        .is("reload", "success", &["Reload1"])
+        .exits(Phase::Reload, 0)
+        .is("running", "success", &[]);
+    assert_eq!(reloads(&world), (2, false));
+    world.event(Event::Reload).exits(Phase::Reload, 0).exits(Phase::Reload, 7);
+    world.is("running", "success", &["Reload0", "Reload1"]);
+    assert_eq!(reloads(&world), (3, true));
+    world.event(Event::Reload).after(90_000).is("running", "success", &["Reload0", "kill-9-1"]);
+    assert_eq!(reloads(&world), (4, true));
+    world.exits(Phase::Reload, 1).is("running", "success", &[]);
+    assert_eq!(world.machine.deadline(), Some(200_000), "RuntimeMaxSec= goes on");
+    world.event(Event::Reload).event(Event::Stop);
+    world.is("stop-sigterm", "success", &["Reload0", "kill-9-1", "kill-15-all"]);
+    assert_eq!(reloads(&world), (5, true));
+    // Its main process ends meanwhile: that counts when the reload is over.
+    let mut world = World::new(Rules { reload: vec![false], ..rules() });
+    world.event(Event::Start).event(Event::Reload).exits(Phase::Start, 3);
+    world.is("reload", "exit-code", &["Start0", "Reload0"]).exits(Phase::Reload, 0).is("failed", "exit-code", &[]);
+}
+
+#[test]
 fn how_a_main_process_ends_decides() {
     let dumped = Ended::Signal { number: 11, dumped: true };
     let success = ExitSet { codes: vec![143], signals: vec![9] };
@@ -481,6 +513,7 @@ proptest! {
             start_pre: many(lists[1]),
             start,
             start_post: many(lists[3]),
+            reload: many(lists[4]),
             stop: many(lists[4]),
             stop_post: many(lists[5]),
             restart: if restart { Restart::Always } else { Restart::No },
@@ -523,6 +556,9 @@ fn play(world: &mut World, step: u8) {
         }
         (5, _) => {
             world.after(90_000);
+        }
+        (10, _) => {
+            world.event(Event::Reload);
         }
         (6, _) => world.alive.push((world.next_pid + 1000, Phase::Condition)),
         (7, Some(phase)) => {
