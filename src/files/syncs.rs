@@ -7,6 +7,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -15,6 +16,8 @@ use super::stage::{Replaced, Staged, sync_folder};
 
 /// Up to so many replacements sync their files each by itself; of more, all that wait are synced together.
 const ALONE_MAX: usize = 4;
+/// How long the sync of a file system waits for more files: each costs as much as hundreds of them.
+const GATHERED_FOR: Duration = Duration::from_millis(5);
 /// The sync of a file system writes what everybody has changed in it. Where that may be more than this, it is left alone.
 const DIRTY_KIB_MAX: u64 = 128 << 10;
 /// File systems of which a sync is as durable as one of each file: ext4, XFS, btrfs, F2FS, tmpfs and overlays. A FUSE, for one,
@@ -58,7 +61,7 @@ impl Syncs {
     pub async fn folder(&self, dest: &Path) -> Result<(), FileError> {
         let (folder, _) = split(dest)?;
         let path = dest.to_owned();
-        let synced = self.folders.pass(folder.to_owned(), move || sync_folder(&path)).await;
+        let synced = self.folders.pass(folder.to_owned(), Duration::ZERO, move || sync_folder(&path)).await;
         synced.map_err(|error| FileError::new("syncing", folder, io::Error::other(error)))?
     }
 
@@ -98,7 +101,8 @@ impl Replacing<'_> {
             if !is_synced_whole(&file).map_err(failed)? {
                 return Ok(false);
             }
-            let synced = self.0.file_systems.pass(device, move || Ok(rustix::fs::syncfs(file)?)).await;
+            let sync = move || Ok(rustix::fs::syncfs(file)?);
+            let synced = self.0.file_systems.pass(device, GATHERED_FOR, sync).await;
             synced.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
         }
         Ok(true)
@@ -139,10 +143,12 @@ struct Gate {
 }
 
 impl<K: Ord> Gates<K> {
-    /// Returns after a sync of `key` that began after this was called: one's own, or that of another who waited too.
+    /// Returns after a sync of `key` that began after this was called: one's own, or that of another who waited too. One's own
+    /// waits so long for others.
     async fn pass<E: Send + 'static>(
         &self,
         key: K,
+        gathered_for: Duration,
         sync: impl FnOnce() -> Result<(), E> + Send + 'static,
     ) -> Result<Result<(), E>, tokio::task::JoinError> {
         let gate = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
@@ -150,6 +156,9 @@ impl<K: Ord> Gates<K> {
         let mut fulfilled = gate.fulfilled.lock().await;
         if *fulfilled >= wish {
             return Ok(Ok(()));
+        }
+        if !gathered_for.is_zero() {
+            tokio::time::sleep(gathered_for).await;
         }
         // Everyone who has wished by now has done already what is to be synced.
         let wished = gate.wished.load(Ordering::SeqCst);
@@ -173,7 +182,7 @@ mod tests {
         let made = Arc::new(AtomicUsize::new(0));
         let all = (0..100).map(|_| {
             let made = made.clone();
-            gates.pass("key", move || {
+            gates.pass("key", Duration::ZERO, move || {
                 made.fetch_add(1, Ordering::SeqCst);
                 Ok::<(), ()>(())
             })
@@ -181,8 +190,8 @@ mod tests {
         assert!(futures_util::future::join_all(all).await.iter().all(|passed| matches!(passed, Ok(Ok(())))));
         // One for the first, and one for all the others, who came meanwhile.
         assert!(made.load(Ordering::SeqCst) <= 2, "{made:?}");
-        assert_eq!(gates.pass("key", || Err("broken")).await.unwrap(), Err("broken"));
-        assert_eq!(gates.pass("key", || Err("still broken")).await.unwrap(), Err("still broken"));
+        assert_eq!(gates.pass("key", Duration::ZERO, || Err("broken")).await.unwrap(), Err("broken"));
+        assert_eq!(gates.pass("key", Duration::ZERO, || Err("still broken")).await.unwrap(), Err("still broken"));
     }
 
     #[tokio::test]

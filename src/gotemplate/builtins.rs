@@ -115,7 +115,8 @@ impl Builtin {
             Builtin::Call => call(absent(0), first)?,
             Builtin::Len => length(args.first().cloned().flatten())?,
             Builtin::Index => index(absent(0), &rest())?,
-            Builtin::Slice => slice(absent(0), &rest())?,
+            // What is hidden in an `interface {}` is not absent.
+            Builtin::Slice => slice(absent(0), args.get(1..).unwrap_or_default())?,
             Builtin::Eq => bool(compare::equal(absent(0), &rest(), limit)?),
             Builtin::Ne => bool(!compare::equal(absent(0), &[absent(1)], limit)?),
             Builtin::Lt => bool(compare::less(absent(0), absent(1))?),
