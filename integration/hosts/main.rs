@@ -3,6 +3,7 @@
 mod app_image;
 mod cluster;
 mod command;
+mod containers;
 mod exclusive;
 mod executor;
 mod faults;
@@ -10,6 +11,7 @@ mod fleetd;
 mod inside;
 mod inside_units;
 mod lab;
+mod load;
 mod machine_faults;
 mod nginx;
 mod smoke;
@@ -70,6 +72,11 @@ fn timers_run_once_wherever_they_are() -> anyhow::Result<()> {
 #[test]
 fn nginx_follows_the_keys() -> anyhow::Result<()> {
     nginx::run()
+}
+
+#[test]
+fn containers_are_changed_lost_and_taken_back_under_load() -> anyhow::Result<()> {
+    containers::run()
 }
 
 #[test]

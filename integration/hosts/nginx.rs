@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cluster::settings;
 use crate::lab::{Host, Install, Lab};
+use crate::load;
 use crate::units::invocation;
 use crate::waits::wait_until;
 
@@ -14,11 +15,9 @@ const NAMES: [&str; 3] = ["core-01", "core-02", "core-03"];
 const PORTS: [u16; 4] = [5000, 5001, 5002, 5003];
 /// From a change until it is seen on every host, by `confd -interval 10` too.
 const SEEN_BOUND: Duration = Duration::from_secs(60);
-/// Requests that must have been answered before and after each change.
-const REQUESTS: usize = 20;
 
 /// The resource, as people have it.
-const RESOURCE: &str = r#"[template]
+pub const RESOURCE: &str = r#"[template]
 keys = [ "app/server" ]
 owner = "nginx"
 mode = "0644"
@@ -28,7 +27,7 @@ check_cmd = "/usr/sbin/nginx -t -c /etc/nginx/nginx.conf"
 reload_cmd = "/usr/sbin/service nginx reload"
 "#;
 
-const TEMPLATE: &str = r#"upstream app {
+pub const TEMPLATE: &str = r#"upstream app {
 {{range gets "/app/server/*"}}    server {{.Value}} max_fails=0; # {{base .Key}}
 {{else}}    server 127.0.0.1:1;
 {{end}}}
@@ -74,12 +73,6 @@ NotifyAccess=all
 ExecStart=/bin/sh -c 'trap "touch /run/signal.seen" USR1; systemd-notify --ready; while :; do sleep 0.1; done'
 "#;
 
-/// Asks nginx of each host in turn and notes each answer's code, until it is told to stop.
-const LOAD: &str = r#"while [ ! -e /run/load.stop ]; do
-    for ip in $*; do curl -s -o /dev/null -w '%{http_code}\n' --max-time 30 "http://$ip/" >>/run/load.codes; done
-    sleep 0.02
-done"#;
-
 /// Plays it.
 pub fn run() -> Result<()> {
     Lab::start(&NAMES, &Install { binary: &crate::binary(), settings })?.tell(|lab| {
@@ -97,11 +90,15 @@ fn prepare(lab: &Lab) -> Result<()> {
         lab.write_file(name, "/opt/sinatra.pl", SERVER)?;
         lab.write_file(name, "/etc/host.env", &format!("HOST_IP={ip}\n"))?;
         lab.write_file(name, "/etc/confd/templates/nginx.conf.tmpl", TEMPLATE)?;
-        let script =
-            "useradd --system --user-group nginx; rm -f /etc/nginx/sites-enabled/default; systemctl start nginx";
-        lab.exec(name, &["sh", "-c", script])?.ok()?;
+        start_nginx(lab, name)?;
     }
     lab.write_file("core-01", "/root/sinatra@.service", UNIT)
+}
+
+/// nginx with nothing to serve yet, and the user that the resource names.
+pub fn start_nginx(lab: &Lab, host: &str) -> Result<()> {
+    let script = "useradd --system --user-group nginx; rm -f /etc/nginx/sites-enabled/default; systemctl start nginx";
+    lab.exec(host, &["sh", "-c", script])?.ok().map(drop)
 }
 
 /// Four instances are started, and the resource is put on every host: nodes take it up by themselves.
@@ -120,10 +117,7 @@ fn start(lab: &Lab) -> Result<()> {
             Ok(answer.stdout.starts_with("500"))
         })?;
     }
-    lab.write_file("core-01", "/root/load.sh", LOAD)?;
-    lab.exec("core-01", &["sh", "-c", &format!("systemd-run --unit load sh /root/load.sh {}", ips.join(" "))])?
-        .ok()
-        .map(drop)
+    load::begin(lab, "core-01", &ips)
 }
 
 /// Instances go and come; nginx on all hosts follows.
@@ -132,10 +126,10 @@ fn by_the_nodes(lab: &Lab) -> Result<()> {
         turn(lab, "stop", gone)?;
         let rest: Vec<u16> = PORTS.into_iter().filter(|port| *port != gone).collect();
         lists_are(lab, &NAMES, &rest, SEEN_BOUND)?;
-        no_request_fails(lab)?;
+        load::no_request_fails(lab, "core-01")?;
         turn(lab, "start", gone)?;
         lists_are(lab, &NAMES, &PORTS, SEEN_BOUND)?;
-        no_request_fails(lab)?;
+        load::no_request_fails(lab, "core-01")?;
     }
     wait_until("all hosts to tell of the resource", SEEN_BOUND, || {
         let told = lab.exec("core-02", &["node", "ctl", "templates"])?.ok()?;
@@ -204,13 +198,12 @@ fn by_confd(lab: &Lab) -> Result<()> {
     let once = lab.shell(host, &format!("confd -onetime {confd}"))?.ok()?;
     ensure!(once.stderr.contains("Target config /etc/nginx/sites-enabled/app.conf has been updated"), "{once}");
     lists_are(lab, &NAMES, &[5000, 5001, 5003], SEEN_BOUND)?;
-    no_request_fails(lab)?;
+    load::no_request_fails(lab, "core-01")?;
     lab.shell(host, &format!("systemd-run --unit confd confd -interval 10 {confd}"))?.ok()?;
     turn(lab, "start", 5002)?;
     lists_are(lab, &NAMES, &PORTS, SEEN_BOUND)?;
-    no_request_fails(lab)?;
-    let codes = lab.shell(host, "touch /run/load.stop; sort /run/load.codes | uniq -c")?.ok()?;
-    ensure!(codes.stdout.lines().count() == 1, "{codes}");
+    load::no_request_fails(lab, "core-01")?;
+    load::end(lab, host)?;
     let owner = lab.exec("core-02", &["stat", "-c", "%U %a", "/etc/nginx/sites-enabled/app.conf"])?.ok()?;
     ensure!(owner.stdout == "nginx 644\n", "{owner}");
     Ok(())
@@ -235,18 +228,5 @@ fn lists_are(lab: &Lab, hosts: &[&str], ports: &[u16], bound: Duration) -> Resul
             Ok(true)
         })?;
     }
-    Ok(())
-}
-
-/// After some more requests: all of them were answered.
-fn no_request_fails(lab: &Lab) -> Result<()> {
-    let codes = || -> Result<Vec<String>> {
-        let text = lab.exec("core-01", &["cat", "/run/load.codes"])?.ok()?.stdout;
-        Ok(text.lines().map(str::to_owned).collect())
-    };
-    let before = codes()?.len();
-    wait_until("requests to go on", SEEN_BOUND, || Ok(codes()?.len() >= before + REQUESTS))?;
-    let failed: Vec<String> = codes()?.into_iter().filter(|code| code != "200").collect();
-    ensure!(failed.is_empty(), "requests failed: {failed:?}");
     Ok(())
 }
