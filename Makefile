@@ -9,7 +9,7 @@ SLOW := cluster watch half_open members restore import full_disk lost_disk sched
 	clients containers hosts backup_s3
 STATIC_TARGET := x86_64-unknown-linux-musl
 
-.PHONY: demo test check integration static deb image bench bench-fleet bench-template generate fix
+.PHONY: demo test check integration static deb image bench bench-fleet bench-template bench-containers generate fix
 
 # Three nodes on loopback do the main job once, each step with its command, and everything is gone at the end.
 demo:
@@ -63,6 +63,10 @@ bench-fleet:
 bench-template:
 	$(CARGO) build --release --locked --bin node --example bench_template
 	target/release/examples/bench_template target/release/node
+
+# Fifty containers of an image that is here, started by the node and by `docker run` in a loop. Needs root, as `make integration`.
+bench-containers:
+	$(CARGO) test --release --locked --test containers -- --ignored --nocapture fifty_starts
 
 # The wire types' code anew from the .proto files, after a change of those.
 generate:

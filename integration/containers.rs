@@ -1,108 +1,54 @@
-//! `.container` units on real nodes over a Docker engine of their own: they live and end by their units' rules, and outlive the
-//! node's death, the engine's restart and whoever meddles with them. Needs root, dockerd and Debian's busybox-static.
+//! `.container` units on real nodes over an engine of their own, Docker's and Podman's: they live and end by their units' rules, and
+//! outlive the node's death, the engine's restart and whoever meddles with them. Needs root, dockerd, podman and Debian's
+//! busybox-static.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "containers/conditions.rs"]
+mod conditions;
 #[path = "containers/engine.rs"]
 mod engine;
+#[path = "containers/full_disk.rs"]
+mod full_disk;
+#[path = "containers/secrets.rs"]
+mod secrets;
+#[path = "containers/speed.rs"]
+mod speed;
+#[path = "containers/world.rs"]
+mod world;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::{TestCluster, face, ok, wait_for};
-use engine::Engine;
+use common::{face, wait_for};
+use engine::{Engine, Kind};
+use world::{SLEEP, SOON, World, unit};
 
-const SOON: Duration = Duration::from_secs(60);
-
-/// Nodes over one engine.
-struct World {
-    // In this order they go: the nodes first, so that nobody starts again what the engine's end takes down.
-    cluster: TestCluster,
-    engine: Engine,
-}
-
-impl World {
-    fn start(count: usize, engine_options: &[&str]) -> Self {
-        Self::over(count, Engine::start(engine_options))
-    }
-
-    fn over(count: usize, engine: Engine) -> Self {
-        let mut cluster = TestCluster::plan(count);
-        for node in &mut cluster.nodes {
-            node.more = vec!["--docker-socket".to_owned(), engine.socket()];
-            node.start();
+/// The same stories with each engine.
+macro_rules! by_each_engine {
+    ($($story:path as $name:ident,)*) => {
+        mod docker {
+            $(#[test] fn $name() { $story(super::Kind::Docker) })*
         }
-        cluster.nodes.iter_mut().for_each(|node| node.wait_until_it_serves());
-        Self { cluster, engine }
-    }
-
-    fn endpoint(&self) -> String {
-        self.cluster.nodes[0].endpoint()
-    }
-
-    fn fleetctl(&self, arguments: &[&str]) -> String {
-        ok("fleetctl", &self.endpoint(), arguments)
-    }
-
-    /// Both streams of a command that need not succeed.
-    fn said(&self, arguments: &[&str]) -> String {
-        let output = face("fleetctl", &self.endpoint(), arguments);
-        [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
-    }
-
-    fn submit(&self, name: &str, text: &str) {
-        let file = self.cluster.folder.path().join(name);
-        std::fs::write(&file, text).unwrap();
-        self.fleetctl(&["submit", &file.to_string_lossy()]);
-    }
-
-    /// Submits and starts a unit without waiting for what comes of it.
-    fn begin(&self, name: &str, text: &str) {
-        self.submit(name, text);
-        self.fleetctl(&["--no-block", "start", name]);
-    }
-
-    /// `ACTIVE (SUB)` of a unit.
-    fn state(&self, unit: &str) -> String {
-        let all = self.said(&["list-units", "--no-legend", "--full", "--fields", "unit,active,sub"]);
-        let line = all.lines().find_map(|line| line.strip_prefix(unit)).unwrap_or_default();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        words.join(" ")
-    }
-
-    fn wait_for_state(&self, unit: &str, state: &str) {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let now = self.state(unit);
-            if now == state {
-                return;
-            }
-            let status = || self.said(&["status", unit]);
-            assert!(Instant::now() < deadline, "{unit} is {now:?}, not {state:?}:\n{}", status());
-            std::thread::sleep(Duration::from_millis(50));
+        mod podman {
+            $(#[test] fn $name() { $story(super::Kind::Podman) })*
         }
-    }
-
-    fn wait_for_journal(&self, unit: &str, words: &str, times: usize) -> String {
-        wait_for(&format!("{words:?} in the journal of {unit}"), Instant::now() + SOON, || {
-            let journal = self.said(&["journal", "--lines", "100", unit]);
-            (journal.matches(words).count() >= times).then_some(journal)
-        })
-    }
+    };
 }
 
-/// A container's unit: what its shell runs, and the rest of `[Container]` and of the unit.
-fn unit(line: &str, container: &str, rest: &str) -> String {
-    let line = line.replace('\'', "\"");
-    format!("[Container]\nImage={}\nExec=sh -c '{line}'\n{container}\n{rest}\n", engine::IMAGE)
+by_each_engine! {
+    super::containers_live_by_their_units as containers_live_by_their_units,
+    super::containers_outlive_the_node as containers_outlive_the_node,
+    super::services_and_containers_keep_each_other_company as services_and_containers_keep_each_other_company,
+    super::published_ports_are_found_while_their_container_is_well as published_ports_are_found_while_their_container_is_well,
+    super::units_that_publish_one_port_are_on_different_machines as units_that_publish_one_port_are_on_different_machines,
+    super::a_port_is_handed_over_once_it_is_free as a_port_is_handed_over_once_it_is_free,
+    super::conditions::a_unit_whose_conditions_are_not_met_is_passed_over as a_unit_whose_conditions_are_not_met_is_passed_over,
+    super::secrets::secrets_reach_their_containers_and_nobody_else as secrets_reach_their_containers_and_nobody_else,
 }
 
-/// Ends at once when it is asked to, as the first process of a container does only where it says so.
-const SLEEP: &str = "trap exit TERM; sleep 1000 & wait";
-
-#[test]
-fn containers_live_by_their_units() {
-    let world = World::start(3, &[]);
+fn containers_live_by_their_units(kind: Kind) {
+    let world = World::start(kind, 3);
 
     // A template with specifiers; what it prints is in its journal.
     world.submit(
@@ -152,16 +98,6 @@ fn containers_live_by_their_units() {
     let marked = std::fs::read_to_string(&marks).unwrap();
     assert_eq!(marked.lines().collect::<Vec<_>>(), ["ExecStartPre", "ExecStartPost", "ExecStop", "ExecStopPost"]);
 
-    // Health decides when it is up, and shows when it is not.
-    let health = "HealthCmd=test -e /well\nHealthInterval=1s\nHealthRetries=1";
-    world.begin("ill.container", &unit(&format!("touch /well; {SLEEP}"), health, ""));
-    world.wait_for_state("ill.container", "active running");
-    world.engine.docker(&["exec", "systemd-ill", "/busybox", "rm", "/well"]);
-    world.wait_for_state("ill.container", "active unhealthy");
-    assert!(world.said(&["status", "ill.container"]).contains("its health check fails"));
-    world.engine.docker(&["exec", "systemd-ill", "/busybox", "touch", "/well"]);
-    world.wait_for_state("ill.container", "active running");
-
     // Removed by somebody else: made again where the unit says so, and failed with the reason where not.
     world.begin("kept.container", &unit(SLEEP, "", "[Service]\nRestart=always"));
     world.begin("lost.container", &unit(SLEEP, "", ""));
@@ -184,9 +120,22 @@ fn containers_live_by_their_units() {
     assert!(said.contains("line 3: [Container] PublishPorts=: unknown key; did you mean PublishPort?"), "{said}");
 }
 
+/// Not with Podman: it leaves it to timers of systemd, which is not there, to look at health.
 #[test]
-fn containers_outlive_the_node() {
-    let mut world = World::start(1, &[]);
+fn health_decides_when_a_unit_is_up() {
+    let world = World::start(Kind::Docker, 1);
+    let health = "HealthCmd=test -e /well\nHealthInterval=1s\nHealthRetries=1";
+    world.begin("ill.container", &unit(&format!("touch /well; {SLEEP}"), health, ""));
+    world.wait_for_state("ill.container", "active running");
+    world.engine.docker(&["exec", "systemd-ill", "/busybox", "rm", "/well"]);
+    world.wait_for_state("ill.container", "active unhealthy");
+    assert!(world.said(&["status", "ill.container"]).contains("its health check fails"));
+    world.engine.docker(&["exec", "systemd-ill", "/busybox", "touch", "/well"]);
+    world.wait_for_state("ill.container", "active running");
+}
+
+fn containers_outlive_the_node(kind: Kind) {
+    let mut world = World::start(kind, 1);
     world.begin("a.container", &unit(SLEEP, "", ""));
     world.begin("b.container", &unit(SLEEP, "", "[Service]\nRestart=always"));
     world.wait_for_state("a.container", "active running");
@@ -207,7 +156,7 @@ fn containers_outlive_the_node() {
 
 #[test]
 fn an_engine_that_restarts_is_waited_for() {
-    let mut world = World::start(1, &[]);
+    let mut world = World::start(Kind::Docker, 1);
     world.begin("a.container", &unit(SLEEP, "", ""));
     world.wait_for_state("a.container", "active running");
     world.engine.stop();
@@ -223,7 +172,7 @@ fn an_engine_that_restarts_is_waited_for() {
 
 #[test]
 fn an_engine_that_leaves_containers_running_finds_them_untouched() {
-    let mut world = World::start(1, &["--live-restore"]);
+    let mut world = World::over(1, Engine::start(Kind::Docker, &["--live-restore"]));
     world.begin("a.container", &unit(SLEEP, "", ""));
     world.wait_for_state("a.container", "active running");
     let before = world.engine.docker(&["inspect", "-f", "{{.Id}} {{.State.Pid}}", "systemd-a"]);
@@ -234,10 +183,12 @@ fn an_engine_that_leaves_containers_running_finds_them_untouched() {
     assert_eq!(world.engine.docker(&["inspect", "-f", "{{.Id}} {{.State.Pid}}", "systemd-a"]), before);
 }
 
-#[test]
-fn services_and_containers_keep_each_other_company() {
-    let world = World::start(1, &[]);
-    let health = "HealthCmd=test -e /ready\nHealthInterval=1s";
+fn services_and_containers_keep_each_other_company(kind: Kind) {
+    let world = World::start(kind, 1);
+    let health = match kind {
+        Kind::Docker => "HealthCmd=test -e /ready\nHealthInterval=1s",
+        Kind::Podman => "",
+    };
     world.begin("db.container", &unit(&format!("sleep 2; touch /ready; {SLEEP}"), health, "[Service]\nRestart=no"));
     let bound = "[Unit]\nBindsTo=db.container\nAfter=db.container\n[Service]\nExecStart=/bin/sleep 1000\n";
     world.begin("web.service", bound);
@@ -251,9 +202,8 @@ fn services_and_containers_keep_each_other_company() {
     world.wait_for_state("web.service", "active running");
 }
 
-#[test]
-fn published_ports_are_found_while_their_container_is_well() {
-    let mut world = World::over(3, Engine::start_apart());
+fn published_ports_are_found_while_their_container_is_well(kind: Kind) {
+    let mut world = World::over(3, Engine::start_apart(kind));
     let get = |endpoint: &str, key: &str| {
         let said = common::ok("etcdctl", endpoint, &["get", "--print-value-only", key]);
         said.trim().to_owned()
@@ -264,9 +214,13 @@ fn published_ports_are_found_while_their_container_is_well() {
         });
     };
     let endpoint = world.endpoint();
-    let health = "PublishPort=80\nPublishPort=81\nHealthCmd=test -e /well\nHealthInterval=1s\nHealthRetries=1";
+    let ports = "PublishPort=80\nPublishPort=81\n";
+    let health = match kind {
+        Kind::Docker => format!("{ports}HealthCmd=test -e /well\nHealthInterval=1s\nHealthRetries=1"),
+        Kind::Podman => ports.to_owned(),
+    };
     let register = "[X-Fleet]\nRegister=/services/%p/%i";
-    world.submit("web@.container", &unit(&format!("touch /well; {SLEEP}"), health, register));
+    world.submit("web@.container", &unit(&format!("touch /well; {SLEEP}"), &health, register));
     world.fleetctl(&["start", "web@1.container", "web@2.container"]);
     world.wait_for_state("web@1.container", "active running");
     world.wait_for_state("web@2.container", "active running");
@@ -283,11 +237,19 @@ fn published_ports_are_found_while_their_container_is_well() {
     let status = world.said(&["status", "web@1.container"]);
     assert!(status.contains(&format!("Port: {first}:80/tcp")), "{status}");
 
-    // It is gone while the container is ill, and when it is stopped.
-    world.engine.docker(&["exec", "systemd-web_1", "/busybox", "rm", "/well"]);
-    wait_for_key(&endpoint, "/services/web/1", "");
-    world.engine.docker(&["exec", "systemd-web_1", "/busybox", "touch", "/well"]);
+    // Who overwrites it or takes it away is put right.
+    common::etcdctl_put(&endpoint, "/services/web/1", "nowhere:1");
     wait_for_key(&endpoint, "/services/web/1", &format!("127.0.0.1:{first}"));
+    common::ok("etcdctl", &endpoint, &["del", "/services/web/1"]);
+    wait_for_key(&endpoint, "/services/web/1", &format!("127.0.0.1:{first}"));
+
+    // It is gone while the container is ill, and when it is stopped.
+    if kind == Kind::Docker {
+        world.engine.docker(&["exec", "systemd-web_1", "/busybox", "rm", "/well"]);
+        wait_for_key(&endpoint, "/services/web/1", "");
+        world.engine.docker(&["exec", "systemd-web_1", "/busybox", "touch", "/well"]);
+        wait_for_key(&endpoint, "/services/web/1", &format!("127.0.0.1:{first}"));
+    }
     world.fleetctl(&["stop", "web@2.container"]);
     wait_for_key(&endpoint, "/services/web/2", "");
 
@@ -300,9 +262,8 @@ fn published_ports_are_found_while_their_container_is_well() {
     wait_for_key(&elsewhere, "/services/web/1", "");
 }
 
-#[test]
-fn units_that_publish_one_port_are_on_different_machines() {
-    let world = World::start(2, &[]);
+fn units_that_publish_one_port_are_on_different_machines(kind: Kind) {
+    let world = World::start(kind, 2);
     world.submit("web@.container", &unit("true", "PublishPort=8080:80", ""));
     world.fleetctl(&["--no-block", "load", "web@1.container", "web@2.container", "web@3.container"]);
     wait_for("two to be loaded", Instant::now() + SOON, || {
@@ -322,9 +283,8 @@ fn units_that_publish_one_port_are_on_different_machines() {
     assert!(said.contains("Register=/services/lone: there is no port to be found at it; publish one"), "{said}");
 }
 
-#[test]
-fn a_port_is_handed_over_once_it_is_free() {
-    let world = World::over(1, Engine::start_apart());
+fn a_port_is_handed_over_once_it_is_free(kind: Kind) {
+    let world = World::over(1, Engine::start_apart(kind));
     let slow_to_end = "trap 'sleep 1; exit' TERM; sleep 1000 & wait";
     world.begin("blue.container", &unit(slow_to_end, "PublishPort=8080:80", ""));
     world.wait_for_state("blue.container", "active running");

@@ -21,6 +21,7 @@ mod joining;
 mod metrics;
 mod receiving;
 mod rights;
+pub mod secrets;
 mod sending;
 pub mod status;
 #[cfg(feature = "template")]

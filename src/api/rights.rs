@@ -28,6 +28,10 @@ impl Right {
         if reads && path.starts_with("/v2/keys/_coreos.com/fleet") {
             return Self::View;
         }
+        if path == "/secrets/v1" || path.starts_with("/secrets/v1/") {
+            // Whoever may start a unit may give it any secret.
+            return if reads { Self::View } else { Self::Operate };
+        }
         let rest = ["/fleet/v1", "/v1-alpha"].iter().find_map(|base| path.strip_prefix(base));
         let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) else { return Self::Root };
         let first = rest.split('/').nth(1).unwrap_or_default();
@@ -97,6 +101,10 @@ mod tests {
             ("GET", "/fleet/v10/units", Right::Root),
             ("GET", "/v2/keys/_coreos.com/fleet/unit", Right::View),
             ("PUT", "/v2/keys/_coreos.com/fleet/unit", Right::Root),
+            ("GET", "/secrets/v1", Right::View),
+            ("PUT", "/secrets/v1/db", Right::Operate),
+            ("DELETE", "/secrets/v1/db", Right::Operate),
+            ("PUT", "/secrets/v10", Right::Root),
             ("GET", "/node/v1/tokens", Right::Root),
             ("POST", "/node/v1/tokens", Right::Root),
         ];

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use super::body::BodyError;
 #[cfg(feature = "scheduler")]
 use super::fleet::Failure;
-use super::{history, joining};
+use super::{history, joining, secrets};
 use crate::backup::BackupError;
 use crate::base::limits::GRPC_MESSAGE_BYTES_MAX;
 #[cfg(feature = "scheduler")]
@@ -316,6 +316,19 @@ pub(super) fn backup_failed(error: &BackupError) -> StatusCode {
         BackupError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         BackupError::Remote(_) => StatusCode::BAD_GATEWAY,
         BackupError::Io { .. } | BackupError::Snapshot(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The HTTP status for a secret that was not kept, listed or removed.
+pub(super) fn secret_refused(failure: &secrets::Failure) -> StatusCode {
+    use secrets::Failure;
+    match failure {
+        Failure::Name(_) => StatusCode::BAD_REQUEST,
+        Failure::Body(error) => unreceived_http(error),
+        Failure::Absent(_) => StatusCode::NOT_FOUND,
+        Failure::Exists(_) | Failure::Full => StatusCode::CONFLICT,
+        Failure::Store(StoreError::Refused(_)) => StatusCode::BAD_REQUEST,
+        Failure::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

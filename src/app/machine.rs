@@ -26,6 +26,8 @@ use crate::jobs::presence::Presence;
 #[cfg(feature = "docker")]
 use crate::jobs::register::{Kept, Register};
 use crate::jobs::rollout::Rollouts;
+#[cfg(feature = "docker")]
+use crate::jobs::secrets::StoredSecrets;
 use crate::kv::Store;
 use crate::process::{Host, ProcessExecutor, ProcessOptions};
 use crate::raft::PeerHandler;
@@ -109,6 +111,7 @@ fn docker_executor(settings: &Settings, id: &MachineId) -> Result<Option<Arc<Doc
         machine_id: id.0.clone(),
         hostname: host::hostname(),
         boot_id: identity::boot_id(),
+        holds: crate::process::holds,
     };
     let failed = |error: std::io::Error| StartError::Executor(format!("{}: {error}", dir.display()));
     Ok(Some(Arc::new(DockerExecutor::new(options).map_err(failed)?)))
@@ -165,7 +168,8 @@ impl Ready {
             fatal,
         });
         #[cfg(feature = "docker")]
-        if self.docker.is_some() {
+        if let Some(docker) = &self.docker {
+            docker.take_secrets_from(Arc::new(StoredSecrets(store.clone())));
             jobs.start(Register {
                 store: store.clone(),
                 random: Arc::new(host::SystemRandom),

@@ -181,7 +181,8 @@ impl Node {
                 identity: settings.identity.clone(),
                 routes: routes
                     .merge(crate::api::backups::routes(backups))
-                    .merge(crate::api::checkup::routes(Arc::new(checkup))),
+                    .merge(crate::api::checkup::routes(Arc::new(checkup)))
+                    .merge(crate::api::secrets::routes(store.clone())),
                 metrics: metrics.iter().flatten().cloned().collect(),
             },
         );

@@ -108,8 +108,9 @@ pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 pub(super) fn start_logging(level: &str) {
-    // openraft tells of every step at info; its warnings are what an operator can use.
-    let filter = tracing_subscriber::EnvFilter::new(format!("{level},openraft=error"));
+    // openraft tells of every step at info; its warnings are what an operator can use. bollard tells at debug all that is asked of
+    // an engine, variables that hold secrets among it.
+    let filter = tracing_subscriber::EnvFilter::new(format!("{level},openraft=error,bollard=warn"));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -416,5 +416,9 @@ pub const IMAGE_PAUSE_MS: (u64, u64) = (1_000, 60_000);
 pub const CONTAINER_SETTLED_MS: u64 = 10_000;
 /// How long a killed container may take to be gone.
 pub const CONTAINER_KILL_MS_MAX: u64 = 30_000;
+/// A secret of containers, as Docker's.
+pub const SECRET_BYTES_MAX: usize = 500 << 10;
+/// Secrets that a cluster keeps.
+pub const SECRETS_MAX: usize = 10_000;
 /// Lines of its own that an executor keeps of a container, beside what the engine keeps.
 pub const CONTAINER_NOTES_MAX: usize = 200;

@@ -23,6 +23,7 @@ mod restore;
 mod rollout;
 #[cfg(feature = "scheduler")]
 mod scheduling;
+mod secret;
 mod snapshot;
 #[cfg(feature = "template")]
 mod templates;

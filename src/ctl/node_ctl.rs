@@ -13,7 +13,7 @@ use super::args::{self, Flag, Parsed};
 use super::contact::Contact;
 #[cfg(feature = "template")]
 use super::templates;
-use super::{backup, credentials, doctor, export, import, kv, login, restore, snapshot, tls, token};
+use super::{backup, credentials, doctor, export, import, kv, login, restore, secret, snapshot, tls, token};
 #[cfg(feature = "scheduler")]
 use super::{rollout, scheduling};
 use crate::net::Address;
@@ -35,6 +35,8 @@ node ctl: ask the cluster how it is.
   $ node ctl kv history /app/port                 who changed a key and when; `node ctl kv --help` has more
   $ node ctl explain web@1.service                why a unit is where it is; `node ctl explain --help` has more:
                                                   why-not, simulate, machines, cordon, drain, rebalance
+  $ node ctl secret create db-password FILE       what containers are given by Secret=; of standard input without FILE;
+                                                  --replace, `secret list`, `secret remove NAME`
   $ node ctl templates                            how each template resource is on each machine
   $ node ctl templates NAME                       all of one: what it reads, how long it took, what went wrong where
   $ node ctl trace /app/port                      which files and processes a key has changed, in ms
@@ -108,6 +110,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         () if said("kv") => &[FLAGS, kv::FLAGS],
         () if said("token") => &[FLAGS, token::FLAGS],
         () if said("login") => &[FLAGS, login::FLAGS],
+        () if said("secret") => &[FLAGS, secret::FLAGS],
         () => &[FLAGS],
     };
     let parsed = match args::parse(arguments, flags, &variable) {
@@ -129,6 +132,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         }
         Some("token") => runtime()?.block_on(async { token::run(&contact(&parsed).await?, &parsed).await }),
         Some("login") => runtime()?.block_on(async { login::run(&contact(&parsed).await?, &parsed).await }),
+        Some("secret") => runtime()?.block_on(async { secret::run(&contact(&parsed).await?, &parsed).await }),
         Some("status") => runtime()?.block_on(status(&parsed)),
         Some("kv") => match kv::understand(&parsed) {
             Ok(command) => runtime()?.block_on(async { kv::run(&contact(&parsed).await?, command).await }),

@@ -9,7 +9,8 @@ use bollard::models::{
     HostConfigLogConfig, NetworkingConfig, PortBinding, ResourcesUlimits,
 };
 
-use super::engine::{LABEL_HASH, LABEL_MACHINE, LABEL_TEXT, LABEL_UNIT};
+use super::engine::{LABEL_HASH, LABEL_MACHINE, LABEL_SECRETS, LABEL_TEXT, LABEL_UNIT};
+use super::secrets::Given;
 use crate::fleet::executor::UnitFile;
 use crate::unit::container::{Container, Health, Network, Test, Volume};
 use crate::unit::environment::environment_file;
@@ -18,7 +19,12 @@ use crate::unit::environment::environment_file;
 ///
 /// # Errors
 /// A file of the host that the unit names cannot be read: which, and why.
-pub fn body(container: &Container, file: &UnitFile, machine: &str) -> Result<ContainerCreateBody, String> {
+pub fn body(
+    container: &Container,
+    file: &UnitFile,
+    machine: &str,
+    secrets: &Given,
+) -> Result<ContainerCreateBody, String> {
     Ok(ContainerCreateBody {
         image: Some(container.image.clone()),
         cmd: given(&container.exec),
@@ -27,16 +33,16 @@ pub fn body(container: &Container, file: &UnitFile, machine: &str) -> Result<Con
             .entrypoint
             .clone()
             .map(|words| if words.is_empty() { vec![String::new()] } else { words }),
-        env: Some(variables(container)?),
+        env: Some(variables(container, secrets)?),
         hostname: container.host_name.clone(),
         user: container.user.clone(),
         working_dir: container.working_dir.clone(),
-        labels: Some(labels(container, file, machine)),
+        labels: Some(labels(container, file, machine, secrets)),
         stop_signal: container.stop_signal.clone(),
         exposed_ports: given(&exposed(container)),
         healthcheck: container.health.as_ref().map(health),
         volumes: given(&nameless_volumes(container)),
-        host_config: Some(host_config(container)?),
+        host_config: Some(host_config(container, secrets)?),
         networking_config: networking(&container.networks),
         ..ContainerCreateBody::default()
     })
@@ -50,7 +56,7 @@ fn map(pairs: &[(String, String)]) -> Option<HashMap<String, String>> {
     (!pairs.is_empty()).then(|| pairs.iter().cloned().collect())
 }
 
-fn variables(container: &Container) -> Result<Vec<String>, String> {
+fn variables(container: &Container, secrets: &Given) -> Result<Vec<String>, String> {
     let mut all = Vec::new();
     for (path, optional) in &container.environment_files {
         match std::fs::read_to_string(path) {
@@ -59,18 +65,21 @@ fn variables(container: &Container) -> Result<Vec<String>, String> {
             Err(error) => return Err(format!("EnvironmentFile={path}: {error}")),
         }
     }
-    all.extend(container.environment.iter().cloned());
+    all.extend(container.environment.iter().chain(&secrets.variables).cloned());
     // A later one wins, which the engine leaves to the program otherwise.
     let last: HashMap<&str, usize> = all.iter().enumerate().map(|(at, (name, _))| (name.as_str(), at)).collect();
     let kept = all.iter().enumerate().filter(|(at, (name, _))| last.get(name.as_str()) == Some(at));
     Ok(kept.map(|(_, (name, value))| format!("{name}={value}")).collect())
 }
 
-fn labels(container: &Container, file: &UnitFile, machine: &str) -> HashMap<String, String> {
+fn labels(container: &Container, file: &UnitFile, machine: &str, secrets: &Given) -> HashMap<String, String> {
     let mut labels: HashMap<_, _> = container.labels.iter().cloned().collect();
     let own =
         [(LABEL_UNIT, &*file.name), (LABEL_MACHINE, machine), (LABEL_HASH, &*file.hash), (LABEL_TEXT, &*file.text)];
     labels.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    if !secrets.versions.is_empty() {
+        labels.insert(LABEL_SECRETS.to_owned(), secrets.versions.clone());
+    }
     labels
 }
 
@@ -110,7 +119,7 @@ fn binds(container: &Container) -> Vec<String> {
     container.volumes.iter().filter_map(bind).collect()
 }
 
-fn host_config(container: &Container) -> Result<HostConfig, String> {
+fn host_config(container: &Container, secrets: &Given) -> Result<HostConfig, String> {
     let limit = |limit: &crate::unit::container::Ulimit| ResourcesUlimits {
         name: Some(limit.name.clone()),
         soft: Some(limit.soft),
@@ -118,7 +127,7 @@ fn host_config(container: &Container) -> Result<HostConfig, String> {
     };
     let log = HostConfigLogConfig { typ: container.log_driver.clone(), config: map(&container.log_options) };
     Ok(HostConfig {
-        binds: given(&binds(container)),
+        binds: given(&[binds(container), secrets.binds.clone()].concat()),
         tmpfs: map(&container.tmpfs),
         port_bindings: port_bindings(container),
         network_mode: container.networks.first().map(|network| network.name.clone()),
@@ -146,7 +155,8 @@ fn host_config(container: &Container) -> Result<HostConfig, String> {
 
 fn port_bindings(container: &Container) -> Option<HashMap<String, Option<Vec<PortBinding>>>> {
     let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
-    for port in &container.ports {
+    let published = container.ports.iter().filter(|_| !container.is_in_hosts_network());
+    for port in published {
         let key = format!("{}/{}", port.container, port.protocol);
         bindings.entry(key).or_default().get_or_insert_default().push(PortBinding {
             host_ip: port.address.map(|address| address.to_string()),
@@ -215,7 +225,7 @@ mod tests {
         let text = format!("[Container]\nImage=web:1\n{lines}");
         let container = read_anywhere(&UnitText::parse(&text).unwrap(), "web.container").unwrap();
         let file = UnitFile { name: "web.container".into(), text, hash: "h".into() };
-        serde_json::to_value(body(&container, &file, "m").unwrap()).unwrap()
+        serde_json::to_value(body(&container, &file, "m", &Given::default()).unwrap()).unwrap()
     }
 
     #[test]
@@ -234,6 +244,7 @@ mod tests {
             ("Volume=/a:/b:ro\nVolume=/c", "/HostConfig/Binds", json!(["/a:/b:ro"])),
             ("Tmpfs=/t:size=1m", "/HostConfig/Tmpfs", json!({"/t": "size=1m"})),
             ("Network=host", "/HostConfig/NetworkMode", json!("host")),
+            ("Network=host\nPublishPort=80:80", "/HostConfig/PortBindings", Value::Null),
             ("Network=host", "/NetworkingConfig", Value::Null),
             ("Network=n:alias=w", "/NetworkingConfig/EndpointsConfig/n/Aliases", json!(["w"])),
             ("Memory=1k", "/HostConfig/Memory", json!(1024)),
@@ -262,7 +273,9 @@ mod tests {
         let text = UnitText::parse("[Container]\nImage=a\nEnvironmentFile=/no/where").unwrap();
         let container = read_anywhere(&text, "a.container").unwrap();
         let file = UnitFile { name: "a.container".into(), text: String::new(), hash: String::new() };
-        assert!(body(&container, &file, "m").unwrap_err().starts_with("EnvironmentFile=/no/where: "));
+        assert!(
+            body(&container, &file, "m", &Given::default()).unwrap_err().starts_with("EnvironmentFile=/no/where: ")
+        );
         assert!(made("EnvironmentFile=-/no/where").pointer("/Env").unwrap().as_array().unwrap().is_empty());
     }
 }

@@ -18,6 +18,7 @@ pub const LABEL_UNIT: &str = "io.corenode.unit";
 pub const LABEL_MACHINE: &str = "io.corenode.machine";
 pub const LABEL_HASH: &str = "io.corenode.hash";
 pub const LABEL_TEXT: &str = "io.corenode.text";
+pub const LABEL_SECRETS: &str = "io.corenode.secrets";
 
 /// What came of a call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +51,8 @@ impl From<Error> for EngineError {
 pub struct Seen {
     pub id: String,
     pub hash: String,
+    /// Which secrets it was given.
+    pub secrets: String,
     pub stage: Stage,
     /// The ports of the host that it is reached through.
     pub ports: Vec<Port>,
@@ -117,6 +120,7 @@ pub async fn look(docker: &Docker, container: &str) -> Result<Option<Seen>, Engi
     Ok(Some(Seen {
         id: found.id.unwrap_or_default(),
         hash: labels.get(LABEL_HASH).cloned().unwrap_or_default(),
+        secrets: labels.get(LABEL_SECRETS).cloned().unwrap_or_default(),
         stage,
         ports: found.network_settings.and_then(|settings| settings.ports).map(bound).unwrap_or_default(),
     }))

@@ -13,6 +13,7 @@ use super::engine::{self, Listed};
 use super::keeper::Keeper;
 use super::logs;
 use super::report::{self, Report, state};
+use super::secrets::Secrets;
 pub use super::shared::DockerOptions;
 use super::shared::{ADOPTED, Entry, Goal, Link, Shared, Wish, now};
 use super::store::{Store, Stored};
@@ -49,6 +50,11 @@ impl DockerExecutor {
         Ok(Self { shared, watcher, adopted: OnceCell::new(), next_run: AtomicU64::new(ADOPTED + 1) })
     }
 
+    /// Tells where `Secret=` comes from; until then a container that has some waits.
+    pub fn take_secrets_from(&self, secrets: Arc<dyn Secrets>) {
+        self.shared.secrets.send_replace(Some(secrets));
+    }
+
     /// Stops, removes and forgets every unit.
     ///
     /// # Errors
@@ -81,6 +87,8 @@ impl DockerExecutor {
             for stored in stored.into_iter().chain(orphans) {
                 self.adopt_one(&stored, listed.as_deref());
             }
+            let board = self.shared.board();
+            self.shared.secret_files.keep_only(|unit| board.units.contains_key(unit));
             Ok(())
         });
         adopting.await.copied()

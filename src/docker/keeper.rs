@@ -72,6 +72,7 @@ impl Keeper {
         if self.wish.borrow().goal != Goal::Gone {
             return false;
         }
+        self.shared.secret_files.take_back(&self.name);
         if let Err(error) = self.shared.store.remove(&self.name) {
             tracing::error!(unit = self.name, %error, "cannot remove a container's unit");
         }

@@ -13,8 +13,10 @@ mod image;
 mod keeper;
 mod logs;
 mod report;
+mod secrets;
 mod shared;
 mod store;
 mod watcher;
 
 pub use executor::{DockerExecutor, DockerOptions};
+pub use secrets::Secrets;

@@ -10,15 +10,16 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::report::Report;
+use super::secrets::{SecretFiles, Secrets};
 use super::store::Store;
 use crate::base::UnixMillis;
 use crate::base::limits::CONTAINER_NOTES_MAX;
 use crate::fleet::executor::{ActiveState, JournalLine, StateChange, UnitFile};
-use crate::unit::Specifiers;
 use crate::unit::container::Container;
+use crate::unit::{FileTest, Specifiers};
 
 /// The machine on which the containers run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct DockerOptions {
     /// The engine's.
     pub socket: PathBuf,
@@ -29,6 +30,8 @@ pub struct DockerOptions {
     pub hostname: String,
     /// The kernel's, 32 hex digits.
     pub boot_id: String,
+    /// Whether a test holds of a path of this machine.
+    pub holds: fn(FileTest, &str) -> bool,
 }
 
 impl DockerOptions {
@@ -94,6 +97,9 @@ pub struct Shared {
     pub options: DockerOptions,
     pub store: Store,
     pub link: watch::Sender<Link>,
+    /// Where secrets come from, once there is a store.
+    pub secrets: watch::Sender<Option<Arc<dyn Secrets>>>,
+    pub secret_files: SecretFiles,
     board: Mutex<Board>,
     changed: Notify,
 }
@@ -101,7 +107,15 @@ pub struct Shared {
 impl Shared {
     pub fn new(options: DockerOptions, store: Store) -> Self {
         let away = Link::Away("it was not asked yet".to_owned());
-        Self { options, store, link: watch::Sender::new(away), board: Mutex::default(), changed: Notify::new() }
+        Self {
+            secret_files: SecretFiles::of(&options.machine_id),
+            options,
+            store,
+            link: watch::Sender::new(away),
+            secrets: watch::Sender::new(None),
+            board: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     pub fn board(&self) -> MutexGuard<'_, Board> {

@@ -22,6 +22,7 @@ pub mod reason;
 pub mod registrations;
 pub mod registry;
 pub mod rollout;
+pub mod secrets;
 pub mod table;
 #[cfg(test)]
 mod testkit;

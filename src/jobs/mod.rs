@@ -32,6 +32,8 @@ pub mod presence;
 pub mod register;
 #[cfg(feature = "scheduler")]
 pub mod rollout;
+#[cfg(feature = "docker")]
+pub mod secrets;
 #[cfg(feature = "template")]
 pub mod templates;
 

@@ -1,10 +1,11 @@
 //! `Register=`: keeps users' keys that tell where this machine's containers are reached, on a lease of its own: a machine that
-//! is lost is found no more when it is missed.
+//! is lost is found no more when it is missed. What somebody else does to them by hand is put right.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use tokio::time::MissedTickBehavior;
 
 use super::follow::Follower;
@@ -13,8 +14,8 @@ use crate::base::{BoxFuture, LeaseId, Random};
 use crate::fleet::registrations::registrations;
 use crate::fleet::types::Machine;
 use crate::kv::{
-    Compare, CompareResult, CompareTarget, DeleteRangeRequest, Op, PutRequest, Space, Store, TxnOp, TxnRequest,
-    user_lease,
+    Compare, CompareResult, CompareTarget, DeleteRangeRequest, Event, EventKind, Op, PutRequest, Space, Store, TxnOp,
+    TxnRequest, WatchRequest, WatchStream, user_lease,
 };
 
 /// Keeps this machine's registrations.
@@ -31,6 +32,8 @@ pub struct Register {
 pub struct Kept {
     lease: Option<LeaseId>,
     values: BTreeMap<String, String>,
+    /// Of each key that is wanted.
+    watches: BTreeMap<String, Box<dyn WatchStream>>,
 }
 
 impl Job for Register {
@@ -67,6 +70,10 @@ impl Register {
                 followed = follower.next() => if let Err(error) = followed {
                     return error;
                 },
+                key = meddled(&mut self.kept.watches) => {
+                    self.kept.watches.remove(&key);
+                    self.kept.values.remove(&key);
+                }
                 _ = ticks.tick(), if self.kept.lease.is_some() || settled.is_err() => self.keep_alive().await,
             }
         }
@@ -105,12 +112,44 @@ impl Register {
                 *self.kept.lease.insert(id)
             }
         };
+        self.watch(wanted).await?;
         for change in changes(&self.kept.values, wanted, lease) {
             accepted(self.store.write(Op::Txn(change)).await, doing)?;
         }
         self.kept.values.clone_from(wanted);
         Ok(())
     }
+
+    /// Watches the keys that are wanted, from before they are written.
+    async fn watch(&mut self, wanted: &BTreeMap<String, String>) -> Result<(), JobError> {
+        self.kept.watches.retain(|key, _| wanted.contains_key(key));
+        for key in wanted.keys() {
+            if !self.kept.watches.contains_key(key) {
+                let request = WatchRequest { key: key.clone().into(), ..WatchRequest::default() };
+                let watch = self.store.watch(request).await;
+                let watch = watch.map_err(|error| JobError::new("watching this machine's registrations", error))?;
+                self.kept.watches.insert(key.clone(), watch);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The next key that somebody has overwritten or removed. What hangs on a lease is another machine's, with which nobody quarrels.
+async fn meddled(watches: &mut BTreeMap<String, Box<dyn WatchStream>>) -> String {
+    let by_hand = |event: &Event| event.kind == EventKind::Delete || event.kv.lease == LeaseId::NONE;
+    let next = watches.iter_mut().map(|(key, watch)| {
+        Box::pin(async move {
+            // A watch that ends may have missed something.
+            while watch.next().await.is_ok_and(|batch| !batch.events.iter().any(by_hand)) {}
+            key.clone()
+        })
+    });
+    let next: Vec<_> = next.collect();
+    if next.is_empty() {
+        return std::future::pending().await;
+    }
+    select_all(next).await.0
 }
 
 /// What leads from one set of registrations to another. A key that is another machine's by now is not taken away.

@@ -1,107 +1,50 @@
-//! `Condition…=` and `Assert…=` of `[Unit]` that ask about files: a unit that does not meet them is not started.
+//! What `Condition…=` and `Assert…=` ask about files, looked up on this machine.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// One of them, read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
-    /// As in the text, `ConditionPathExists` for example.
-    pub name: String,
-    pub path: String,
-    kind: Kind,
-    /// `!`
-    negated: bool,
-    /// `|`: of all these one has to be met.
-    trigger: bool,
-}
+use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, statvfs, statx};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    PathExists,
-    PathIsDirectory,
-    PathIsSymbolicLink,
-    DirectoryNotEmpty,
-    FileNotEmpty,
-    FileIsExecutable,
-}
+use crate::unit::FileTest;
 
-impl Condition {
-    /// Reads an option; `None`: one that is not known here.
-    pub fn read(name: &str, value: &str) -> Option<Self> {
-        let what = name.strip_prefix("Condition").or_else(|| name.strip_prefix("Assert"))?;
-        let kind = match what {
-            "PathExists" => Kind::PathExists,
-            "PathIsDirectory" => Kind::PathIsDirectory,
-            "PathIsSymbolicLink" => Kind::PathIsSymbolicLink,
-            "DirectoryNotEmpty" => Kind::DirectoryNotEmpty,
-            "FileNotEmpty" => Kind::FileNotEmpty,
-            "FileIsExecutable" => Kind::FileIsExecutable,
-            _ => return None,
-        };
-        let (trigger, rest) = match value.strip_prefix('|') {
-            Some(rest) => (true, rest),
-            None => (false, value),
-        };
-        let (negated, path) = match rest.strip_prefix('!') {
-            Some(rest) => (true, rest),
-            None => (false, rest),
-        };
-        let path = path.trim_start().to_owned();
-        path.starts_with('/').then(|| Self { name: name.to_owned(), path, kind, negated, trigger })
+/// Whether a test holds of a path.
+pub fn holds(test: FileTest, path: &str) -> bool {
+    let path = Path::new(path);
+    match test {
+        FileTest::PathExists => path.exists(),
+        FileTest::PathIsDirectory => path.is_dir(),
+        FileTest::PathIsSymbolicLink => path.is_symlink(),
+        FileTest::PathIsMountPoint => statx(CWD, path, AtFlags::empty(), StatxFlags::empty())
+            .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        FileTest::PathIsReadWrite => statvfs(path).is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::RDONLY)),
+        FileTest::DirectoryNotEmpty => path.read_dir().is_ok_and(|mut entries| entries.next().is_some()),
+        FileTest::FileNotEmpty => path.metadata().is_ok_and(|m| m.is_file() && m.len() > 0),
+        FileTest::FileIsExecutable => path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0),
     }
-
-    fn met(&self) -> bool {
-        let path = Path::new(&self.path);
-        let is = match self.kind {
-            Kind::PathExists => path.exists(),
-            Kind::PathIsDirectory => path.is_dir(),
-            Kind::PathIsSymbolicLink => path.is_symlink(),
-            Kind::DirectoryNotEmpty => path.read_dir().is_ok_and(|mut entries| entries.next().is_some()),
-            Kind::FileNotEmpty => path.metadata().is_ok_and(|m| m.is_file() && m.len() > 0),
-            Kind::FileIsExecutable => path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0),
-        };
-        is != self.negated
-    }
-}
-
-/// The first that is not met, as it stands in the text.
-pub fn unmet(all: &[Condition]) -> Option<String> {
-    let (triggers, plain): (Vec<_>, Vec<_>) = all.iter().partition(|condition| condition.trigger);
-    let failed = plain.into_iter().find(|condition| !condition.met());
-    let failed = failed.or_else(|| {
-        let none_met = !triggers.iter().any(|condition| condition.met());
-        triggers.first().copied().filter(|_| none_met)
-    })?;
-    let mark = |set: bool, mark: &'static str| if set { mark } else { "" };
-    Some(format!("{}={}{}{}", failed.name, mark(failed.trigger, "|"), mark(failed.negated, "!"), failed.path))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn asks_about_files() {
-        type Options = &'static [(&'static str, &'static str)];
-        // Options → what is not met, if anything.
-        let cases: [(Options, Option<&str>); 9] = [
-            (&[("ConditionPathExists", "/proc")], None),
-            (&[("ConditionPathExists", "!/proc")], Some("ConditionPathExists=!/proc")),
-            (&[("AssertPathExists", "/no/where")], Some("AssertPathExists=/no/where")),
-            (&[("ConditionPathIsDirectory", "/proc"), ("ConditionPathIsDirectory", "!/proc/self/exe")], None),
-            (&[("ConditionFileIsExecutable", "/bin/sh"), ("ConditionFileNotEmpty", "/bin/sh")], None),
-            (&[("ConditionDirectoryNotEmpty", "/bin/sh")], Some("ConditionDirectoryNotEmpty=/bin/sh")),
-            (&[("ConditionPathExists", "|/no/where"), ("ConditionPathExists", "|/proc")], None),
-            (&[("ConditionPathExists", "|!/proc")], Some("ConditionPathExists=|!/proc")),
-            (&[("ConditionPathIsSymbolicLink", "/proc/self")], None),
-        ];
-        for (options, wanted) in cases {
-            let all: Vec<_> = options.iter().map(|(name, value)| Condition::read(name, value).unwrap()).collect();
-            assert_eq!(unmet(&all).as_deref(), wanted, "{options:?}");
+        for (test, path, expected) in [
+            (FileTest::PathExists, "/proc", true),
+            (FileTest::PathExists, "/no/where", false),
+            (FileTest::PathIsDirectory, "/proc", true),
+            (FileTest::PathIsDirectory, "/proc/self/exe", false),
+            (FileTest::PathIsSymbolicLink, "/proc/self", true),
+            (FileTest::PathIsMountPoint, "/proc", true),
+            (FileTest::PathIsMountPoint, "/proc/self", false),
+            (FileTest::PathIsReadWrite, "/no/where", false),
+            (FileTest::DirectoryNotEmpty, "/bin", true),
+            (FileTest::DirectoryNotEmpty, "/bin/sh", false),
+            (FileTest::FileNotEmpty, "/bin/sh", true),
+            (FileTest::FileIsExecutable, "/bin/sh", true),
+            (FileTest::FileIsExecutable, "/bin", false),
+        ] {
+            assert_eq!(holds(test, path), expected, "{test:?} {path}");
         }
-        assert_eq!(Condition::read("ConditionKernelVersion", "/x"), None);
-        assert_eq!(Condition::read("ConditionPathExists", "relative"), None);
     }
 }

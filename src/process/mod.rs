@@ -34,6 +34,7 @@ mod stream;
 mod users;
 
 pub use clock::boot_now;
+pub use conditions::holds;
 pub use executor::{ProcessExecutor, ProcessOptions};
 pub use power_cut::kill_all;
 pub use shim::{SHIM_ARGUMENT, shim_main};

@@ -34,7 +34,7 @@ use super::spec::Spec;
 use super::store::{StoredUnit, UnitDir};
 use crate::base::BootMillis;
 use crate::base::limits::{SHIM_FAREWELL_MS_MAX, SHIM_IDLE_MS_MAX, SHIM_LOCK_WAIT_MS_MAX};
-use crate::unit::Specifiers;
+use crate::unit::{Specifiers, file_condition};
 
 /// Written to standard output once the shim listens.
 pub const READY: &[u8] = b"ready\n";
@@ -319,11 +319,11 @@ impl Shim {
         match action {
             Action::Begin => {
                 self.begin();
-                Some(match conditions::unmet(&self.spec.conditions) {
+                Some(match file_condition::unmet(&self.spec.conditions, conditions::holds) {
                     _ if self.allowance.is_over() => {
                         Event::Unmet("Exclusive=true: a lease of this machine that has not run out".to_owned())
                     }
-                    Some(unmet) => Event::Unmet(unmet),
+                    Some(unmet) => Event::Unmet(unmet.to_string()),
                     None => Event::Begun(Box::new(self.spec.rules.clone())),
                 })
             }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::conditions::Condition;
 use super::machine::{ExitSet, Kind, Phase, Restart, Rules};
 use super::notify::Access;
 use super::spawn::Sink;
 use super::spec_values as values;
 use crate::fleet::executor::{ExecutorError, UnitFile};
 use crate::unit::value::{self, ValueError};
-use crate::unit::{Command, Specifiers, UnitText, command, environment};
+use crate::unit::{Command, FileCondition, Specifiers, UnitText, command, environment, file_condition};
 
 /// Ordering and requirement among the units of one machine, by their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +30,7 @@ pub struct Spec {
     pub rules: Rules,
     pub commands: BTreeMap<Phase, Vec<Command>>,
     pub needs: Needs,
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<FileCondition>,
     /// `Environment=`, in order.
     pub environment: Vec<(String, String)>,
     /// `EnvironmentFile=`: path, and whether it may be missing.
@@ -161,7 +160,7 @@ impl Reader<'_> {
             }
             "Description" | "Documentation" | "DefaultDependencies" => return Ok(()),
             _ if name.starts_with("X-") => return Ok(()),
-            _ if name.starts_with("Condition") || name.starts_with("Assert") => return self.condition(name, value),
+            _ if file_condition::is_condition(name) => return self.condition(name, value),
             _ => {
                 self.not_honoured("Unit", name, "");
                 return Ok(());
@@ -181,15 +180,8 @@ impl Reader<'_> {
 
     fn condition(&mut self, name: &str, value: &str) -> Result<(), String> {
         let expanded = self.specifiers.expand(value).map_err(|e| e.to_string())?;
-        if value.is_empty() {
-            // In systemd an empty value of any condition forgets them all.
-            let assertion = name.starts_with("Assert");
-            self.spec.conditions.retain(|condition| condition.name.starts_with("Assert") != assertion);
-            return Ok(());
-        }
-        match Condition::read(name, &expanded) {
-            Some(condition) => self.spec.conditions.push(condition),
-            None => self.not_honoured("Unit", name, ", taken as met"),
+        if file_condition::add(&mut self.spec.conditions, name, &expanded).is_err() {
+            self.not_honoured("Unit", name, ", taken as met");
         }
         Ok(())
     }

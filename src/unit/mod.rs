@@ -7,6 +7,7 @@ pub mod command;
 pub mod condition;
 pub mod container;
 pub mod environment;
+pub mod file_condition;
 pub mod health;
 pub mod name;
 pub mod placement;
@@ -20,6 +21,7 @@ mod words;
 
 pub use command::Command;
 pub use condition::Condition;
+pub use file_condition::{FileCondition, FileTest};
 pub use name::UnitName;
 pub use placement::Placement;
 pub use requirements::Requirements;

@@ -44,7 +44,7 @@ pub fn start(plan: &LogPlan, level: &str) -> io::Result<()> {
         });
     }
     let outputs = Arc::new(Mutex::new(outputs));
-    let filter = tracing_subscriber::EnvFilter::new(format!("{level},openraft=error"));
+    let filter = tracing_subscriber::EnvFilter::new(format!("{level},openraft=error,bollard=warn"));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(move || Everywhere(outputs.clone()))

@@ -36,7 +36,7 @@ const NOT_STARTED: i32 = 125;
 #[derive(Default)]
 struct Lives {
     short: u32,
-    imageless: u32,
+    lacking: u32,
     starts: VecDeque<Instant>,
 }
 
@@ -97,7 +97,10 @@ impl Keeper {
                 }
                 Ok(Some(Seen { stage: Stage::Running(pulse), ports, .. })) => {
                     self.missed = false;
-                    let published = engine::published(&wish.container.ports, &ports);
+                    let published = match wish.container.is_in_hosts_network() {
+                        true => wish.container.ports.clone(),
+                        false => engine::published(&wish.container.ports, &ports),
+                    };
                     self.shared.report(&self.name, |report| report.state.ports = published);
                     match self.felt(wish, id, pulse, &mut announced).await {
                         Ok(()) => {}
@@ -188,7 +191,13 @@ impl Keeper {
     async fn after(&mut self, wish: &Wish, end: End, lives: &mut Lives) -> How {
         let life = &wish.container.life;
         let (code, reason) = match end {
-            End::NotStarted(NotStarted::NoImage(reason)) => return self.wait_for_image(&reason, lives).await,
+            End::NotStarted(NotStarted::Lacking { sub, reason }) => return self.wait_for(sub, &reason, lives).await,
+            End::NotStarted(NotStarted::Unmet(condition)) => {
+                let reason = format!("not started: {condition} is not met");
+                self.note(&reason);
+                self.tell("inactive", "dead", reason);
+                return self.until_somebody_starts_it().await;
+            }
             End::WithEngine => {
                 self.note("the container ended while the engine was away; it is started again");
                 self.tell("activating", "auto-restart", "the container ended with the engine");
@@ -203,7 +212,7 @@ impl Keeper {
             End::Unhealthy => (AS_IF_KILLED, "it was unhealthy (HealthOnFailure=)".to_owned()),
             End::NotStarted(NotStarted::Failed { sub, reason }) => (NOT_STARTED, format!("{sub}: {reason}")),
         };
-        lives.imageless = 0;
+        lives.lacking = 0;
         let good = life.is_success(code);
         if !life.restarts(code) {
             if !good {
@@ -230,13 +239,13 @@ impl Keeper {
         How::Again
     }
 
-    async fn wait_for_image(&mut self, reason: &str, lives: &mut Lives) -> How {
+    async fn wait_for(&mut self, sub: &str, reason: &str, lives: &mut Lives) -> How {
         let (shortest, longest) = IMAGE_PAUSE_MS;
-        let pause = Duration::from_millis((shortest << lives.imageless.min(16)).min(longest));
-        lives.imageless = lives.imageless.saturating_add(1);
+        let pause = Duration::from_millis((shortest << lives.lacking.min(16)).min(longest));
+        lives.lacking = lives.lacking.saturating_add(1);
         let reason = format!("{reason}; tried again in {pause:?}");
         self.note(&reason);
-        self.tell("failed", "image", reason);
+        self.tell("failed", sub, reason);
         tokio::time::sleep(pause).await;
         How::Fresh
     }

@@ -7,7 +7,9 @@ use crate::docker::create;
 use crate::docker::engine::Stage;
 use crate::docker::host;
 use crate::docker::image::{self, ImageError};
-use crate::unit::container::Container;
+use crate::docker::secrets::Given;
+use crate::unit::container::{Container, Secret};
+use crate::unit::file_condition;
 
 /// What is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +25,16 @@ pub enum How {
 /// Why nothing runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotStarted {
-    /// No image: tried again whatever `Restart=` says, as the unit itself cannot help it.
-    NoImage(String),
+    /// There is no image, or no secret of that name: tried again whatever `Restart=` says, as the unit itself cannot help it.
+    Lacking { sub: &'static str, reason: String },
+    /// A condition of the unit's: it is passed over, as systemd does.
+    Unmet(String),
     /// `Restart=` decides.
     Failed { sub: &'static str, reason: String },
+}
+
+fn lacking_image(reason: String) -> NotStarted {
+    NotStarted::Lacking { sub: "image", reason }
 }
 
 fn failed(sub: &'static str) -> impl Fn(EngineError) -> NotStarted {
@@ -38,13 +46,19 @@ impl Keeper {
     pub(super) async fn start(&mut self, wish: &Wish, how: How) -> Result<String, NotStarted> {
         let container = &wish.container;
         let life = &container.life;
+        if let Some(unmet) = file_condition::unmet(&life.conditions, self.shared.options.holds) {
+            return Err(NotStarted::Unmet(unmet.to_string()));
+        }
         if !life.start_pre.is_empty() {
             self.tell("activating", "start-pre", "");
             let done = host::run(&self.shared, &self.name, life, &life.start_pre, life.start_timeout).await;
             done.map_err(|reason| NotStarted::Failed { sub: "start-pre", reason: format!("ExecStartPre: {reason}") })?;
         }
+        let secrets = self.secrets(container).await?;
         let there = match how {
-            How::Again => self.find().await.filter(|seen| seen.hash == wish.file.hash),
+            How::Again => {
+                self.find().await.filter(|seen| seen.hash == wish.file.hash && seen.secrets == secrets.versions)
+            }
             How::Fresh | How::Adopt => None,
         };
         let id = match there {
@@ -53,7 +67,7 @@ impl Keeper {
                 self.have_image(container).await?;
                 self.tell("activating", "create", "");
                 self.remove_container().await;
-                self.create(wish).await?
+                self.create(wish, &secrets).await?
             }
         };
         self.tell("activating", "start", "");
@@ -91,13 +105,31 @@ impl Keeper {
                     self.tell_away(&why);
                     tokio::time::sleep(Duration::from_millis(AGENT_RETRY_MS)).await;
                 }
-                Err(error) => return Err(NotStarted::NoImage(error.to_string())),
+                Err(error) => return Err(lacking_image(error.to_string())),
             }
         }
     }
 
-    async fn create(&mut self, wish: &Wish) -> Result<String, NotStarted> {
-        let body = create::body(&wish.container, &wish.file, &self.shared.options.machine_id)
+    /// The unit's secrets as they are now, put where its container finds them.
+    async fn secrets(&mut self, container: &Container) -> Result<Given, NotStarted> {
+        if container.secrets.is_empty() {
+            return Ok(Given::default());
+        }
+        let lacking = |reason: String| NotStarted::Lacking { sub: "secret", reason };
+        let mut source = self.shared.secrets.subscribe();
+        let source = source.wait_for(Option::is_some).await.ok().and_then(|source| source.clone());
+        let Some(source) = source else { std::future::pending().await };
+        let mut read = Vec::new();
+        for Secret { name, .. } in &container.secrets {
+            let found = source.read(name).await.map_err(|error| lacking(error.to_string()))?;
+            let absent = || lacking(format!("there is no secret {name}; make it with `node ctl secret create {name}`"));
+            read.push(found.ok_or_else(absent)?);
+        }
+        self.shared.secret_files.give(&self.name, &container.secrets, &read).map_err(lacking)
+    }
+
+    async fn create(&mut self, wish: &Wish, secrets: &Given) -> Result<String, NotStarted> {
+        let body = create::body(&wish.container, &wish.file, &self.shared.options.machine_id, secrets)
             .map_err(|reason| NotStarted::Failed { sub: "create", reason })?;
         let name = &wish.container.name;
         let mut created = self.create_once(name, &body).await;
@@ -108,7 +140,7 @@ impl Keeper {
         }
         match created {
             // Taken away between the look and now.
-            Err(EngineError::NotFound(reason)) if reason.contains("image") => Err(NotStarted::NoImage(reason)),
+            Err(EngineError::NotFound(reason)) if reason.contains("image") => Err(lacking_image(reason)),
             Err(EngineError::Conflict(reason)) => Err(NotStarted::Failed {
                 sub: "create",
                 reason: format!(

@@ -18,6 +18,7 @@ impl Keeper {
             let code = self.stop(wish, &seen.id).await;
             self.shared.report(&self.name, |report| report.exit_code = code.or(report.exit_code));
         }
+        self.shared.secret_files.take_back(&self.name);
         let life = &wish.container.life;
         if !life.stop_post.is_empty() {
             self.tell("deactivating", "stop-post", "");

@@ -1,7 +1,7 @@
 //! The keys of `[Container]`, one by one.
 
 use super::parts::{self, Pull};
-use super::{Container, assignments, network, variables};
+use super::{Container, assignments, network, secret, variables};
 use crate::unit::specifier::Specifiers;
 use crate::unit::value;
 use crate::unit::words;
@@ -72,9 +72,6 @@ const KNOWN: [&str; 62] = [
     "ServiceName",
 ];
 
-/// The cluster keeps no secrets yet, and engines keep none outside swarms.
-const NO_SECRETS: &str = "not offered; put the value into a file of the host, readable for root only, and name that in EnvironmentFile= or Volume=";
-
 /// Quadlet's keys that only Podman can do, and what to write instead.
 const PODMANS_OWN: [(&str, &str); 18] = [
     ("PodmanArgs", "write the key that it stands for"),
@@ -140,8 +137,7 @@ impl Container {
             "DNS" => extend(&mut self.dns, value, network::addresses(&text)?),
             "DNSSearch" => extend(&mut self.dns_search, value, words_of(&text)),
             "DNSOption" => extend(&mut self.dns_options, value, words_of(&text)),
-            "Secret" if given.is_some() => return Err(NO_SECRETS.to_owned()),
-            "Secret" => {}
+            "Secret" => extend(&mut self.secrets, value, secret::read(&text)?),
             "Pull" => self.pull = Pull::read(&text)?,
             "StopSignal" => self.stop_signal = parts::signal(given)?,
             "StopTimeout" => self.stop_timeout_s = parts::seconds(&text)?,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::unit::command::{self, Command};
 use crate::unit::environment;
+use crate::unit::file_condition::{self, FileCondition};
 use crate::unit::service::{self, Ended, ExitSet, Restart};
 use crate::unit::specifier::Specifiers;
 use crate::unit::value::{self, ValueError};
@@ -22,6 +23,8 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
     pub description: String,
+    /// Looked at before each start.
+    pub conditions: Vec<FileCondition>,
     pub kind: Kind,
     pub remain_after_exit: bool,
     pub restart: Restart,
@@ -50,6 +53,7 @@ impl Default for Life {
         let systemds_default = Some(Duration::from_secs(90));
         Self {
             description: String::new(),
+            conditions: Vec::new(),
             kind: Kind::default(),
             remain_after_exit: false,
             restart: Restart::No,
@@ -119,6 +123,10 @@ impl Life {
     ) -> Result<Option<String>, String> {
         match section {
             "Service" => self.service(name, value, specifiers),
+            "Unit" if file_condition::is_condition(name) => {
+                let value = specifiers.expand(value).map_err(|error| error.to_string())?;
+                file_condition::add(&mut self.conditions, name, &value).map(|()| None)
+            }
             "Unit" => Ok(self.unit(name, value)),
             // Where units are placed, what others note for themselves, and when systemd would start it at boot.
             _ if section.starts_with("X-") || section == "Install" => Ok(None),
@@ -144,9 +152,6 @@ impl Life {
                 }
                 Err(error) => return Some(error.to_string()),
             },
-            _ if name.starts_with("Condition") || name.starts_with("Assert") => {
-                return Some(format!("{value}: not looked at for containers, taken as met"));
-            }
             _ => {}
         }
         None

@@ -6,12 +6,14 @@ mod keys;
 mod life;
 mod network;
 mod parts;
+mod secret;
 #[cfg(test)]
 mod tests;
 
 pub use life::{Kind, Life};
 pub use network::{Network, Port, Protocol};
 pub use parts::{Device, Health, OnUnhealthy, Pull, Test, Ulimit, Volume};
+pub use secret::{Secret, SecretAs, is_secret_name};
 
 use super::environment;
 use super::name::UnitName;
@@ -40,6 +42,7 @@ pub struct Container {
     pub environment: Vec<(String, String)>,
     /// `EnvironmentFile=` of the host: path, and whether it may be missing.
     pub environment_files: Vec<(String, bool)>,
+    pub secrets: Vec<Secret>,
     pub ports: Vec<Port>,
     pub exposed: Vec<(u16, Protocol)>,
     pub volumes: Vec<Volume>,
@@ -104,6 +107,13 @@ pub fn is_container(name: &str) -> bool {
     UnitName::new(name).suffix == SUFFIX
 }
 
+impl Container {
+    /// Whether its ports are the host's own.
+    pub fn is_in_hosts_network(&self) -> bool {
+        self.networks.first().is_some_and(|network| network.name == network::HOST)
+    }
+}
+
 /// Reads the unit that `specifiers` are of.
 ///
 /// # Errors
@@ -136,6 +146,12 @@ pub fn read(text: &UnitText, specifiers: &Specifiers) -> Result<Container, Conta
     }
     if container.image.is_empty() {
         return Err(ContainerError::NoImage);
+    }
+    if let Err(reason) = network::publishable(&container.networks, &container.ports) {
+        let key = "PublishPort".to_owned();
+        let line = text.numbered().find(|(_, option)| option.section == SECTION && option.name == key);
+        let line = line.map_or(0, |(line, _)| line);
+        return Err(ContainerError::Key { line, section: SECTION.to_owned(), key, reason });
     }
     container.life.finish();
     Ok(container)

@@ -118,6 +118,27 @@ pub(super) fn ports(text: &str) -> Result<Vec<Port>, String> {
     Ok((0..).zip(container.start..=container.end).map(port).collect())
 }
 
+/// The host's own network.
+pub(super) const HOST: &str = "host";
+
+/// Refuses ports that cannot be published in the first network. In the host's they are the host's own; that they are written counts
+/// for where the unit fits and where it is found.
+pub(super) fn publishable(networks: &[Network], ports: &[Port]) -> Result<(), String> {
+    let (Some(first), Some(any)) = (networks.first(), ports.first()) else { return Ok(()) };
+    if first.name == HOST {
+        return match ports.iter().find(|port| port.host != Some(port.container)) {
+            Some(Port { container, protocol, .. }) => Err(format!(
+                "with Network=host the container's ports are the host's; write {container}:{container}/{protocol}"
+            )),
+            None => Ok(()),
+        };
+    }
+    if first.name == "none" || first.name.starts_with("container:") {
+        return Err(format!("{any} cannot be published with Network={}; remove one of them", first.name));
+    }
+    Ok(())
+}
+
 /// `ExposeHostPort=`.
 pub(super) fn exposed(text: &str) -> Result<Vec<(u16, Protocol)>, String> {
     if text.is_empty() {

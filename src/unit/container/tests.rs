@@ -105,6 +105,23 @@ fn ports() {
     for bad in ["x", "70000", "80/icmp", "a:80:80", "1:2:3:4", "8000-8001:80", "81-80", "+80"] {
         assert!(unit(&format!("PublishPort={bad}")).is_err(), "{bad}");
     }
+    for (lines, expected) in [
+        ("Network=host\nPublishPort=80:80\nPublishPort=53:53/udp", ""),
+        ("PublishPort=8080:80\nNetwork=front", ""),
+        (
+            "PublishPort=8080:80\nNetwork=host",
+            "line 3: [Container] PublishPort=: with Network=host the container's ports",
+        ),
+        ("Network=host\nPublishPort=80", "line 4: [Container] PublishPort=: with Network=host the container's ports"),
+        (
+            "Network=none\nPublishPort=80",
+            "line 4: [Container] PublishPort=: 80/tcp cannot be published with Network=none",
+        ),
+        ("Network=container:a\nPublishPort=1:1", "line 4: [Container] PublishPort=: 1:1/tcp cannot be published"),
+    ] {
+        let said = unit(lines).map_or_else(|error| error.to_string(), |_| String::new());
+        assert!(said.starts_with(expected) && said.is_empty() == expected.is_empty(), "{lines}: {said}");
+    }
     assert_eq!(unit("ExposeHostPort=7-8/udp").unwrap().exposed, [(7, Udp), (8, Udp)]);
 }
 
@@ -243,7 +260,7 @@ fn keys_that_are_not_taken_say_what_to_do() {
         ("Nonsense=1", "unknown key; remove it, or begin its name with X-"),
         ("PodmanArgs=--cpus=2", "only Podman can do this; write the key that it stands for"),
         ("Mount=type=bind", "only Podman can do this; use Volume= or Tmpfs="),
-        ("Secret=password", "not offered; put the value into a file"),
+        ("Secret=pass/word", "\"pass/word\" is no secret's name"),
     ] {
         assert!(refused(line).starts_with(expected), "{}", refused(line));
     }

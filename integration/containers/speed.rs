@@ -1,0 +1,56 @@
+//! `make bench-containers`: fifty containers of a present image started by the node, beside `docker run` in a loop. Figures for
+//! people, never a test.
+
+use std::time::{Duration, Instant};
+
+use crate::engine::{IMAGE, Kind};
+use crate::world::{SLEEP, World, unit};
+
+const CONTAINERS: usize = 50;
+const ROUNDS: usize = 3;
+
+#[test]
+#[ignore = "a measurement"]
+fn fifty_starts() {
+    let world = World::start(Kind::Docker, 1);
+    world.submit("c@.container", &unit(SLEEP, "", ""));
+    let units: Vec<String> = (0..CONTAINERS).map(|number| format!("c@{number}.container")).collect();
+    let all = |verb: &str| {
+        let words: Vec<&str> = [verb].into_iter().chain(units.iter().map(String::as_str)).collect();
+        let begun = Instant::now();
+        world.fleetctl(&words);
+        begun
+    };
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let begun = all("start");
+        while world.said(&["list-units", "--no-legend", "--fields", "active,sub"]).matches("active running").count()
+            < CONTAINERS
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        ours.push(begun.elapsed());
+        all("destroy");
+        while !world.engine.docker(&["ps", "-aq"]).is_empty() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let begun = Instant::now();
+        for number in 0..CONTAINERS {
+            let name = format!("loop-{number}");
+            world.engine.docker(&["run", "-d", "--name", &name, IMAGE, "sh", "-c", SLEEP]);
+        }
+        theirs.push(begun.elapsed());
+        let ids = world.engine.docker(&["ps", "-aq"]);
+        let words: Vec<&str> = ["rm", "-f"].into_iter().chain(ids.split_whitespace()).collect();
+        world.engine.docker(&words);
+    }
+    let median = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        times[ROUNDS / 2].as_secs_f64()
+    };
+    let (ours, theirs) = (median(&mut ours), median(&mut theirs));
+    println!("\n{CONTAINERS} starts of an image that is here, medians of {ROUNDS} rounds");
+    println!("fleetctl start, all active   {ours:6.2} s");
+    println!("docker run -d in a loop      {theirs:6.2} s");
+    println!("ratio                        {:6.2}", ours / theirs);
+}
