@@ -19,6 +19,18 @@ use crate::fleet::journal::{self, FORMATS, Origin};
 
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
 
+/// A place among lines of which several may be of one moment: Podman tells times in whole seconds.
+#[derive(Clone, Copy)]
+struct Place {
+    at: Timestamp,
+    /// So many of that moment were taken.
+    lines: usize,
+}
+
+impl Place {
+    const START: Self = Self { at: Timestamp::MIN, lines: 0 };
+}
+
 /// Reads on while it is held.
 pub struct Logs {
     shared: Arc<Shared>,
@@ -33,8 +45,13 @@ pub struct Logs {
     output: Option<Output>,
     /// Whether what was there at the beginning has been read.
     caught_up: bool,
-    /// Of the last line of the engine's that was taken.
-    last: Timestamp,
+    /// The container whose lines are read.
+    container: String,
+    /// How far they have been taken.
+    taken: Place,
+    /// How far they had been when they were opened, and how many of that moment came since.
+    resumed: Place,
+    seen_again: usize,
     /// The number of the last note that was taken.
     last_note: u64,
     ready: VecDeque<JournalLine>,
@@ -69,7 +86,10 @@ pub fn open(shared: &Arc<Shared>, name: &str, query: JournalQuery) -> Result<Log
         query,
         output: None,
         caught_up: false,
-        last: Timestamp::MIN,
+        container: String::new(),
+        taken: Place::START,
+        resumed: Place::START,
+        seen_again: 0,
         last_note: 0,
         ready: VecDeque::new(),
     })
@@ -190,7 +210,9 @@ impl Logs {
         }
         // In whole seconds: what is from before is passed over line by line.
         let wanted = self.query.since.and_then(|since| Timestamp::from_millisecond(since.0).ok());
-        let since = wanted.unwrap_or(Timestamp::MIN).max(if follow { self.last } else { Timestamp::MIN });
+        let since = wanted.unwrap_or(Timestamp::MIN).max(if follow { self.taken.at } else { Timestamp::MIN });
+        let same = std::mem::replace(&mut self.container, container.id.clone()) == container.id;
+        (self.resumed, self.seen_again) = (if same { self.taken } else { Place::START }, 0);
         if since > Timestamp::MIN {
             options = options.since(i32::try_from(since.as_second()).unwrap_or_default());
         }
@@ -203,10 +225,15 @@ impl Logs {
         let end = bytes.iter().position(|byte| *byte == b' ')?;
         let at: Timestamp = std::str::from_utf8(&bytes[..end]).ok()?.parse().ok()?;
         let at_ms = UnixMillis(at.as_millisecond());
-        if at <= self.last || self.query.since.is_some_and(|since| at_ms < since) {
+        if at == self.resumed.at {
+            self.seen_again += 1;
+        }
+        let again = at < self.resumed.at || (at == self.resumed.at && self.seen_again <= self.resumed.lines);
+        if again || self.query.since.is_some_and(|since| at_ms < since) {
             return None;
         }
-        self.last = at;
+        let lines = if at == self.taken.at { self.taken.lines + 1 } else { 1 };
+        self.taken = Place { at, lines };
         let message = bytes[end + 1..].strip_suffix(b"\n").unwrap_or(&bytes[end + 1..]);
         let message = message.strip_suffix(b"\r").unwrap_or(message).to_vec();
         Some(JournalLine { at: at_ms, pid: 1, identifier: self.identifier.clone(), message })
