@@ -42,6 +42,7 @@ by_each_engine! {
     super::services_and_containers_keep_each_other_company as services_and_containers_keep_each_other_company,
     super::published_ports_are_found_while_their_container_is_well as published_ports_are_found_while_their_container_is_well,
     super::units_that_publish_one_port_are_on_different_machines as units_that_publish_one_port_are_on_different_machines,
+    super::networks_that_exist_are_joined_by_name as networks_that_exist_are_joined_by_name,
     super::a_port_is_handed_over_once_it_is_free as a_port_is_handed_over_once_it_is_free,
     super::conditions::a_unit_whose_conditions_are_not_met_is_passed_over as a_unit_whose_conditions_are_not_met_is_passed_over,
     super::secrets::secrets_reach_their_containers_and_nobody_else as secrets_reach_their_containers_and_nobody_else,
@@ -281,6 +282,25 @@ fn units_that_publish_one_port_are_on_different_machines(kind: Kind) {
     std::fs::write(&wrong, "[Container]\nImage=a\n[X-Fleet]\nRegister=/services/lone\n").unwrap();
     let said = world.said(&["submit", &wrong.to_string_lossy()]);
     assert!(said.contains("Register=/services/lone: there is no port to be found at it; publish one"), "{said}");
+}
+
+fn networks_that_exist_are_joined_by_name(kind: Kind) {
+    let world = World::over(1, Engine::start_apart(kind));
+    world.engine.docker(&["network", "create", "front"]);
+    world.begin("a.container", &unit(SLEEP, "Network=front", ""));
+    world.begin("b.container", &unit(SLEEP, "Network=nowhere", ""));
+    let register = "[X-Fleet]\nRegister=/services/c";
+    world.begin("c.container", &unit(SLEEP, "Network=host\nPublishPort=7070:7070", register));
+    world.wait_for_state("a.container", "active running");
+    let names = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}";
+    assert_eq!(world.engine.docker(&["inspect", "-f", names, "systemd-a"]), "front");
+    world.wait_for_state("b.container", "failed failed");
+    assert!(world.said(&["status", "b.container"]).contains("nowhere"));
+    // Its ports are the host's own, and found as if they were published.
+    wait_for("the port in the host's network", Instant::now() + SOON, || {
+        let found = common::ok("etcdctl", &world.endpoint(), &["get", "--print-value-only", "/services/c"]);
+        (found.trim() == "127.0.0.1:7070").then_some(())
+    });
 }
 
 fn a_port_is_handed_over_once_it_is_free(kind: Kind) {

@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use crate::common::wait_for;
 use crate::engine::{IMAGE, Kind};
 use crate::world::{SLEEP, World, unit};
 
 const CONTAINERS: usize = 50;
 const ROUNDS: usize = 3;
+const WITHIN: Duration = Duration::from_secs(300);
 
 #[test]
 #[ignore = "a measurement"]
@@ -24,16 +26,14 @@ fn fifty_starts() {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let begun = all("start");
-        while world.said(&["list-units", "--no-legend", "--fields", "active,sub"]).matches("active running").count()
-            < CONTAINERS
-        {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for("all to run", begun + WITHIN, || {
+            let listed = world.said(&["list-units", "--no-legend", "--fields", "active,sub"]);
+            let run = |line: &&str| line.split_whitespace().eq(["active", "running"]);
+            (listed.lines().filter(run).count() == CONTAINERS).then_some(())
+        });
         ours.push(begun.elapsed());
-        all("destroy");
-        while !world.engine.docker(&["ps", "-aq"]).is_empty() {
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let begun = all("destroy");
+        wait_for("all to be gone", begun + WITHIN, || world.engine.docker(&["ps", "-aq"]).is_empty().then_some(()));
         let begun = Instant::now();
         for number in 0..CONTAINERS {
             let name = format!("loop-{number}");

@@ -19,4 +19,4 @@ mod store;
 mod watcher;
 
 pub use executor::{DockerExecutor, DockerOptions};
-pub use secrets::Secrets;
+pub use secrets::{Found, Secrets};

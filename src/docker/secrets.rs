@@ -11,10 +11,13 @@ use crate::base::BoxFuture;
 use crate::fleet::executor::ExecutorError;
 use crate::unit::container::{Secret, SecretAs};
 
+/// A secret's bytes, with a number that is another one after each change; `None`: there is no such secret.
+pub type Found = Option<(i64, Vec<u8>)>;
+
 /// Where secrets come from.
 pub trait Secrets: Send + Sync + 'static {
-    /// A secret by its name, with a number that is another one after each change; `None`: there is none.
-    fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<(i64, Vec<u8>)>, ExecutorError>>;
+    /// Looks for a secret by its name.
+    fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Found, ExecutorError>>;
 }
 
 /// What the engine is told of a container's secrets.
@@ -41,8 +44,7 @@ pub struct SecretFiles {
 impl SecretFiles {
     /// Of this machine; nothing is made yet.
     pub fn of(machine_id: &str) -> Self {
-        let is_memory =
-            |dir: &&str| statfs(*dir).is_ok_and(|found| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&(found.f_type as i64)));
+        let is_memory = |dir: &&str| statfs(*dir).is_ok_and(|found| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&found.f_type));
         let dir = IN_MEMORY.into_iter().find(is_memory);
         let missing = || format!("none of {} is in memory (tmpfs); mount one", IN_MEMORY.join(" and "));
         Self { dir: dir.map(|dir| Path::new(dir).join("corenode-secrets").join(machine_id)).ok_or_else(missing) }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::BoxFuture;
-use crate::docker::Secrets;
+use crate::docker::{Found, Secrets};
 use crate::fleet::executor::ExecutorError;
 use crate::fleet::secrets;
 use crate::kv::{Consistency, Store};
@@ -12,7 +12,7 @@ use crate::kv::{Consistency, Store};
 pub struct StoredSecrets(pub Arc<dyn Store>);
 
 impl Secrets for StoredSecrets {
-    fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<(i64, Vec<u8>)>, ExecutorError>> {
+    fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Found, ExecutorError>> {
         Box::pin(async move {
             let newest = self.0.range(secrets::find(name), Consistency::Linearizable).await;
             let found = match newest {

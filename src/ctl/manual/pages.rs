@@ -168,9 +168,9 @@ fn begins_a_command(before: &str) -> bool {
 }
 
 /// Commands that have commands below them.
-const GROUPS: [&str; 16] = [
+const GROUPS: [&str; 17] = [
     "ctl", "config", "kv", "snapshot", "backup", "machine", "import", "member", "endpoint", "lease", "user", "role",
-    "auth", "alarm", "token", "ca",
+    "auth", "alarm", "token", "ca", "secret",
 ];
 
 fn is_verb(word: &str) -> bool {
