@@ -72,6 +72,7 @@ pub fn secrets_reach_their_containers_and_nobody_else(kind: Kind) {
     assert_eq!(kept(&files), 1, "the file that is mounted");
     world.fleetctl(&["destroy", "app.container"]);
     wait_for("the files to go", Instant::now() + SOON, || (kept(&files) == 0).then_some(()));
+    files.split(' ').for_each(|dir| drop(fs::remove_dir(dir)));
     set(&world, &["remove", "db"], "");
     let absent = secret(&world, &["remove", "db"], "");
     assert!(String::from_utf8_lossy(&absent.stderr).contains("there is no secret `db`"), "{absent:?}");
