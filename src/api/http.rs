@@ -59,6 +59,15 @@ pub(super) enum Way {
 #[derive(Clone, Copy)]
 struct OnSocket;
 
+/// With a request that was let in: who makes it.
+#[derive(Clone, Default)]
+pub(super) struct Caller {
+    /// `None`: whoever may open the socket, or anybody while users are not asked for.
+    pub user: Option<String>,
+    /// It came by a unix socket.
+    pub local: bool,
+}
+
 /// Where users log in.
 const LOGIN_PATHS: [&str; 2] = ["/etcdserverpb.Auth/Authenticate", "/v3/auth/authenticate"];
 
@@ -66,15 +75,18 @@ const LOGIN_PATHS: [&str; 2] = ["/etcdserverpb.Auth/Authenticate", "/v3/auth/aut
 /// mode lets in.
 fn guarded(shared: &Arc<Shared>, routes: Router) -> Router {
     let shared = shared.clone();
-    routes.layer(middleware::from_fn(move |request: Request<Body>, next: Next| {
+    routes.layer(middleware::from_fn(move |mut request: Request<Body>, next: Next| {
         let shared = shared.clone();
         async move {
             let who = Credentials::of_http(&request);
             let local = request.extensions().get::<OnSocket>().is_some();
             let right = Right::needed(request.method(), &decode(request.uri().path()).unwrap_or_default());
             let needs = move |auth: &Auth, user: &str| right.check(auth, user);
-            match if local { Ok(()) } else { shared.check(&who, &needs).await } {
-                Ok(()) => next.run(request).await,
+            match if local { Ok(None) } else { shared.whoever(&who, &needs).await } {
+                Ok(user) => {
+                    request.extensions_mut().insert(Caller { user, local });
+                    next.run(request).await
+                }
                 Err(error) => {
                     let code = status::not_administrator(&error);
                     let message = format!(

@@ -269,11 +269,12 @@ pub(super) fn fleet(failure: &Failure) -> StatusCode {
         Failure::NotFound(_) => StatusCode::NOT_FOUND,
         Failure::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
         Failure::Conflict(_) => StatusCode::CONFLICT,
+        Failure::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         Failure::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Failure::Store(StoreError::Refused(_)) => StatusCode::BAD_REQUEST,
         Failure::Store(_) | Failure::Contended { .. } | Failure::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         Failure::Inspect(InspectError::NoSuchMachine(_) | InspectError::Elsewhere) => StatusCode::NOT_FOUND,
-        Failure::Inspect(InspectError::Unreachable { .. }) => StatusCode::BAD_GATEWAY,
+        Failure::Inspect(InspectError::Unreachable { .. } | InspectError::Refused { .. }) => StatusCode::BAD_GATEWAY,
         Failure::Inspect(InspectError::TimedOut { .. }) => StatusCode::GATEWAY_TIMEOUT,
         Failure::Inspect(InspectError::Executor(error)) => match error {
             ExecutorError::NotLoaded { .. } => StatusCode::NOT_FOUND,

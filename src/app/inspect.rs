@@ -1,16 +1,19 @@
-//! A unit's status and output, whichever machine it runs on: asked of the local executor, or of the machine's node over the peer port.
+//! A unit's status and output, and commands beside it, whichever machine it runs on: asked of the local executor, or of the
+//! machine's node over the peer port.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::answer::{Head, Question};
+use super::answer::{Head, Question, to_command};
+use super::sessions::Sessions;
 use crate::base::limits::INSPECT_MS_MAX;
 use crate::base::{BoxFuture, MachineId, MemberId};
 use crate::fleet::executor::{Executor, ExecutorError, JournalQuery, JournalStream, StatusText};
 use crate::fleet::inspect::{InspectError, Inspector};
 use crate::fleet::layout::{self, Key};
+use crate::fleet::session::{Command, Input, Output, Session, SessionInput, SessionOutput, Target};
 use crate::fleet::types::Machine;
 use crate::kv::{Consistency, RangeRequest, Space, Store};
 use crate::raft::{CallStream, RaftStore};
@@ -20,6 +23,7 @@ pub struct Inspection {
     pub store: Arc<RaftStore>,
     pub machine: MachineId,
     pub executor: Arc<dyn Executor>,
+    pub sessions: Arc<Sessions>,
 }
 
 impl Inspection {
@@ -53,6 +57,9 @@ impl Inspection {
     }
 }
 
+/// Of an answer to another question.
+const NO_ANSWER: &str = "the answer is to another question";
+
 fn refused(unit: &str, doing: &str, reason: String) -> InspectError {
     InspectError::Executor(ExecutorError::Failed { unit: unit.to_owned(), doing: doing.to_owned(), reason })
 }
@@ -66,7 +73,7 @@ impl Inspector for Inspection {
             match self.ask(machine, &Question::Status { unit: unit.to_owned() }).await?.0 {
                 Head::Status(status) => Ok(status),
                 Head::Refused(reason) => Err(refused(unit, "asking for its status", reason)),
-                Head::Journal => Err(refused(unit, "asking for its status", "the answer was a journal".to_owned())),
+                Head::Journal | Head::Exec => Err(refused(unit, "asking for its status", NO_ANSWER.to_owned())),
             }
         })
     }
@@ -86,7 +93,38 @@ impl Inspector for Inspection {
                     Ok(Box::new(RemoteJournal { unit: unit.to_owned(), stream }) as Box<dyn JournalStream>)
                 }
                 (Head::Refused(reason), _) => Err(refused(unit, "reading its journal", reason)),
-                (Head::Status(_), _) => Err(refused(unit, "reading its journal", "the answer was a status".to_owned())),
+                _ => Err(refused(unit, "reading its journal", NO_ANSWER.to_owned())),
+            }
+        })
+    }
+
+    fn here(&self) -> &MachineId {
+        &self.machine
+    }
+
+    fn exec<'a>(
+        &'a self,
+        target: &'a Target,
+        command: Command,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<Session, InspectError>> {
+        Box::pin(async move {
+            let machine = &target.machine;
+            if *machine == self.machine {
+                return self.sessions.open(target, command, by).await;
+            }
+            let number = rand::random();
+            let question = Question::Exec { number, target: target.clone(), command, by: by.to_owned() };
+            let refused = |reason: String| InspectError::Refused { machine: machine.clone(), reason };
+            match self.ask(machine, &question).await? {
+                (Head::Exec, stream) => {
+                    let member = self.member_of(machine).await?;
+                    let input = RemoteInput { store: self.store.clone(), member, number };
+                    let output = RemoteOutput { machine: machine.clone(), stream };
+                    Ok(Session { input: Box::new(input), output: Box::new(output) })
+                }
+                (Head::Refused(reason), _) => Err(refused(reason)),
+                _ => Err(refused(NO_ANSWER.to_owned())),
             }
         })
     }
@@ -106,6 +144,43 @@ impl JournalStream for RemoteJournal {
                 doing: "reading its journal from its machine".to_owned(),
                 reason: error.to_string(),
             }))
+        })
+    }
+}
+
+/// The way to a command on another machine: a call for each piece, which is answered once the piece is taken.
+struct RemoteInput {
+    store: Arc<RaftStore>,
+    member: MemberId,
+    number: u64,
+}
+
+impl SessionInput for RemoteInput {
+    fn send(&mut self, input: Input) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            let Ok(mut answer) = self.store.call(self.member, to_command(self.number, &input)).await else {
+                return false;
+            };
+            let Some(Ok(head)) = answer.next().await else { return false };
+            matches!(serde_json::from_slice(&head), Ok(Head::Exec))
+        })
+    }
+}
+
+struct RemoteOutput {
+    machine: MachineId,
+    stream: CallStream,
+}
+
+impl SessionOutput for RemoteOutput {
+    fn next(&mut self) -> BoxFuture<'_, Option<Output>> {
+        Box::pin(async move {
+            let machine = &self.machine;
+            Some(match self.stream.next().await? {
+                Ok(message) => Output::decode(&message)
+                    .unwrap_or_else(|| Output::Failed(format!("machine {machine} says what is not known here"))),
+                Err(error) => Output::Failed(format!("machine {machine} does not answer any more: {error}")),
+            })
         })
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Answering;
 #[cfg(feature = "api")]
 use super::inspect::Inspection;
+use super::sessions::Sessions;
 use super::settings::{ExecutorChoice, Settings};
 use super::{StartError, host, identity};
 use crate::base::{LeaseId, MachineId};
@@ -39,6 +40,7 @@ pub struct Ready {
     id: MachineId,
     owner: String,
     executor: Arc<dyn Executor>,
+    sessions: Arc<Sessions>,
     /// The same, where it is ours to empty.
     process: Option<Arc<ProcessExecutor>>,
     #[cfg(feature = "docker")]
@@ -51,6 +53,8 @@ pub struct Machine {
     id: MachineId,
     #[cfg(any(feature = "api", feature = "template"))]
     executor: Arc<dyn Executor>,
+    #[cfg(feature = "api")]
+    sessions: Arc<Sessions>,
     process: Option<Arc<ProcessExecutor>>,
     #[cfg(feature = "docker")]
     docker: Option<Arc<DockerExecutor>>,
@@ -83,10 +87,12 @@ pub async fn executor(settings: &Settings) -> Result<Ready, StartError> {
     let containers = docker.clone().map(|docker| docker as Arc<dyn Executor>);
     #[cfg(not(feature = "docker"))]
     let containers = None;
+    let executor = Arc::new(Executors { units, containers });
     Ok(Ready {
+        sessions: Sessions::new(id.clone(), executor.clone()),
         id,
         owner,
-        executor: Arc::new(Executors { units, containers }),
+        executor,
         process,
         #[cfg(feature = "docker")]
         docker,
@@ -141,9 +147,15 @@ impl Ready {
         self.executor.clone()
     }
 
+    /// The commands that people run here.
+    #[cfg(feature = "api")]
+    pub fn sessions(&self) -> Arc<Sessions> {
+        self.sessions.clone()
+    }
+
     /// Answers other nodes' questions about the units here.
     pub fn answering(&self) -> Arc<dyn PeerHandler> {
-        Arc::new(Answering(self.executor.clone()))
+        Arc::new(Answering { executor: self.executor.clone(), sessions: self.sessions.clone() })
     }
 
     /// Starts presence, agent, registrations, engine and rollouts.
@@ -196,6 +208,8 @@ impl Ready {
             id: self.id,
             #[cfg(any(feature = "api", feature = "template"))]
             executor: self.executor,
+            #[cfg(feature = "api")]
+            sessions: self.sessions,
             process: self.process,
             #[cfg(feature = "docker")]
             docker: self.docker,
@@ -260,7 +274,12 @@ impl Machine {
     /// fleet's doors.
     #[cfg(feature = "api")]
     pub fn routes(&self, store: &Arc<RaftStore>, closing: &CancellationToken) -> crate::api::Routes {
-        let inspection = Inspection { store: store.clone(), machine: self.id.clone(), executor: self.executor.clone() };
+        let inspection = Inspection {
+            store: store.clone(),
+            machine: self.id.clone(),
+            executor: self.executor.clone(),
+            sessions: self.sessions.clone(),
+        };
         crate::api::fleet::router(store.clone(), Arc::new(inspection), Arc::new(host::SystemClock), closing.clone())
     }
 

@@ -27,6 +27,8 @@ mod inspect;
 mod machine;
 mod node;
 mod run;
+#[cfg(feature = "scheduler")]
+mod sessions;
 pub mod settings;
 #[cfg(feature = "api")]
 mod sockets;

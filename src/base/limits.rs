@@ -422,3 +422,16 @@ pub const SECRET_BYTES_MAX: usize = 500 << 10;
 pub const SECRETS_MAX: usize = 10_000;
 /// Lines of its own that an executor keeps of a container, beside what the engine keeps.
 pub const CONTAINER_NOTES_MAX: usize = 200;
+/// Commands and shells of people that one node runs, or passes on to other nodes, at once.
+pub const SESSIONS_MAX: usize = 64;
+/// What such a command has said, and what was said to it, that may wait to be taken; and the bytes of one such piece.
+pub const SESSION_PIECES_MAX: usize = 16;
+pub const SESSION_PIECE_BYTES_MAX: usize = 32 * 1_024;
+/// Program and arguments of such a command.
+pub const SESSION_COMMAND_BYTES_MAX: usize = 256 * 1_024;
+/// How long a client may take to say what is to be run.
+pub const SESSION_OPENING_MS_MAX: u64 = 10_000;
+/// How often a client that says nothing is looked for.
+pub const SESSION_PING_MS: u64 = 15_000;
+/// How long a command may take to end once its client has gone; then it is killed.
+pub const SESSION_HANG_UP_MS: u64 = 5_000;

@@ -27,6 +27,8 @@ mod secret;
 mod snapshot;
 #[cfg(feature = "template")]
 mod templates;
+#[cfg(feature = "scheduler")]
+mod terminal;
 mod tls;
 mod token;
 

@@ -10,6 +10,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 
 use super::engine::{self, Listed};
+use super::exec;
 use super::keeper::Keeper;
 use super::logs;
 use super::report::{self, Report, state};
@@ -23,6 +24,7 @@ use crate::base::limits::{CONTAINER_ADOPT_MS_MAX, CONTAINER_CALL_MS_MAX};
 use crate::fleet::executor::{
     ActiveState, Executor, ExecutorError, Held, JournalQuery, JournalStream, StateChange, StatusText, UnitFile,
 };
+use crate::fleet::session::{Command, Session};
 use crate::unit::UnitText;
 use crate::unit::container::{self, Container};
 
@@ -334,6 +336,13 @@ impl Executor for DockerExecutor {
             self.ready().await?;
             let stream = logs::open(&self.shared, name, query)?;
             Ok(Box::new(stream) as Box<dyn JournalStream>)
+        })
+    }
+
+    fn exec<'a>(&'a self, name: &'a str, command: Command) -> BoxFuture<'a, Result<Session, ExecutorError>> {
+        Box::pin(async move {
+            self.ready().await?;
+            exec::open(&self.shared, name, &command).await
         })
     }
 }

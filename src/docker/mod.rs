@@ -7,6 +7,7 @@
 
 mod create;
 mod engine;
+mod exec;
 mod executor;
 mod host;
 mod image;

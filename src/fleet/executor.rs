@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::session::{Command, Session};
 use crate::base::{BootMillis, BoxFuture, UnixMillis};
 use crate::unit::container::Port;
 
@@ -188,4 +189,17 @@ pub trait Executor: Send + Sync + 'static {
         name: &'a str,
         query: JournalQuery,
     ) -> BoxFuture<'a, Result<Box<dyn JournalStream>, ExecutorError>>;
+
+    /// The main process of a unit that runs.
+    fn main_process<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<u32, ExecutorError>> {
+        let reason = format!("the executor `{}` knows no main process of it", self.name());
+        Box::pin(async move { Err(ExecutorError::Unsupported { unit: name.to_owned(), reason }) })
+    }
+
+    /// Runs a command in a unit that runs: in its container, or as its main process does (user, directory, environment, namespaces).
+    fn exec<'a>(&'a self, name: &'a str, command: Command) -> BoxFuture<'a, Result<Session, ExecutorError>> {
+        let reason = format!("the executor `{}` runs no commands in units", self.name());
+        let _ = command;
+        Box::pin(async move { Err(ExecutorError::Unsupported { unit: name.to_owned(), reason }) })
+    }
 }

@@ -1,8 +1,9 @@
-//! What the doors need to show a unit's status and output, whichever machine it runs on.
+//! What the doors need to show a unit's status and output, and to run commands beside it, whichever machine it runs on.
 
 use std::time::Duration;
 
 use super::executor::{ExecutorError, JournalQuery, JournalStream, StatusText};
+use super::session::{Command, Session, Target};
 use crate::base::{BoxFuture, MachineId};
 
 /// Why a unit on some machine could not be looked at.
@@ -17,6 +18,8 @@ pub enum InspectError {
     Unreachable { machine: MachineId, reason: String },
     #[error("machine {machine}: no answer within {waited:?}")]
     TimedOut { machine: MachineId, waited: Duration },
+    #[error("machine {machine}: {reason}")]
+    Refused { machine: MachineId, reason: String },
     #[error(transparent)]
     Executor(#[from] ExecutorError),
 }
@@ -33,4 +36,15 @@ pub trait Inspector: Send + Sync + 'static {
         unit: &'a str,
         query: JournalQuery,
     ) -> BoxFuture<'a, Result<Box<dyn JournalStream>, InspectError>>;
+
+    /// The machine of this node.
+    fn here(&self) -> &MachineId;
+
+    /// Runs a command there, for whoever `by` names.
+    fn exec<'a>(
+        &'a self,
+        target: &'a Target,
+        command: Command,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<Session, InspectError>>;
 }

@@ -23,6 +23,7 @@ pub mod registrations;
 pub mod registry;
 pub mod rollout;
 pub mod secrets;
+pub mod session;
 pub mod table;
 #[cfg(test)]
 mod testkit;

@@ -6,6 +6,8 @@ use crate::base::{BootMillis, BoxFuture, UnixMillis};
 use crate::fleet::executor::{
     Executor, ExecutorError, Held, JournalQuery, JournalStream, StateChange, StatusText, UnitFile,
 };
+use crate::fleet::session::{Command, Session};
+use crate::process::session;
 use crate::unit::container;
 
 /// A machine's executors.
@@ -128,5 +130,24 @@ impl Executor for Executors {
         query: JournalQuery,
     ) -> BoxFuture<'a, Result<Box<dyn JournalStream>, ExecutorError>> {
         Box::pin(async { self.of(name)?.journal(name, query).await })
+    }
+
+    fn main_process<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<u32, ExecutorError>> {
+        Box::pin(async { self.of(name)?.main_process(name).await })
+    }
+
+    fn exec<'a>(&'a self, name: &'a str, command: Command) -> BoxFuture<'a, Result<Session, ExecutorError>> {
+        Box::pin(async move {
+            let executor = self.of(name)?;
+            if container::is_container(name) {
+                return executor.exec(name, command).await;
+            }
+            let main = executor.main_process(name).await?;
+            session::beside(main, &command).map_err(|reason| ExecutorError::Failed {
+                unit: name.to_owned(),
+                doing: format!("running {}", command.name()),
+                reason,
+            })
+        })
     }
 }

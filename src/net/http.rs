@@ -6,7 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 
@@ -109,30 +112,81 @@ pub async fn open_as(
     path: &str,
     body: Option<(&str, Vec<u8>)>,
 ) -> Result<Streamed, HttpError> {
+    let headers = authorization.map(|value| (AUTHORIZATION, value.to_owned()));
+    let response = send(address, method, path, headers.into_iter(), body).await?;
+    Ok(Streamed::of(address, response))
+}
+
+/// Asks a node to go on by websockets: the connection, or the refusal.
+///
+/// # Errors
+/// [`HttpError`] naming the address.
+pub async fn open_websocket(
+    authorization: Option<&str>,
+    address: &Address,
+    path: &str,
+) -> Result<Result<TokioIo<Upgraded>, Streamed>, HttpError> {
+    let asked = [
+        (CONNECTION, "Upgrade".to_owned()),
+        (UPGRADE, "websocket".to_owned()),
+        (SEC_WEBSOCKET_VERSION, "13".to_owned()),
+        // It is to keep old proxies from answering out of what they remember; nobody checks what it is.
+        (SEC_WEBSOCKET_KEY, STANDARD.encode(rand::random::<[u8; 16]>())),
+    ];
+    let headers = asked.into_iter().chain(authorization.map(|value| (AUTHORIZATION, value.to_owned())));
+    let response = send(address, Method::GET, path, headers, None).await?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Err(Streamed::of(address, response)));
+    }
+    let upgraded = hyper::upgrade::on(response).await;
+    upgraded.map(|upgraded| Ok(TokioIo::new(upgraded))).map_err(|error| broken(&address.to_string(), "upgrading", &error))
+}
+
+async fn send(
+    address: &Address,
+    method: Method,
+    path: &str,
+    headers: impl Iterator<Item = (HeaderName, String)>,
+    body: Option<(&str, Vec<u8>)>,
+) -> Result<Response<Incoming>, HttpError> {
     let name = address.to_string();
     let connection = connect(address, CONNECT_WITHIN).await?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await;
     let (mut sender, driver) = handshake.map_err(|error| broken(&name, "opening HTTP", &error))?;
-    tokio::spawn(driver);
+    tokio::spawn(driver.with_upgrades());
     let uri: Uri = path.parse().map_err(|error| broken(&name, "making the request", &error))?;
     // A whole URL goes to a proxy.
     let host = uri.authority().map_or_else(|| address.host(), ToString::to_string);
     let mut request = Request::builder().method(method).uri(uri).header(HOST, host);
-    if let Some(value) = authorization {
-        request = request.header(AUTHORIZATION, value);
+    for (header, value) in headers {
+        request = request.header(header, value);
     }
     let content = body.map_or_else(Bytes::new, |(kind, content)| {
         request.headers_mut().map(|headers| kind.parse().map(|kind| headers.insert(CONTENT_TYPE, kind)));
         Bytes::from(content)
     });
     let request = request.body(Full::new(content)).map_err(|error| broken(&name, "making the request", &error))?;
-    let response: Response<Incoming> =
-        sender.send_request(request).await.map_err(|error| broken(&name, "waiting for an answer", &error))?;
-    let (head, body) = response.into_parts();
-    Ok(Streamed { status: head.status, headers: head.headers, address: name, body })
+    sender.send_request(request).await.map_err(|error| broken(&name, "waiting for an answer", &error))
 }
 
 impl Streamed {
+    fn of(address: &Address, response: Response<Incoming>) -> Self {
+        let (head, body) = response.into_parts();
+        Self { status: head.status, headers: head.headers, address: address.to_string(), body }
+    }
+
+    /// All of the body that is left.
+    ///
+    /// # Errors
+    /// [`HttpError::Broken`] where the connection broke off.
+    pub async fn rest(mut self) -> Result<Vec<u8>, HttpError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.next().await? {
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
     /// The next piece of the body; `None` at its end.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 //! and stop, and hears what has become of it. The node may be killed at any moment; when it comes back, it finds the shims
 //! by their directories. Decisions are pure (`machine`: one service; `jobs`: services among each other; `spec`: what a text
 //! asks for), the rest carries them out.
+//!
+//! `session` runs commands for people beside a process of this machine, whichever executor that one belongs to.
 
 mod clock;
 mod conditions;
@@ -24,6 +26,7 @@ mod power_cut;
 mod processes;
 mod protocol;
 mod service;
+pub mod session;
 mod shim;
 mod show;
 mod spawn;
@@ -31,6 +34,8 @@ mod spec;
 mod spec_values;
 mod store;
 mod stream;
+mod surroundings;
+mod terminal;
 mod users;
 
 pub use clock::boot_now;

@@ -17,6 +17,7 @@ pub const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 pub const UNITS_PATH: &str = "/org/freedesktop/systemd1/unit";
 pub const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 pub const UNIT: &str = "org.freedesktop.systemd1.Unit";
+pub const SERVICE_UNIT: &str = "org.freedesktop.systemd1.Service";
 pub const TIMER: &str = "org.freedesktop.systemd1.Timer";
 pub const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 

@@ -144,6 +144,22 @@ impl SystemdExecutor {
         Ok(job.map_err(|error| bus::failed(name, doing, &error))?.0 == 0)
     }
 
+    async fn main_process_of(&self, name: &str) -> Result<u32, ExecutorError> {
+        let doing = "asking for its main process";
+        self.held(name)?;
+        let none = |reason: &str| ExecutorError::Unsupported { unit: name.to_owned(), reason: reason.to_owned() };
+        if !name.ends_with(".service") {
+            return Err(none("only services and containers have a process to run a command beside"));
+        }
+        let caller = self.shared.caller(name, doing).await?;
+        let found = caller.property(name, bus::SERVICE_UNIT, "MainPID").await;
+        let main = u32::try_from(found.map_err(|error| bus::failed(name, doing, &error))?);
+        match main.map_err(|error| bus::failed(name, doing, &error))? {
+            0 => Err(none("it has no main process to run a command beside: it does not run")),
+            main => Ok(main),
+        }
+    }
+
     /// Notes the time, and has systemd start the guard. Only the first time is that waited for: from then on systemd keeps it alive.
     async fn allow(&self, units: Vec<String>, until: BootMillis) -> Result<(), ExecutorError> {
         let doing = "telling it how long it may run";
@@ -248,5 +264,9 @@ impl Executor for SystemdExecutor {
         query: JournalQuery,
     ) -> BoxFuture<'a, Result<Box<dyn JournalStream>, ExecutorError>> {
         Box::pin(async move { journal::open(name, &query).map(|stream| Box::new(stream) as Box<dyn JournalStream>) })
+    }
+
+    fn main_process<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<u32, ExecutorError>> {
+        Box::pin(self.main_process_of(name))
     }
 }

@@ -20,6 +20,8 @@ pub(in crate::api) enum Failure {
     #[error("{0}")]
     Conflict(String),
     #[error("{0}")]
+    Busy(String),
+    #[error("{0}")]
     MediaType(String),
     /// What scripts look for in fleet's words, then what is really the matter.
     #[error("fleet server unable to communicate with etcd: {0}")]

@@ -17,8 +17,8 @@ use crate::fleet::executor::{JournalQuery, JournalStream};
 use crate::fleet::inspect::InspectError;
 
 /// A machine that holds a unit, and how it is called in headings.
-struct Holder {
-    id: MachineId,
+pub(super) struct Holder {
+    pub id: MachineId,
     legend: String,
 }
 
@@ -84,7 +84,7 @@ impl Api {
     }
 
     /// The machine that is asked for, or those that hold the unit.
-    async fn holders(&self, name: &str, query: &Query) -> Result<Vec<Holder>, Failure> {
+    pub(super) async fn holders(&self, name: &str, query: &Query) -> Result<Vec<Holder>, Failure> {
         let asked = query.value("machine").map(|id| MachineId(id.to_owned()));
         let holders = self.view.read(|cluster| holders(cluster, name, asked)).await?.ok_or_else(Failure::no_unit)?;
         if holders.is_empty() {

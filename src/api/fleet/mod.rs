@@ -8,6 +8,7 @@
 //! | `GET watch[?unit=NAME…&rollout]` | lines of [`News`](model::News): all that is there, `{"synced":true}`, then each change |
 //! | `GET status/NAME[?machine=ID]` | [`Status`](model::Status), asked of the machine |
 //! | `GET journal/NAME[?machine=ID&lines=N&follow=true&output=FMT]` | the unit's output as it comes |
+//! | `GET exec/NAME[?machine=ID]`, `GET exec?machine=ID` | a websocket: a command in the unit, or a command or a shell on the machine |
 //! | `GET explain/NAME` | [`Explanation`](model::Explanation): every machine and what speaks against it |
 //! | `POST restart/NAME` | 204; the unit's machine stops and starts it |
 //! | `POST restart/NAME?machine=ID` | [`Restarted`](model::Restarted); of a global unit, one machine does |
@@ -23,6 +24,7 @@
 //! And the keys that fleet had in etcd, for those who read them there: `registry`.
 
 mod apply;
+mod exec;
 mod failure;
 mod inspect;
 pub mod model;
@@ -47,6 +49,7 @@ use axum::routing::any;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use failure::Failure;
@@ -55,6 +58,7 @@ use view::View;
 
 use super::http::{decode, json};
 use crate::base::Clock;
+use crate::base::limits::SESSIONS_MAX;
 use crate::fleet::inspect::Inspector;
 use crate::kv::Store;
 
@@ -77,7 +81,9 @@ struct Api {
     store: Arc<dyn Store>,
     inspector: Arc<dyn Inspector>,
     clock: Arc<dyn Clock>,
-    /// Ends watches and journals when the doors close.
+    /// Places for commands that are run by way of this node.
+    sessions: Arc<Semaphore>,
+    /// Ends watches, journals and commands when the doors close.
     stop: CancellationToken,
 }
 
@@ -89,7 +95,14 @@ pub fn router(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Router {
-    let api = Arc::new(Api { view: View::new(store.clone()), store, inspector, clock, stop });
+    let api = Arc::new(Api {
+        view: View::new(store.clone()),
+        store,
+        inspector,
+        clock,
+        sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+        stop,
+    });
     let mut router = Router::new();
     for base in BASES {
         for path in [base.to_owned(), format!("{base}/"), format!("{base}/{{*rest}}")] {
@@ -151,6 +164,8 @@ impl Api {
                 only(Method::GET, ONLY_GET)?;
                 self.watch(&query).await
             }
+            ["exec"] => self.exec(None, &query, request).await,
+            ["exec", name] => self.exec(Some(name), &query, request).await,
             ["explain", name] => {
                 only(Method::GET, ONLY_GET)?;
                 self.explain(name).await

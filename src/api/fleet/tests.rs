@@ -16,13 +16,14 @@ use crate::base::{BoxFuture, LeaseId, MachineId};
 use crate::fleet::executor::{ExecutorError, JournalQuery, JournalStream, StatusText};
 use crate::fleet::inspect::InspectError;
 use crate::fleet::layout::encode;
+use crate::fleet::session::{Command, Session, Target};
 use crate::fleet::{Key, Machine, Scheduled, UnitState};
 use crate::kv::{Op, TxnOp, TxnRequest};
 
 const OPTIONS: &str = r#""options":[{"section":"Service","name":"ExecStart","value":"/bin/true"}]"#;
 
 /// Machines whose units all say the same.
-struct Parrot;
+struct Parrot(MachineId);
 
 struct Lines(Vec<&'static str>);
 
@@ -53,6 +54,19 @@ impl Inspector for Parrot {
             Ok(Box::new(Lines(vec!["two\n", "one\n"])) as Box<dyn JournalStream>)
         })
     }
+
+    fn here(&self) -> &MachineId {
+        &self.0
+    }
+
+    fn exec<'a>(
+        &'a self,
+        target: &'a Target,
+        _command: Command,
+        _by: &'a str,
+    ) -> BoxFuture<'a, Result<Session, InspectError>> {
+        Box::pin(async { Err(InspectError::NoSuchMachine(target.machine.clone())) })
+    }
 }
 
 struct Bench {
@@ -65,7 +79,7 @@ impl Bench {
     fn new() -> Self {
         let store = Arc::new(TestStore::new(Arc::new(Fixed::default())));
         let stop = CancellationToken::new();
-        let router = router(store.clone(), Arc::new(Parrot), Arc::new(Fixed::default()), stop.clone());
+        let router = router(store.clone(), Arc::new(Parrot(MachineId("m".to_owned()))), Arc::new(Fixed::default()), stop.clone());
         Self { store, router, stop }
     }
 

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use crate::base::{BoxFuture, MachineId};
 use crate::fleet::executor::{Executor, JournalQuery, JournalStream, StatusText};
+use crate::app::sessions::Sessions;
 use crate::fleet::inspect::{InspectError, Inspector};
+use crate::fleet::session::{Command, Session, Target};
 
 /// Looks at the units of one machine.
 pub struct LocalOnly {
     pub machine: MachineId,
     pub executor: Arc<dyn Executor>,
+    pub sessions: Arc<Sessions>,
 }
 
 impl LocalOnly {
@@ -36,6 +39,22 @@ impl Inspector for LocalOnly {
         Box::pin(async move {
             self.is_here(machine)?;
             Ok(self.executor.journal(unit, query).await?)
+        })
+    }
+
+    fn here(&self) -> &MachineId {
+        &self.machine
+    }
+
+    fn exec<'a>(
+        &'a self,
+        target: &'a Target,
+        command: Command,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<Session, InspectError>> {
+        Box::pin(async move {
+            self.is_here(&target.machine)?;
+            self.sessions.open(target, command, by).await
         })
     }
 }

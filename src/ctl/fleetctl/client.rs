@@ -12,7 +12,8 @@ use super::tunnel::Tunnel;
 use crate::api::fleet::model::{ErrorBody, MachineJson, Page, Restarted, UnitJson, UnitStateJson};
 use crate::ctl::args::Parsed;
 use crate::ctl::http::{self, Answer, Streamed};
-use crate::ctl::{credentials, tls};
+use crate::ctl::{credentials, terminal, tls};
+use crate::fleet::session;
 use crate::net::Address;
 
 /// Where a node's or fleet's API may be on this machine, in the order in which it is looked for.
@@ -50,6 +51,11 @@ impl ApiError {
     /// Whether what was asked for does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Refused { code: 404, .. })
+    }
+
+    /// Whether it is not done as things stand.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused { code: 409, .. })
     }
 
     /// Whether the path itself is not known there: a fleetd of old.
@@ -168,7 +174,7 @@ impl Client {
     /// Opens an answer that goes on.
     pub async fn open(&self, path: &str) -> Result<Streamed, ApiError> {
         let full = format!("/fleet/v1/{path}");
-        let mut streamed = self
+        let streamed = self
             .first_that_answers(async |address| {
                 let head = tokio::time::timeout(
                     ANSWER_WITHIN,
@@ -182,11 +188,26 @@ impl Client {
         if streamed.status.is_success() {
             return Ok(streamed);
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = streamed.next().await? {
-            body.extend_from_slice(&chunk);
+        let status = streamed.status;
+        Err(refused(status, &streamed.rest().await?))
+    }
+
+    /// Runs a command in a unit or on a machine on this program's own standard streams; its exit code.
+    pub async fn session(&self, path: &str, command: &session::Command) -> Result<u8, ApiError> {
+        let full = format!("/fleet/v1/{path}");
+        let opened = self
+            .first_that_answers(async |address| {
+                let opened = http::open_websocket(self.authorization.as_deref(), address, &full).await?;
+                Ok((opened.as_ref().map_or_else(|refusal| refusal.status, |_| StatusCode::SWITCHING_PROTOCOLS), opened))
+            })
+            .await?;
+        match opened {
+            Ok(connection) => Ok(terminal::converse(connection, command).await),
+            Err(refusal) => {
+                let status = refusal.status;
+                Err(refused(status, &refusal.rest().await?))
+            }
         }
-        Err(refused(streamed.status, &body))
     }
 
     async fn one<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, ApiError> {

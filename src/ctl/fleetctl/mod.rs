@@ -7,6 +7,7 @@ mod board;
 mod client;
 mod commands;
 mod create;
+mod exec;
 mod find;
 mod help;
 mod list;

@@ -1,5 +1,5 @@
-//! What goes over the system's ssh, and through pipes: shells on machines, commands where a fleetd of old is asked,
-//! and the far end of a tunnel.
+//! What goes over the system's ssh, and through pipes: shells on machines where nobody is asked who he is, commands where a
+//! fleetd of old is asked, and the far end of a tunnel.
 
 use std::process::Stdio;
 
@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use super::find::is_global;
 use super::list::known_machines;
-use super::{Context, Failed};
+use super::{Context, Failed, exec};
 use crate::api::fleet::model::MachineJson;
 use crate::ctl::args::Parsed;
 use crate::net::{Address, connect};
@@ -51,7 +51,7 @@ pub async fn ssh(context: &Context) -> Result<u8, Failed> {
     let parsed = &context.parsed;
     let proceed = |error: String| Failed::new(format!("Unable to proceed: {error}"));
     let mut command = context.words.as_slice();
-    let address = match (parsed.value("machine"), parsed.value("unit")) {
+    let machine = match (parsed.value("machine"), parsed.value("unit")) {
         (Some(_), Some(_)) => {
             return Err(Failed::new("Both machine and unit flags provided, please specify only one."));
         }
@@ -67,43 +67,47 @@ pub async fn ssh(context: &Context) -> Result<u8, Failed> {
                         "ambiguous argument, both machine and unit found for `{first}`.\nPlease use flag `--machine` or `--unit` to refine the search"
                     )));
                 }
-                (Ok(address), Err(_)) | (Err(_), Ok(address)) => address,
+                (Ok(machine), Err(_)) | (Err(_), Ok(machine)) => machine,
                 (Err(_), Err(_)) => return Err(proceed("could not find matching unit or machine".to_owned())),
             }
         }
     };
-    if address.is_empty() {
+    if let Some(code) = exec::on_machine(context, &machine.id, command).await? {
+        return Ok(code);
+    }
+    if machine.primary_ip.is_empty() {
         return Err(Failed::new("Could not determine address of machine."));
     }
     let mut arguments = machine_options(parsed)?;
     if parsed.truth("forward-agent")? {
         arguments.push("-A".to_owned());
     }
-    arguments.push(address);
+    arguments.push(machine.primary_ip);
     if !command.is_empty() {
         arguments.extend(["--".to_owned(), command.join(" ")]);
     }
     exit_of("ssh", &arguments).await
 }
 
-async fn of_machine(context: &Context, prefix: &str) -> Result<String, String> {
+async fn of_machine(context: &Context, prefix: &str) -> Result<MachineJson, String> {
     let machines = context.client.machines().await.map_err(|error| error.to_string())?;
-    let mut matching = machines.iter().filter(|machine| machine.id.starts_with(prefix));
+    let mut matching = machines.into_iter().filter(|machine| machine.id.starts_with(prefix));
     match (matching.next(), matching.next()) {
-        (Some(MachineJson { primary_ip, .. }), None) => Ok(primary_ip.clone()),
+        (Some(machine), None) => Ok(machine),
         (Some(_), Some(_)) => Err("found more than one machine".to_owned()),
         (None, _) => Err("machine does not exist".to_owned()),
     }
 }
 
-async fn of_unit(context: &Context, word: &str) -> Result<String, String> {
+async fn of_unit(context: &Context, word: &str) -> Result<MachineJson, String> {
     let unit = context.client.unit(&from_argument(word)).await.map_err(|error| error.to_string())?;
     let unit = unit.ok_or("unit does not exist")?;
     if is_global(&unit) {
         return Err("global units unsupported".to_owned());
     }
-    let machines = known_machines(context).await;
-    Ok(machines.get(&unit.machine_id).map(|machine| machine.primary_ip.clone()).unwrap_or_default())
+    let mut machines = known_machines(context).await;
+    let unknown = MachineJson { id: unit.machine_id.clone(), ..MachineJson::default() };
+    Ok(machines.remove(&unit.machine_id).unwrap_or(unknown))
 }
 
 /// Runs a command on a machine: here if it is this one, else by ssh.

@@ -54,6 +54,18 @@ impl Inner {
         })
     }
 
+    pub(super) fn main_process(&self, name: &str) -> Result<u32, ExecutorError> {
+        let shared = self.lock();
+        let entry = shared.units.get(name).ok_or_else(|| not_loaded(name))?;
+        entry.report.main_pid.ok_or_else(|| ExecutorError::Unsupported {
+            unit: name.to_owned(),
+            reason: format!(
+                "it has no main process to run a command beside: it is {} ({})",
+                entry.report.state.active, entry.report.state.sub
+            ),
+        })
+    }
+
     pub(super) fn journal(self: &Arc<Self>, name: &str, query: &JournalQuery) -> Result<Stream, ExecutorError> {
         let format = if query.output.is_empty() { "short" } else { &query.output };
         if !FORMATS.contains(&format) {

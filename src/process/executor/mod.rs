@@ -533,4 +533,11 @@ impl Executor for ProcessExecutor {
             Ok(Box::new(stream) as Box<dyn JournalStream>)
         })
     }
+
+    fn main_process<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<u32, ExecutorError>> {
+        Box::pin(async {
+            self.inner.ready().await?;
+            self.inner.main_process(name)
+        })
+    }
 }
