@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "containers/commands.rs"]
+mod commands;
 mod common;
 #[path = "containers/conditions.rs"]
 mod conditions;

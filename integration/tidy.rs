@@ -24,6 +24,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("zbus", &["systemd"]),
     ("zbus_systemd", &["systemd"]),
     ("axum", &["api"]),
+    ("tokio_tungstenite", &["ctl"]),
     // Generated messages and services are data; whoever serves or calls them is named beside `wire`.
     ("tonic", &["api", "remote", "ctl", "wire"]),
     ("tonic_prost", &["wire"]),

@@ -30,7 +30,8 @@ fn set(world: &World, arguments: &[&str], input: &str) {
 }
 
 pub fn secrets_reach_their_containers_and_nobody_else(kind: Kind) {
-    let world = World::over_with(1, Engine::start(kind, &[]), &["--log-level", "debug"]);
+    let world =
+        World::with(1, Engine::start(kind, &[]), |node| node.more.extend(["--log-level", "debug"].map(str::to_owned)));
     let text = unit(
         &format!("cat /run/secrets/db; stat -c %%a:%%u /run/secrets/db; echo =$$TOKEN=; {SLEEP}"),
         "Secret=db,mode=0440,uid=7\nSecret=api,type=env,target=TOKEN",

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{TestCluster, face, ok};
+use crate::common::{TestCluster, TestNode, face, ok};
 use crate::engine::{self, Engine, Kind};
 
 pub const SOON: Duration = Duration::from_secs(60);
@@ -20,15 +20,15 @@ impl World {
     }
 
     pub fn over(count: usize, engine: Engine) -> Self {
-        Self::over_with(count, engine, &[])
+        Self::with(count, engine, |_| {})
     }
 
-    /// The same with more flags of the nodes.
-    pub fn over_with(count: usize, engine: Engine, flags: &[&str]) -> Self {
+    /// The same, each node set up further.
+    pub fn with(count: usize, engine: Engine, set_up: impl Fn(&mut TestNode)) -> Self {
         let mut cluster = TestCluster::plan(count);
         for node in &mut cluster.nodes {
             node.more = vec!["--docker-socket".to_owned(), engine.socket()];
-            node.more.extend(flags.iter().map(|flag| (*flag).to_owned()));
+            set_up(node);
             node.start();
         }
         cluster.nodes.iter_mut().for_each(|node| node.wait_until_it_serves());

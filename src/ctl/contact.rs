@@ -46,6 +46,11 @@ impl Contact {
         }
     }
 
+    /// What says who asks, in a header of that name.
+    pub fn authorization(&self) -> Option<String> {
+        self.authorization.clone()
+    }
+
     /// The same at another node of the cluster, where a token is as good.
     pub fn at(&self, address: Address) -> Self {
         Self { address, authorization: self.authorization.clone() }

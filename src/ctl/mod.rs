@@ -31,6 +31,8 @@ mod templates;
 mod terminal;
 mod tls;
 mod token;
+#[cfg(feature = "scheduler")]
+mod work;
 
 pub use crate::net::http;
 

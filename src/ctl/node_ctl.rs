@@ -15,7 +15,7 @@ use super::contact::Contact;
 use super::templates;
 use super::{backup, credentials, doctor, export, import, kv, login, restore, secret, snapshot, tls, token};
 #[cfg(feature = "scheduler")]
-use super::{rollout, scheduling};
+use super::{rollout, scheduling, work};
 use crate::net::Address;
 use crate::remote::Login;
 
@@ -35,6 +35,10 @@ node ctl: ask the cluster how it is.
   $ node ctl kv history /app/port                 who changed a key and when; `node ctl kv --help` has more
   $ node ctl explain web@1.service                why a unit is where it is; `node ctl explain --help` has more:
                                                   why-not, simulate, machines, cordon, drain, rebalance
+  $ node ctl run --name web --publish 8080:80 IMAGE
+                                                  a container on some machine; `run --help` has more
+  $ node ctl logs 'web@*' -f                      what units print, of all machines by time; `logs --help` has more
+  $ node ctl exec -it web@1.container -- sh       a command in a unit, wherever it is; `exec --help` has more
   $ node ctl secret create db-password FILE       what containers are given by Secret=; of standard input without FILE;
                                                   --replace, `secret list`, `secret remove NAME`
   $ node ctl templates                            how each template resource is on each machine
@@ -99,6 +103,10 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         ["import", ..] => return import::run(&arguments[1..]),
         #[cfg(feature = "scheduler")]
         words if verb(words).is_some_and(|verb| rollout::COMMANDS.contains(&verb)) => return rollout::run(arguments),
+        #[cfg(feature = "scheduler")]
+        words if let Some(command) = verb(words).filter(|verb| work::COMMANDS.contains(verb)) => {
+            return work::run(command, arguments);
+        }
         #[cfg(feature = "scheduler")]
         words if verb(words).is_some_and(|verb| scheduling::COMMANDS.contains(&verb)) => {
             return scheduling::run(arguments);
@@ -202,9 +210,18 @@ pub fn misunderstood(what: &str) -> u8 {
 }
 
 pub fn endpoint(parsed: &Parsed) -> anyhow::Result<Address> {
+    address(parsed, endpoints(parsed).split(',').next().unwrap_or_default().trim())
+}
+
+/// All nodes that may be asked, for what goes on when one of them is lost.
+#[cfg(feature = "scheduler")]
+pub(super) fn addresses(parsed: &Parsed) -> anyhow::Result<Vec<Address>> {
+    endpoints(parsed).split(',').map(|one| address(parsed, one.trim())).collect()
+}
+
+fn endpoints(parsed: &Parsed) -> String {
     let given = parsed.value("endpoint").map(str::to_owned).or_else(credentials::endpoints);
-    let text = given.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
-    address(parsed, text.split(',').next().unwrap_or_default().trim())
+    given.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned())
 }
 
 /// Who asks, if somebody is named.

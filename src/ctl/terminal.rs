@@ -1,5 +1,6 @@
 //! A command elsewhere on this program's own standard streams: bytes there and back, the terminal's size, the exit code.
 
+use std::convert::Infallible;
 use std::io::{IsTerminal as _, Write as _};
 
 use futures_util::stream::{SplitSink, SplitStream};
@@ -54,7 +55,7 @@ pub async fn converse(connection: TokioIo<Upgraded>, command: &Command) -> u8 {
     let (mut terminated, mut hung_up) = (ended_by(SignalKind::terminate()), ended_by(SignalKind::hangup()));
     tokio::select! {
         code = listen(from) => code,
-        () = speak(to, command) => broken_off(),
+        never = speak(to, command) => match never {},
         () = heard(&mut terminated) => TERMINATED,
         () = heard(&mut hung_up) => HUNG_UP,
     }
@@ -108,8 +109,8 @@ fn print(to: &mut dyn std::io::Write, bytes: &[u8]) -> bool {
     to.write_all(bytes).and_then(|()| to.flush()).is_ok()
 }
 
-/// Sends what is typed, and each new size of the terminal; returns when that is not taken any more.
-async fn speak(mut to: SplitSink<Socket, Message>, command: &Command) {
+/// Sends what is typed, and each new size of the terminal, as long as that is taken. What comes tells when it is over.
+async fn speak(mut to: SplitSink<Socket, Message>, command: &Command) -> Infallible {
     let mut stdin = command.stdin.then(tokio::io::stdin);
     let mut resized = command.terminal.as_ref().and_then(|_| signal(SignalKind::window_change()).ok());
     let mut bytes = vec![0; SESSION_PIECE_BYTES_MAX];
@@ -133,7 +134,7 @@ async fn speak(mut to: SplitSink<Socket, Message>, command: &Command) {
             Some(count) => Input::Bytes(bytes[..count].to_vec()),
         };
         if to.send(Message::binary(input.encode())).await.is_err() {
-            return;
+            std::future::pending::<()>().await;
         }
     }
 }

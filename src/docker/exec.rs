@@ -170,7 +170,9 @@ async fn listen(said: &mut Said, outputs: &mpsc::Sender<Output>) -> bool {
         };
         let piece = match piece {
             Some(Ok(LogOutput::StdErr { message })) => Output::Stderr(message.to_vec()),
-            Some(Ok(LogOutput::StdOut { message } | LogOutput::Console { message })) => Output::Stdout(message.to_vec()),
+            Some(Ok(LogOutput::StdOut { message } | LogOutput::Console { message })) => {
+                Output::Stdout(message.to_vec())
+            }
             Some(Ok(LogOutput::StdIn { .. })) => continue,
             // How it ended tells what this means.
             Some(Err(_)) | None => return true,

@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_message() {
-        for nonsense in [&b""[..], b"\x01", b"\x09x", b"\x04{}", b"\x04{\"Width\":-1,\"Height\":2}", b"\xff", b"\xff\x01"]
+        for nonsense in
+            [&b""[..], b"\x01", b"\x09x", b"\x04{}", b"\x04{\"Width\":-1,\"Height\":2}", b"\xff", b"\xff\x01"]
         {
             assert_eq!(Input::decode(nonsense), None, "{nonsense:?}");
         }

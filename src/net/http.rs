@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -139,7 +140,9 @@ pub async fn open_websocket(
         return Ok(Err(Streamed::of(address, response)));
     }
     let upgraded = hyper::upgrade::on(response).await;
-    upgraded.map(|upgraded| Ok(TokioIo::new(upgraded))).map_err(|error| broken(&address.to_string(), "upgrading", &error))
+    upgraded
+        .map(|upgraded| Ok(TokioIo::new(upgraded)))
+        .map_err(|error| broken(&address.to_string(), "upgrading", &error))
 }
 
 async fn send(

@@ -229,7 +229,8 @@ async fn listen(
     stderr: Option<&AsyncFd<OwnedFd>>,
     outputs: &mpsc::Sender<Output>,
 ) -> Option<io::Result<ExitStatus>> {
-    let (mut out, mut err) = (Source { fd: Some(stdout), of: Output::Stdout }, Source { fd: stderr, of: Output::Stderr });
+    let (mut out, mut err) =
+        (Source { fd: Some(stdout), of: Output::Stdout }, Source { fd: stderr, of: Output::Stderr });
     let status = loop {
         let piece = tokio::select! {
             () = outputs.closed() => return None,
@@ -356,7 +357,11 @@ mod tests {
     async fn a_terminal_has_a_size_and_a_kind() {
         let size = |width, height| Size { width, height };
         let terminal = Terminal { kind: "vt100".to_owned(), size: size(91, 33) };
-        let command = Command { terminal: Some(terminal), stdin: true, ..sh("test -t 2 && echo $TERM; stty size; read x; stty size; cat") };
+        let command = Command {
+            terminal: Some(terminal),
+            stdin: true,
+            ..sh("test -t 2 && echo $TERM; stty size; read x; stty size; cat")
+        };
         let mut session = beside(std::process::id(), &command).unwrap();
         let mut seen = String::new();
         while !seen.contains("33 91") {

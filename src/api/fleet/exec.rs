@@ -21,7 +21,8 @@ use super::{Api, Failure};
 use crate::api::http::Caller;
 use crate::base::MachineId;
 use crate::base::limits::{
-    SESSION_COMMAND_BYTES_MAX, SESSION_OPENING_MS_MAX, SESSION_PIECE_BYTES_MAX, SESSION_PING_MS, SESSIONS_MAX,
+    SESSION_COMMAND_BYTES_MAX, SESSION_HANG_UP_MS, SESSION_OPENING_MS_MAX, SESSION_PIECE_BYTES_MAX, SESSION_PING_MS,
+    SESSIONS_MAX,
 };
 use crate::fleet::session::{Command, Input, Output, Session, SessionInput, SessionOutput, Target};
 
@@ -69,7 +70,9 @@ impl Api {
                 let mut holders = self.holders(name, query).await?;
                 match (holders.pop(), holders.is_empty()) {
                     (Some(only), true) => only.id,
-                    _ => return Err(Failure::Bad(format!("unit {name} is on several machines: say which, by machine"))),
+                    _ => {
+                        return Err(Failure::Bad(format!("unit {name} is on several machines: say which, by machine")));
+                    }
                 }
             }
         };
@@ -96,6 +99,12 @@ impl Api {
             () = conversation => {}
         }
         let _ = to.close().await;
+        // The client hangs up: were it done here, what it has not read yet could be lost to it.
+        let read = async { while let Some(Ok(_)) = from.next().await {} };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            _ = tokio::time::timeout(Duration::from_millis(SESSION_HANG_UP_MS), read) => {}
+        }
     }
 
     async fn first_message(
@@ -149,7 +158,9 @@ async fn inward(from: &mut SplitStream<WebSocket>, mut input: Box<dyn SessionInp
 /// Large messages as what other nodes take at once.
 fn pieces(input: Input) -> Vec<Input> {
     match input {
-        Input::Bytes(bytes) => bytes.chunks(SESSION_PIECE_BYTES_MAX).map(|bytes| Input::Bytes(bytes.to_vec())).collect(),
+        Input::Bytes(bytes) => {
+            bytes.chunks(SESSION_PIECE_BYTES_MAX).map(|bytes| Input::Bytes(bytes.to_vec())).collect()
+        }
         other => vec![other],
     }
 }

@@ -79,7 +79,12 @@ impl Bench {
     fn new() -> Self {
         let store = Arc::new(TestStore::new(Arc::new(Fixed::default())));
         let stop = CancellationToken::new();
-        let router = router(store.clone(), Arc::new(Parrot(MachineId("m".to_owned()))), Arc::new(Fixed::default()), stop.clone());
+        let router = router(
+            store.clone(),
+            Arc::new(Parrot(MachineId("m".to_owned()))),
+            Arc::new(Fixed::default()),
+            stop.clone(),
+        );
         Self { store, router, stop }
     }
 

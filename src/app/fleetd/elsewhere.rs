@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use crate::app::sessions::Sessions;
 use crate::base::{BoxFuture, MachineId};
 use crate::fleet::executor::{Executor, JournalQuery, JournalStream, StatusText};
-use crate::app::sessions::Sessions;
 use crate::fleet::inspect::{InspectError, Inspector};
 use crate::fleet::session::{Command, Session, Target};
 

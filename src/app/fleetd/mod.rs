@@ -180,11 +180,8 @@ impl Life {
         let listeners = listeners(options, handed_over).await?;
         let mut jobs = Jobs::default();
         let (fatal_tx, fatal) = watch::channel(None);
-        let inspector = Arc::new(LocalOnly {
-            machine: ready.id().clone(),
-            executor: ready.executor(),
-            sessions: ready.sessions(),
-        });
+        let inspector =
+            Arc::new(LocalOnly { machine: ready.id().clone(), executor: ready.executor(), sessions: ready.sessions() });
         let machine = ready.start_jobs(&settings, &store, &mut jobs, fatal_tx);
         let metrics: crate::api::Metrics = machine.counts();
         let closing = CancellationToken::new();

@@ -131,6 +131,12 @@ impl Board {
         }
     }
 
+    /// How far its machine's engine has come with pulling a container's image.
+    pub fn pulling(&self, name: &str) -> Option<&str> {
+        let unit = self.units.get(name)?;
+        self.states.get(&(name.to_owned(), unit.machine_id.clone()))?.sub.strip_prefix("pulling-")
+    }
+
     /// The machine that a unit is scheduled on, for people; empty: none.
     pub fn place(&self, name: &str) -> String {
         let machine = self.units.get(name).map(|unit| unit.machine_id.as_str()).unwrap_or_default();

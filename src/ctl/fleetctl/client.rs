@@ -53,6 +53,14 @@ impl ApiError {
         matches!(self, Self::Refused { code: 404, .. })
     }
 
+    /// In the words of the node, without those of fleet's client library.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Refused { message, .. } if !message.is_empty() => message.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether it is not done as things stand.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused { code: 409, .. })
@@ -98,6 +106,11 @@ impl Client {
         }
         let authorization = parsed.value("username").map(http::basic);
         Ok(Self { addresses, current: Cell::new(0), tunnel, authorization })
+    }
+
+    /// A client for these endpoints, with what says who calls.
+    pub fn with(addresses: Vec<Address>, authorization: Option<String>) -> Self {
+        Self { addresses, current: Cell::new(0), tunnel: None, authorization }
     }
 
     /// Ends what the client keeps open.

@@ -4,12 +4,13 @@
 //! does. Pointed at a real fleetd it falls back to the old ways.
 
 mod board;
-mod client;
+pub mod client;
 mod commands;
 mod create;
 mod exec;
 mod find;
 mod help;
+mod launch;
 mod list;
 mod look;
 mod remote;
@@ -25,6 +26,7 @@ use crate::ctl::args::{self, ArgsError, Parsed};
 
 use client::Client;
 use commands::{Command, GLOBAL};
+pub use launch::launch;
 
 /// Exit code of a command line that cannot be understood.
 const USAGE: u8 = 2;

@@ -15,6 +15,8 @@ use crate::unit::name::from_argument;
 
 /// How long the socket of `fd-forward` may take to accept.
 const CONNECT_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+/// Why there is no machine to connect to, where the cluster could be asked.
+const NO_MACHINE: &str = "machine does not exist";
 /// What ssh itself ends with when it cannot connect.
 const SSH_FAILED: u8 = 255;
 
@@ -68,6 +70,7 @@ pub async fn ssh(context: &Context) -> Result<u8, Failed> {
                     )));
                 }
                 (Ok(machine), Err(_)) | (Err(_), Ok(machine)) => machine,
+                (Err(error), Err(_)) if error != NO_MACHINE => return Err(proceed(error)),
                 (Err(_), Err(_)) => return Err(proceed("could not find matching unit or machine".to_owned())),
             }
         }
@@ -95,7 +98,7 @@ async fn of_machine(context: &Context, prefix: &str) -> Result<MachineJson, Stri
     match (matching.next(), matching.next()) {
         (Some(machine), None) => Ok(machine),
         (Some(_), Some(_)) => Err("found more than one machine".to_owned()),
-        (None, _) => Err("machine does not exist".to_owned()),
+        (None, _) => Err(NO_MACHINE.to_owned()),
     }
 }
 

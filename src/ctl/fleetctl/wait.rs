@@ -70,6 +70,8 @@ struct Pending<'n> {
     stuck: Option<Since>,
     /// Since when it is active.
     active: Option<Instant>,
+    /// What was last said of its image's pull.
+    pulling: String,
 }
 
 /// A unit's trouble: since when it lasts, whether it was said, whether that was the end of it.
@@ -113,8 +115,10 @@ impl<'a> Waiter<'a> {
     /// The first reason why one has not; every reason is printed as it is found.
     pub async fn until(&mut self, goal: Goal, names: &[String]) -> Result<(), String> {
         let deadline = self.patience.in_all.map(|in_all| Instant::now() + in_all);
-        let mut pending: Vec<Pending<'_>> =
-            names.iter().map(|name| Pending { name, told: false, stuck: None, active: None }).collect();
+        let mut pending: Vec<Pending<'_>> = names
+            .iter()
+            .map(|name| Pending { name, told: false, stuck: None, active: None, pulling: String::new() })
+            .collect();
         let mut first_error = None;
         loop {
             if self.board.synced {
@@ -154,6 +158,10 @@ impl<'a> Waiter<'a> {
         if matches!(standing, Standing::Reached | Standing::Starting | Standing::Stuck(Stuck::Down(_))) && !unit.told {
             unit.told = true;
             say::out(&self.board.line(unit.name));
+        }
+        if let Some(pulling) = self.board.pulling(unit.name).filter(|pulling| *pulling != unit.pulling) {
+            say::warn(&format!("Unit {}: pulling its image, {pulling}", unit.name));
+            unit.pulling = pulling.to_owned();
         }
         let stuck = match standing {
             Standing::Reached if goal == Goal::Launched => {

@@ -1,7 +1,7 @@
 //! `node ctl kv`: keys as they were, who changed them and when, and what differs between two moments.
 
 mod command;
-mod moment;
+pub(in crate::ctl) mod moment;
 mod show;
 
 use hyper::{Method, StatusCode};

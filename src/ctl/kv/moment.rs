@@ -26,6 +26,18 @@ pub fn understand(text: &str, now: &Zoned) -> Result<Option<String>, String> {
     }
 }
 
+/// A time that is over.
+///
+/// # Errors
+/// What is wrong with it.
+#[cfg(feature = "scheduler")]
+pub fn past(text: &str, now: &Zoned) -> Result<Timestamp, String> {
+    let time = time(text.trim(), now);
+    time.filter(|time| *time <= now.timestamp()).ok_or_else(|| {
+        format!("`{text}` is no past moment; write 10m, 14:30, 2026-01-31, or 2026-01-31T14:30:00+01:00")
+    })
+}
+
 /// A time: with an offset, of the calendar or the day here, or some time ago.
 fn time(text: &str, now: &Zoned) -> Option<Timestamp> {
     if let Ok(exact) = text.parse::<Timestamp>() {

@@ -44,6 +44,12 @@ pub const PAGES: &[Page] = &[
     #[cfg(feature = "scheduler")]
     node(&["ctl", "explain"]),
     #[cfg(feature = "scheduler")]
+    node(&["ctl", "run"]),
+    #[cfg(feature = "scheduler")]
+    node(&["ctl", "logs"]),
+    #[cfg(feature = "scheduler")]
+    node(&["ctl", "exec"]),
+    #[cfg(feature = "scheduler")]
     tool(&["fleetctl"], "fleetctl"),
     tool(&["etcdctl"], "etcdctl"),
     #[cfg(feature = "template")]
