@@ -61,6 +61,7 @@ struct OnSocket;
 
 /// With a request that was let in: who makes it.
 #[derive(Clone, Default)]
+#[cfg_attr(not(feature = "scheduler"), expect(dead_code, reason = "only commands in units ask for it"))]
 pub(super) struct Caller {
     /// `None`: whoever may open the socket, or anybody while users are not asked for.
     pub user: Option<String>,

@@ -47,6 +47,7 @@ impl Contact {
     }
 
     /// What says who asks, in a header of that name.
+    #[cfg(feature = "scheduler")]
     pub fn authorization(&self) -> Option<String> {
         self.authorization.clone()
     }
