@@ -214,6 +214,13 @@ fn roles_say_who_may_run_commands() {
 
     // A client of the node's own websocket that makes no sense.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let asked = || {
+        let url = format!("{}/fleet/v1/exec/web@1.service", endpoint.replace("http://", "ws://"));
+        let mut request = url.into_client_request().unwrap();
+        let basic = base64::engine::general_purpose::STANDARD.encode("exec:pw");
+        request.headers_mut().insert("authorization", format!("Basic {basic}").parse().unwrap());
+        request
+    };
     runtime.block_on(async {
         let sleep = r#"{"words":["sleep","998876"],"stdin":true}"#;
         for (messages, expected) in [
@@ -224,11 +231,7 @@ fn roles_say_who_may_run_commands() {
             (vec![Message::text(sleep), Message::binary(&b"\x09"[..])], ""),
             (vec![Message::text(sleep), Message::binary(&b"\x04{\"Width\":-1}"[..])], ""),
         ] {
-            let url = format!("{}/fleet/v1/exec/web@1.service", endpoint.replace("http://", "ws://"));
-            let mut request = url.into_client_request().unwrap();
-            let basic = base64::engine::general_purpose::STANDARD.encode("exec:pw");
-            request.headers_mut().insert("authorization", format!("Basic {basic}").parse().unwrap());
-            let (mut socket, _) = tokio::time::timeout(SOON, connect_async(request)).await.unwrap().unwrap();
+            let (mut socket, _) = tokio::time::timeout(SOON, connect_async(asked())).await.unwrap().unwrap();
             for message in &messages {
                 socket.send(message.clone()).await.unwrap();
             }
@@ -244,6 +247,10 @@ fn roles_say_who_may_run_commands() {
             let said = said.await.unwrap();
             assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{messages:?}: {said:?}");
         }
+        // A page in somebody's browser.
+        let mut page = asked();
+        page.headers_mut().insert("origin", "http://elsewhere".parse().unwrap());
+        assert!(tokio::time::timeout(SOON, connect_async(page)).await.unwrap().is_err());
     });
     wait_for("sleeps to end", Instant::now() + SOON, || (!common::runs_with_argument("998876")).then_some(()));
 }
