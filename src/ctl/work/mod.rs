@@ -1,6 +1,7 @@
 //! `node ctl` about what units do: containers started from a command line, what units print on all machines, commands in them.
 
 mod exec;
+mod follow;
 mod lines;
 mod logs;
 mod run;
