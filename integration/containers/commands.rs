@@ -63,11 +63,13 @@ fn containers_are_run_and_entered_from_a_command_line() {
     cat.stdin.take().unwrap().write_all(b"in and out").unwrap();
     let came = cat.wait_with_output().unwrap();
     assert!(came.status.success() && came.stdout == b"in and out", "{came:?}");
-    let line =
-        format!("{NODE} ctl --endpoint {socket} exec -it web@1 -- sh -c 'test -t 0 && /busybox stty size; exit 5'");
+    let line = format!(
+        "{NODE} ctl --endpoint {socket} exec -it web@1 -- sh -c 'test -t 0 || exit 4; until /busybox stty size; do sleep 0.1; done; exit 5'"
+    );
     let (size, code) = said({
-        let mut script = Command::new("script");
-        script.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null());
+        // Old engines tell it its size a moment after it has begun.
+        let mut script = Command::new("timeout");
+        script.args(["60", "script", "-qec", &line, "/dev/null"]).stdin(Stdio::null());
         script
     });
     assert!(size.contains("24 80") && code == 5, "{size} {code}");

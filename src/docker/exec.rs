@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::container::LogOutput;
-use bollard::exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults};
+use bollard::exec::{ResizeExecOptions, StartExecOptions, StartExecResults};
+use bollard::models::ExecConfig;
 use futures_util::{Stream, StreamExt as _};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -56,20 +57,22 @@ pub async fn open(shared: &Shared, name: &str, command: &Command) -> Result<Sess
 
 async fn begin(docker: &Docker, container: &str, command: &Command) -> Result<Running, EngineError> {
     let terminal = command.terminal.as_ref();
-    let options = CreateExecOptions {
+    let options = ExecConfig {
         attach_stdin: Some(command.stdin),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         tty: Some(terminal.is_some()),
         env: terminal.map(|terminal| vec![format!("TERM={}", terminal.kind)]),
         cmd: Some(command.words.clone()),
-        ..CreateExecOptions::default()
+        console_size: terminal.map(|terminal| vec![terminal.size.height.into(), terminal.size.width.into()]),
+        ..ExecConfig::default()
     };
     let id = docker.create_exec(container, options).await?.id;
     let options = StartExecOptions { detach: false, tty: terminal.is_some(), output_capacity: None };
     let StartExecResults::Attached { output, input } = docker.start_exec(&id, Some(options)).await? else {
         return Err(EngineError::Refused("the engine did not attach to it".to_owned()));
     };
+    // Engines before Docker's API 1.42 know the size only once it is told them so.
     if let Some(terminal) = terminal {
         resize(docker, &id, terminal.size).await;
     }
