@@ -15,8 +15,8 @@ use crate::unit::name::from_argument;
 
 /// How long the socket of `fd-forward` may take to accept.
 const CONNECT_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
-/// Why there is no machine to connect to, where the cluster could be asked.
-const NO_MACHINE: &str = "machine does not exist";
+/// Why there is no machine to connect to, where the cluster could be asked: none, or several.
+const NOT_ONE: [&str; 2] = ["machine does not exist", "found more than one machine"];
 /// What ssh itself ends with when it cannot connect.
 const SSH_FAILED: u8 = 255;
 
@@ -70,12 +70,14 @@ pub async fn ssh(context: &Context) -> Result<u8, Failed> {
                     )));
                 }
                 (Ok(machine), Err(_)) | (Err(_), Ok(machine)) => machine,
-                (Err(error), Err(_)) if error != NO_MACHINE => return Err(proceed(error)),
+                (Err(error), Err(_)) if !NOT_ONE.contains(&error.as_str()) => return Err(proceed(error)),
                 (Err(_), Err(_)) => return Err(proceed("could not find matching unit or machine".to_owned())),
             }
         }
     };
-    if let Some(code) = exec::on_machine(context, &machine.id, command).await? {
+    if !machine.id.is_empty()
+        && let Some(code) = exec::on_machine(context, &machine.id, command).await?
+    {
         return Ok(code);
     }
     if machine.primary_ip.is_empty() {
@@ -97,8 +99,8 @@ async fn of_machine(context: &Context, prefix: &str) -> Result<MachineJson, Stri
     let mut matching = machines.into_iter().filter(|machine| machine.id.starts_with(prefix));
     match (matching.next(), matching.next()) {
         (Some(machine), None) => Ok(machine),
-        (Some(_), Some(_)) => Err("found more than one machine".to_owned()),
-        (None, _) => Err(NO_MACHINE.to_owned()),
+        (Some(_), Some(_)) => Err(NOT_ONE[1].to_owned()),
+        (None, _) => Err(NOT_ONE[0].to_owned()),
     }
 }
 
