@@ -84,7 +84,7 @@ pub async fn run(parsed: &Parsed) -> anyhow::Result<u8> {
 
 /// What is asked of each journal.
 pub(super) struct Asked<'a> {
-    client: &'a Client,
+    pub(super) client: &'a Client,
     lines: Option<usize>,
     since: Option<i64>,
 }
