@@ -118,7 +118,14 @@ pub async fn open_as(
     Ok(Streamed::of(address, response))
 }
 
-/// Asks a node to go on by websockets: the connection, or the refusal.
+/// What comes of asking to go on by websockets.
+pub enum Websocket {
+    /// The connection, on which its frames are all that follows.
+    Open(TokioIo<Upgraded>),
+    Refused(Streamed),
+}
+
+/// Asks a node to go on by websockets.
 ///
 /// # Errors
 /// [`HttpError`] naming the address.
@@ -126,7 +133,7 @@ pub async fn open_websocket(
     authorization: Option<&str>,
     address: &Address,
     path: &str,
-) -> Result<Result<TokioIo<Upgraded>, Streamed>, HttpError> {
+) -> Result<Websocket, HttpError> {
     let asked = [
         (CONNECTION, "Upgrade".to_owned()),
         (UPGRADE, "websocket".to_owned()),
@@ -137,12 +144,11 @@ pub async fn open_websocket(
     let headers = asked.into_iter().chain(authorization.map(|value| (AUTHORIZATION, value.to_owned())));
     let response = send(address, Method::GET, path, headers, None).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(Err(Streamed::of(address, response)));
+        return Ok(Websocket::Refused(Streamed::of(address, response)));
     }
     let upgraded = hyper::upgrade::on(response).await;
-    upgraded
-        .map(|upgraded| Ok(TokioIo::new(upgraded)))
-        .map_err(|error| broken(&address.to_string(), "upgrading", &error))
+    let upgraded = upgraded.map_err(|error| broken(&address.to_string(), "upgrading", &error))?;
+    Ok(Websocket::Open(TokioIo::new(upgraded)))
 }
 
 async fn send(

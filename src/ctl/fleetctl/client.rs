@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::tunnel::Tunnel;
 use crate::api::fleet::model::{ErrorBody, MachineJson, Page, Restarted, UnitJson, UnitStateJson};
 use crate::ctl::args::Parsed;
-use crate::ctl::http::{self, Answer, Streamed};
+use crate::ctl::http::{self, Answer, Streamed, Websocket};
 use crate::ctl::{credentials, terminal, tls};
 use crate::fleet::session;
 use crate::net::Address;
@@ -211,12 +211,16 @@ impl Client {
         let opened = self
             .first_that_answers(async |address| {
                 let opened = http::open_websocket(self.authorization.as_deref(), address, &full).await?;
-                Ok((opened.as_ref().map_or_else(|refusal| refusal.status, |_| StatusCode::SWITCHING_PROTOCOLS), opened))
+                let status = match &opened {
+                    Websocket::Open(_) => StatusCode::SWITCHING_PROTOCOLS,
+                    Websocket::Refused(refusal) => refusal.status,
+                };
+                Ok((status, opened))
             })
             .await?;
         match opened {
-            Ok(connection) => Ok(terminal::converse(connection, command).await),
-            Err(refusal) => {
+            Websocket::Open(connection) => Ok(terminal::converse(connection, command).await),
+            Websocket::Refused(refusal) => {
                 let status = refusal.status;
                 Err(refused(status, &refusal.rest().await?))
             }
