@@ -195,7 +195,8 @@ async fn feed(
     while let Some(input) = inputs.recv().await {
         match (input, &stdin) {
             (Input::Bytes(bytes), Some(fd)) => {
-                if write(fd, &bytes).await.is_err() && !terminal {
+                let written = write(fd, &bytes).await;
+                if written.is_err() && !terminal {
                     stdin = None;
                 }
             }
