@@ -63,9 +63,8 @@ fn containers_are_run_and_entered_from_a_command_line() {
     cat.stdin.take().unwrap().write_all(b"in and out").unwrap();
     let came = cat.wait_with_output().unwrap();
     assert!(came.status.success() && came.stdout == b"in and out", "{came:?}");
-    let line = format!(
-        "{NODE} ctl --endpoint {socket} exec -it web@1 -- sh -c 'test -t 0 || exit 4; until /busybox stty size; do sleep 0.1; done; exit 5'"
-    );
+    let ask = r#"test -t 0 || exit 4; until size=$(/busybox stty size) && test -n "$size"; do sleep 0.1; done; echo $size; exit 5"#;
+    let line = format!("{NODE} ctl --endpoint {socket} exec -it web@1 -- sh -c '{ask}'");
     let (size, code) = said({
         // Old engines tell it its size a moment after it has begun.
         let mut script = Command::new("timeout");
