@@ -44,6 +44,7 @@ pub enum Head {
 const FOR_COMMAND: u8 = 0;
 
 /// The call that hands something to the command of this number.
+#[cfg(any(feature = "api", test))]
 pub fn to_command(number: u64, input: &Input) -> Bytes {
     Bytes::from([&[FOR_COMMAND], &number.to_be_bytes()[..], &input.encode()].concat())
 }

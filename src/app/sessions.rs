@@ -11,6 +11,7 @@ use crate::fleet::executor::Executor;
 use crate::fleet::inspect::InspectError;
 use crate::fleet::session::{Command, Input, Output, Session, SessionInput, SessionOutput, Target};
 use crate::process::session;
+use crate::unit::container;
 
 /// The commands of one machine.
 pub struct Sessions {
@@ -43,11 +44,7 @@ impl Sessions {
             unit: target.unit.clone().unwrap_or_default(),
             command: command.name().to_owned(),
         };
-        let opened = match &target.unit {
-            Some(unit) => self.executor.exec(unit, command).await.map_err(InspectError::from),
-            None => session::on_machine(&command).map_err(refused),
-        };
-        match opened {
+        match self.begin(target, command).await {
             Ok(Session { input, output }) => {
                 record.note("begins");
                 let output = Audited { output, record, over: false, _place: place };
@@ -56,6 +53,18 @@ impl Sessions {
             Err(error) => {
                 record.note("is refused");
                 Err(error)
+            }
+        }
+    }
+
+    async fn begin(&self, target: &Target, command: Command) -> Result<Session, InspectError> {
+        let refused = |reason: String| InspectError::Refused { machine: self.machine.clone(), reason };
+        match &target.unit {
+            None => session::on_machine(&command).map_err(refused),
+            Some(unit) if container::is_container(unit) => Ok(self.executor.exec(unit, command).await?),
+            Some(unit) => {
+                let main = self.executor.main_process(unit).await?;
+                session::beside(main, &command).map_err(|reason| refused(format!("{unit}: {reason}")))
             }
         }
     }

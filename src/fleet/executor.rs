@@ -196,9 +196,9 @@ pub trait Executor: Send + Sync + 'static {
         Box::pin(async move { Err(ExecutorError::Unsupported { unit: name.to_owned(), reason }) })
     }
 
-    /// Runs a command in a unit that runs: in its container, or as its main process does (user, directory, environment, namespaces).
+    /// Runs a command in the container of a unit that runs.
     fn exec<'a>(&'a self, name: &'a str, command: Command) -> BoxFuture<'a, Result<Session, ExecutorError>> {
-        let reason = format!("the executor `{}` runs no commands in units", self.name());
+        let reason = format!("the executor `{}` has no containers to run a command in", self.name());
         let _ = command;
         Box::pin(async move { Err(ExecutorError::Unsupported { unit: name.to_owned(), reason }) })
     }

@@ -7,7 +7,6 @@ use crate::fleet::executor::{
     Executor, ExecutorError, Held, JournalQuery, JournalStream, StateChange, StatusText, UnitFile,
 };
 use crate::fleet::session::{Command, Session};
-use crate::process::session;
 use crate::unit::container;
 
 /// A machine's executors.
@@ -137,17 +136,6 @@ impl Executor for Executors {
     }
 
     fn exec<'a>(&'a self, name: &'a str, command: Command) -> BoxFuture<'a, Result<Session, ExecutorError>> {
-        Box::pin(async move {
-            let executor = self.of(name)?;
-            if container::is_container(name) {
-                return executor.exec(name, command).await;
-            }
-            let main = executor.main_process(name).await?;
-            session::beside(main, &command).map_err(|reason| ExecutorError::Failed {
-                unit: name.to_owned(),
-                doing: format!("running {}", command.name()),
-                reason,
-            })
-        })
+        Box::pin(async { self.of(name)?.exec(name, command).await })
     }
 }
