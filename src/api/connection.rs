@@ -28,6 +28,7 @@ use crate::base::limits::{
     CLIENT_SILENT_SECONDS_MAX, CONNECTION_WINDOW_BYTES, DOORS_CLOSE_MS_MAX, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES,
     STREAMS_PER_CONNECTION_MAX,
 };
+use crate::net::tls::{Accepted, ServerTls, Shown};
 
 /// A client's preface of HTTP/2, which tells it from HTTP/1.1, has this many bytes.
 const PREFACE_BYTES: usize = 24;
@@ -61,21 +62,26 @@ pub(super) async fn accept(
             Ok(stream) => {
                 tasks.spawn(async move {
                     let _permit = permit;
-                    let (stream, way) = tokio::select! {
+                    let opened = tokio::select! {
                         () = stop.cancelled() => return,
-                        opened = open(stream, door, bounds.headers) => match opened {
-                            Ok(opened) => opened,
-                            Err(error) => {
-                                tracing::info!("a client is not let in: {error}");
-                                return;
-                            }
-                        },
+                        opened = open(stream, door, bounds.headers) => opened,
+                    };
+                    let Opened { stream, way, shown } = match opened {
+                        Ok(opened) => opened,
+                        Err(error) => {
+                            tracing::info!("a client is not let in: {error}");
+                            return;
+                        }
                     };
                     let entry = match way {
                         Some(way) => entry.by(way),
                         None => entry,
                     };
-                    converse(&server, Opening::new(stream, bounds), entry, stop).await;
+                    let over = stop.child_token();
+                    tokio::select! {
+                        () = converse(&server, Opening::new(stream, bounds), entry, over.clone()) => {}
+                        () = withdrawn(shown, over.clone()) => {}
+                    }
                 });
             }
             Err(error) => {
@@ -86,18 +92,37 @@ pub(super) async fn accept(
     }
 }
 
-/// Speaks TLS where the door does: the stream within, and how the client is known there.
-async fn open(stream: Stream, door: Option<Door>, wait: Duration) -> io::Result<(Stream, Option<Way>)> {
-    let Some(door) = door else { return Ok((stream, None)) };
+/// A connection within TLS, where that is spoken.
+struct Opened {
+    stream: Stream,
+    /// How the client is known, where that differs from others of the listener.
+    way: Option<Way>,
+    shown: Option<(Arc<ServerTls>, Shown)>,
+}
+
+/// Speaks TLS where the door does.
+async fn open(stream: Stream, door: Option<Door>, wait: Duration) -> io::Result<Opened> {
+    let Some(door) = door else { return Ok(Opened { stream, way: None, shown: None }) };
     let accepting = tokio::time::timeout(wait, door.tls.accept(stream));
-    let accepted = accepting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    let way = match accepted.name.map(|name| CertificateName(name.into())) {
+    let Accepted { stream, name, shown, .. } =
+        accepting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let way = match name.map(|name| CertificateName(name.into())) {
         Some(name) if door.of_cluster => Way::OwnCertificate(name),
         None if door.of_cluster => Way::Stranger,
         Some(name) if door.users_by_name => Way::Certificate(name),
         _ => Way::Open,
     };
-    Ok((Box::pin(accepted.stream), Some(way)))
+    Ok(Opened { stream: Box::pin(stream), way: Some(way), shown: Some((door.tls, shown)) })
+}
+
+/// Has the connection of a client end when he would be let in no more. Does not complete by itself.
+async fn withdrawn(shown: Option<(Arc<ServerTls>, Shown)>, over: CancellationToken) {
+    if let Some((tls, shown)) = shown {
+        let why = tls.withdrawn(shown).await;
+        tracing::info!("a client is let in no more: {why}");
+        over.cancel();
+    }
+    std::future::pending().await
 }
 
 /// Serves one connection to its end. On `stop` it finishes what is under way, within a bound, and closes.
@@ -115,7 +140,7 @@ async fn converse(server: &auto::Builder<TokioExecutor>, stream: Opening, entry:
             match tokio::time::timeout(Duration::from_millis(DOORS_CLOSE_MS_MAX), connection).await {
                 Ok(ended) => ended,
                 Err(_) => {
-                    tracing::warn!("a client connection did not end when the doors closed and is dropped");
+                    tracing::warn!("a client connection did not end in time and is dropped");
                     return;
                 }
             }

@@ -82,6 +82,16 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
+impl Listener {
+    /// Who speaks TLS here, if it is spoken.
+    pub fn tls(&self) -> Option<Arc<ServerTls>> {
+        match self {
+            Listener::Tls(_, door) => Some(door.tls.clone()),
+            Listener::Tcp(_) | Listener::Unix(_) => None,
+        }
+    }
+}
+
 /// How clients come in by TLS.
 #[derive(Clone)]
 pub struct Door {

@@ -347,8 +347,8 @@ pub(super) fn joining(failure: &joining::Failure) -> StatusCode {
     match failure {
         Failure::Bad(_) => StatusCode::BAD_REQUEST,
         Failure::Token(_) | Failure::NotAllowed(_) => StatusCode::FORBIDDEN,
-        Failure::Taken(_) => StatusCode::CONFLICT,
-        Failure::NoToken => StatusCode::NOT_FOUND,
+        Failure::Taken(_) | Failure::InUse(_) | Failure::Authority(_) => StatusCode::CONFLICT,
+        Failure::NoToken | Failure::NoCertificate => StatusCode::NOT_FOUND,
         Failure::Store(StoreError::Refused(KvError::Auth(_))) => StatusCode::UNAUTHORIZED,
         Failure::Later(_) | Failure::TooEarly => StatusCode::SERVICE_UNAVAILABLE,
         Failure::Store(StoreError::Refused(_) | StoreError::Member(_)) => StatusCode::CONFLICT,

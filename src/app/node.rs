@@ -18,7 +18,8 @@ use crate::base::Clock as _;
 use crate::base::limits::{LEASE_CHECKPOINT_SECONDS, WAL_SEGMENT_BYTES};
 use crate::disk::FileSystem;
 use crate::jobs::Jobs;
-use crate::jobs::certificates::Renew;
+use crate::jobs::authority_key::KeyHandler;
+use crate::jobs::certificates::Certificates;
 #[cfg(feature = "api")]
 use crate::jobs::first_token::FirstToken;
 use crate::jobs::member::Announce;
@@ -103,8 +104,11 @@ impl Node {
         refuse_what_is_not_compiled_in(&settings)?;
         renew_certificate(&settings)?;
         let (peer_listeners, dialling) = bind_peers(&settings).await?;
+        let mut servers: Vec<_> = peer_listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
         #[cfg(feature = "api")]
         let (listeners, client_addresses) = bind_clients(&settings).await?;
+        #[cfg(feature = "api")]
+        servers.extend(listeners.iter().filter_map(crate::api::Listener::tls));
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|cause| StartError::DataDir { path: settings.data_dir.display().to_string(), cause })?;
         let joins = find_place(&mut settings, &dialling).await?;
@@ -121,6 +125,10 @@ impl Node {
         };
         #[cfg(not(feature = "scheduler"))]
         let handler: Arc<dyn PeerHandler> = Arc::new(raft::NoCalls);
+        let handler = match settings.identity.clone() {
+            Some(identity) => Arc::new(KeyHandler { identity, others: handler }),
+            None => handler,
+        };
         let store = RaftStore::start(store_options(&settings, joins, peer_listeners, dialling, handler)).await?;
         let mut jobs = Jobs::default();
         let (known_tx, published) = watch::channel(false);
@@ -128,7 +136,8 @@ impl Node {
             let (identity, hosts) = (identity.clone(), certificate_hosts(&settings));
             #[cfg(feature = "api")]
             jobs.start(FirstToken { store: store.clone(), identity: identity.clone() });
-            jobs.start(Renew { identity, hosts, clock: Arc::new(host::SystemClock) });
+            let (store, name, clock) = (store.clone(), settings.name.clone(), Arc::new(host::SystemClock));
+            jobs.start(Certificates { store, identity, name, hosts, servers, clock });
         }
         jobs.start(Announce { store: store.clone(), member: own_member(&settings), known: known_tx });
         #[cfg(feature = "scheduler")]
@@ -324,7 +333,7 @@ async fn bind_clients(settings: &Settings) -> Result<(Vec<crate::api::Listener>,
             let (folder, hosts) = (own_certificate(settings, "client"), hosts(&settings.client_listen));
             let terms = tls.terms(&folder, &hosts, &[Protocol::Http2, Protocol::Http1]);
             let opened = terms.and_then(server).map_err(|cause| StartError::Tls { key: "client.cert_file", cause })?;
-            Some(Door { tls: opened, users_by_name: tls.client_cert_auth, of_cluster: tls.of_cluster })
+            Some(Door { tls: opened, users_by_name: tls.client_cert_auth, of_cluster: tls.of_cluster.is_some() })
         }
     };
     let (mut listeners, mut addresses) = (Vec::new(), Vec::new());

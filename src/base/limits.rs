@@ -142,6 +142,8 @@ pub const PEER_CONNECT_MS_MAX: u64 = 1_000;
 pub const PEER_SILENT_MS: u64 = 1_500;
 /// How often a peer is asked for a sign of life where nothing else passes.
 pub const PEER_PING_MS: u64 = 500;
+/// How long a connection to a peer whose place another one has taken may go on answering.
+pub const PEER_RETIRE_MS_MAX: u64 = 30_000;
 /// Pauses between attempts to reach a peer: the first, and the longest.
 pub const PEER_BACKOFF_MS_MIN: u64 = 50;
 pub const PEER_BACKOFF_MS_MAX: u64 = 1_000;
@@ -380,6 +382,8 @@ pub const MEMBER_CERTIFICATE_DAYS: u32 = 30;
 pub const CERTIFICATE_BACKDATED_DAYS: u32 = 1;
 /// How often a member looks whether its certificate is to be renewed.
 pub const CERTIFICATE_LOOK_SECONDS: u64 = 3_600;
+/// How soon it looks again at the soonest.
+pub const CERTIFICATE_LOOK_MS_MIN: u64 = 1_000;
 /// Text of a token to join with.
 pub const JOIN_TOKEN_BYTES_MAX: usize = 4_096;
 /// How long the cluster knows a token that has expired, so that whoever comes with it hears why it is refused.
@@ -391,6 +395,14 @@ pub const JOIN_TOKEN_USES_MAX: u32 = 1_000;
 pub const JOIN_BODY_BYTES_MAX: usize = 64 * 1_024;
 /// How often a token is looked at again that changed while it was spent.
 pub const JOIN_SPEND_ATTEMPTS_MAX: usize = 8;
+/// Certificates that the cluster keeps a record of; what has ended goes first.
+pub const CERTIFICATES_MAX: usize = 10_000;
+/// How long a former authority stays trusted at most.
+pub const AUTHORITY_KEPT_MS_MAX: i64 = 90 * 86_400_000;
+/// How long a request to be told of changes of the authority may wait for one.
+pub const AUTHORITY_CHANGE_WAIT_MS: u64 = 5_000;
+/// How long a member may take to hand over the key of a new authority.
+pub const AUTHORITY_KEY_MS_MAX: u64 = 5_000;
 /// How long a client's certificate lasts at most.
 pub const CLIENT_CERTIFICATE_DAYS_MAX: u32 = 365;
 /// A unit with `Exclusive=true` whose machine's lease has run out has so long to stop; what is left of it is killed.

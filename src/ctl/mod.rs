@@ -1,7 +1,9 @@
 //! The faces that call a node: parse, call, print. Each is chosen by argv[0] or by the first argument.
 
 pub mod args;
+mod authority;
 mod backup;
+mod certificates;
 #[cfg(feature = "template")]
 mod confd;
 mod contact;

@@ -13,7 +13,9 @@ use super::args::{self, Flag, Parsed};
 use super::contact::Contact;
 #[cfg(feature = "template")]
 use super::templates;
-use super::{backup, credentials, doctor, export, import, kv, login, restore, secret, snapshot, tls, token};
+use super::{
+    authority, backup, certificates, credentials, doctor, export, import, kv, login, restore, secret, snapshot, tls, token,
+};
 #[cfg(feature = "scheduler")]
 use super::{rollout, scheduling, work};
 use crate::net::Address;
@@ -28,6 +30,9 @@ node ctl: ask the cluster how it is.
   $ node ctl token create [--ttl 1h] [--uses 1]   a token for `node join`; `token list`, `token revoke ID`
   $ node ctl login --name ann                     a certificate for this user, which fleetctl and etcdctl take too;
                                                   elsewhere: --endpoint https://… --cacert FILE --user NAME:PASSWORD
+  $ node ctl cert list                            the certificates that the cluster gave out; `cert revoke NAME-OR-SERIAL`
+  $ node ctl ca rotate [--keep-old 7d]            another authority takes over, member by member; `ca show` tells how far it
+                                                  is (--pem prints who is trusted), `ca finish` ends the time of the old one
   $ node ctl limits                               what bounds requests, queues and waits
   $ node ctl apply --dry-run units/               what applying a folder of units would change; `apply --help` has more
   $ node ctl history                              what was applied, by whom, and what came of it
@@ -119,6 +124,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         () if said("token") => &[FLAGS, token::FLAGS],
         () if said("login") => &[FLAGS, login::FLAGS],
         () if said("secret") => &[FLAGS, secret::FLAGS],
+        () if said("ca") => &[FLAGS, authority::FLAGS],
         () => &[FLAGS],
     };
     let parsed = match args::parse(arguments, flags, &variable) {
@@ -139,6 +145,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
             Ok(0)
         }
         Some("token") => runtime()?.block_on(async { token::run(&contact(&parsed).await?, &parsed).await }),
+        Some("ca") => runtime()?.block_on(async { authority::run(&contact(&parsed).await?, &parsed).await }),
+        Some("cert") => runtime()?.block_on(async { certificates::run(&contact(&parsed).await?, &parsed).await }),
         Some("login") => runtime()?.block_on(async { login::run(&contact(&parsed).await?, &parsed).await }),
         Some("secret") => runtime()?.block_on(async { secret::run(&contact(&parsed).await?, &parsed).await }),
         Some("status") => runtime()?.block_on(status(&parsed)),

@@ -35,7 +35,7 @@ pub fn told(
         (None, None) => None,
         _ => return Err("a certificate and its key go together: give both files or neither".to_owned()),
     };
-    Ok(ClientTls { trusted_ca, identity, insecure, pinned: None })
+    Ok(ClientTls { trusted_ca, identity, insecure, ..ClientTls::default() })
 }
 
 /// A URL as people give it. One that does not say how it is spoken to is spoken to by TLS where files for that are given.

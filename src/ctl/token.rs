@@ -64,7 +64,8 @@ async fn revoke(at: &Contact, id: &str) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn read<T: DeserializeOwned>(at: &Contact, answer: &Answer) -> anyhow::Result<T> {
+/// What a node answered to a request to `/node/v1`.
+pub(super) fn read<T: DeserializeOwned>(at: &Contact, answer: &Answer) -> anyhow::Result<T> {
     refused(at, answer)?;
     serde_json::from_slice(&answer.body).with_context(|| format!("{at}: its answer"))
 }

@@ -11,6 +11,7 @@ use crate::kv::{Applied, Reply, StoreError};
 
 #[cfg(feature = "scheduler")]
 pub mod agent;
+pub mod authority_key;
 #[cfg(feature = "api")]
 pub mod backups;
 pub mod certificates;

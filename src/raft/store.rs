@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -46,6 +47,27 @@ impl RaftStore {
             return handled.map(CallStream::local).map_err(PeerError::Failed);
         }
         node.peers.call(member, payload, wait()).await
+    }
+
+    /// Makes the connections to all peers anew, without an interruption, so that they show this member's certificate as it is now.
+    pub async fn renew_connections(&self) {
+        self.node.peers.renew().await;
+    }
+
+    /// Completes when another change of the membership than that at `known` in the log is the last one that this member has applied.
+    pub async fn members_changed(&self, known: Option<u64>) -> Option<u64> {
+        let mut changes = self.node.raft.server_metrics();
+        let mut progress = self.node.core.progress();
+        loop {
+            let at = changes.borrow_and_update().committed_membership_config.log_id().map(|id| id.index);
+            if at != known && progress.wait_for(|done| done.applied.map(|id| id.index) >= at).await.is_ok() {
+                return at;
+            }
+            if changes.changed().await.is_err() {
+                // Replication has ended, and with it the node.
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// Completes when this node can do nothing any more, with the reason; the process should then end.

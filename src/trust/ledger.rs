@@ -5,13 +5,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::record;
 use super::token::{Token, hex};
 use crate::base::UnixMillis;
 use crate::base::limits::JOIN_TOKEN_REMEMBERED_MS;
-use crate::kv::{
-    Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, Space, TxnOp,
-    TxnRequest, prefix_end,
-};
+use crate::kv::{KeyValue, RangeRequest, TxnRequest};
 
 const PREFIX: &str = "/trust/tokens/";
 
@@ -99,24 +97,8 @@ impl Pass {
 
     /// Writes it over what was read at `mod_revision` (0: there was none), and takes away what is forgotten.
     pub fn write(&self, mod_revision: i64, forgotten: &[Pass]) -> TxnRequest {
-        let unchanged = Compare {
-            space: Space::System,
-            key: key(&self.id),
-            range_end: Bytes::new(),
-            result: CompareResult::Equal,
-            target: CompareTarget::Mod(mod_revision),
-        };
-        // Plain fields: there is nothing in them that JSON cannot hold.
-        let value = serde_json::to_vec(self).unwrap_or_default().into();
-        let put = PutRequest { space: Space::System, key: key(&self.id), value, ..PutRequest::default() };
-        let delete = |pass: &Pass| {
-            let delete =
-                DeleteRangeRequest { space: Space::System, key: key(&pass.id), ..DeleteRangeRequest::default() };
-            TxnOp::DeleteRange(delete)
-        };
-        let mut success = vec![TxnOp::Put(put)];
-        success.extend(forgotten.iter().map(delete));
-        TxnRequest { compare: vec![unchanged], success, failure: Vec::new() }
+        let forgotten = forgotten.iter().map(|pass| record::remove(key(&pass.id))).collect();
+        record::put_over(key(&self.id), self, mod_revision, forgotten)
     }
 }
 
@@ -126,18 +108,17 @@ fn key(id: &str) -> Bytes {
 
 /// Asks for one pass.
 pub fn find(id: &str) -> RangeRequest {
-    RangeRequest { space: Space::System, key: key(id), ..RangeRequest::default() }
+    record::one(key(id))
 }
 
 /// Asks for all of them.
 pub fn all() -> RangeRequest {
-    let range_end = prefix_end(PREFIX.as_bytes());
-    RangeRequest { space: Space::System, key: PREFIX.into(), range_end, ..RangeRequest::default() }
+    record::below(PREFIX)
 }
 
 /// The passes among what a range has found, each with the revision of its last change.
 pub fn read(found: &[KeyValue]) -> Vec<(Pass, i64)> {
-    found.iter().filter_map(|kv| Some((serde_json::from_slice(&kv.value).ok()?, kv.mod_revision))).collect()
+    record::read(PREFIX, found)
 }
 
 #[cfg(test)]

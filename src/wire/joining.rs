@@ -13,6 +13,11 @@ pub const TOKENS_PATH: &str = "/node/v1/tokens";
 /// Certificates for clients.
 pub const CERTIFICATES_PATH: &str = "/node/v1/certificates";
 
+/// The authority that vouches for members and clients: how it stands; another one is made; one below it.
+pub const AUTHORITY_PATH: &str = "/node/v1/authority";
+/// The former authority is trusted no more.
+pub const AUTHORITY_FINISH_PATH: &str = "/node/v1/authority/finish";
+
 /// What a machine says that wants to join.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -114,6 +119,71 @@ pub struct Certified {
     pub authorities: String,
     /// Client URLs of the members.
     pub endpoints: Vec<String>,
+}
+
+/// A certificate that the cluster gave out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedCertificate {
+    pub serial: String,
+    /// The user whom it names, or the member.
+    pub name: String,
+    pub member: Option<MemberId>,
+    /// `good`, `expired` or `revoked`.
+    pub state: String,
+    pub made: UnixMillis,
+    pub until: UnixMillis,
+    pub revoked: Option<UnixMillis>,
+}
+
+/// Certificates: all of them, or those that were revoked just now.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Certificates {
+    pub certificates: Vec<ListedCertificate>,
+}
+
+/// Asks for another authority.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rotate {
+    /// How long the former one stays trusted at least.
+    pub keep_former_ms: i64,
+    /// The one that is on its way is given up, because its key was lost.
+    pub anew: bool,
+}
+
+/// Asks for the end of the former authority.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Finish {
+    /// Members that have not gone over are left out.
+    pub force: bool,
+}
+
+/// How the authority stands.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AuthorityState {
+    /// Of what was read, for the question what has changed since.
+    pub revision: i64,
+    /// SHA-256 of its certificate, in hex.
+    pub hash: String,
+    pub until: UnixMillis,
+    /// Its certificate and those that are trusted beside it, PEM.
+    pub trusted: String,
+    /// The one before it, while that one is trusted.
+    pub former: Option<Former>,
+}
+
+/// An authority that is still trusted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Former {
+    pub hash: String,
+    pub begun: UnixMillis,
+    pub keep_until: UnixMillis,
+    /// Members that have no certificate of the new one yet.
+    pub missing: Vec<Peer>,
 }
 
 /// Why it was not done.

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use hyper::Request;
 
+use super::certificates::note;
 use super::{Failure, read};
 use crate::api::Shared;
 use crate::base::limits::{JOIN_SPEND_ATTEMPTS_MAX, MEMBER_CERTIFICATE_DAYS};
@@ -87,13 +88,14 @@ async fn take_in(shared: &Shared, identity: &ClusterIdentity, asked: &Join) -> R
         .map_err(|error| Failure::Bad(format!("the certificate request: {error}")))?;
     let authority_key = identity.authority_key()?;
     let changed = become_member(shared, asked).await?;
+    note(shared, &authority, &certificate, (&asked.name, Some(changed.id))).await?;
     let peer = |member: Member| {
         let name = if member.id == changed.id { asked.name.clone() } else { member.name };
         Peer { id: member.id, name, urls: member.peer_urls }
     };
     Ok(Joined {
         certificate,
-        authorities: authority.certificate().to_owned(),
+        authorities: authority.trusted().to_owned(),
         authority_key,
         cluster: shared.ids().0,
         member: changed.id,

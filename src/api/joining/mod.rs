@@ -1,4 +1,4 @@
-//! `/node/v1`: the door by which machines join, the tokens that open it, and certificates for people.
+//! `/node/v1`: the door by which machines join, the tokens that open it, certificates for people, and who vouches for all of them.
 //!
 //! | path | answer |
 //! | --- | --- |
@@ -6,10 +6,16 @@
 //! | `GET tokens` | [`Tokens`](wire::Tokens) |
 //! | `POST tokens` | [`MakeToken`](wire::MakeToken) in, [`MadeToken`](wire::MadeToken) out |
 //! | `DELETE tokens/ID` | 204: the token is revoked |
+//! | `GET certificates` | [`Certificates`](wire::Certificates) |
+//! | `DELETE certificates/NAME-OR-SERIAL` | [`Certificates`](wire::Certificates) that are taken no more from now on |
+//! | `GET authority`, `?changed=REVISION` | [`AuthorityState`](wire::AuthorityState), at once or after the next change |
+//! | `POST authority` | [`Rotate`](wire::Rotate) in, [`AuthorityState`](wire::AuthorityState) out: another authority takes over |
+//! | `POST authority/finish` | [`Finish`](wire::Finish) in, the same out: the former one is trusted no more |
 //! | `POST certificates` | [`Certify`](wire::Certify) in, [`Certified`](wire::Certified) out |
 //!
 //! It is there where the cluster has an authority of its own.
 
+mod authority;
 mod certificates;
 mod join;
 mod tokens;
@@ -20,7 +26,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{delete, post};
+use axum::routing::{delete, get, post};
 use hyper::{Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,7 +36,7 @@ use super::users::Credentials;
 use super::{Shared, body, status};
 use crate::base::limits::JOIN_BODY_BYTES_MAX;
 use crate::kv::{KvError, MemberRefusal, StoreError};
-use crate::net::tls::TlsError;
+use crate::net::tls::{ClusterIdentity, TlsError};
 use crate::trust::Refusal;
 use crate::wire::joining as wire;
 
@@ -47,6 +53,15 @@ pub(super) enum Failure {
     NotAllowed(String),
     #[error("no such token")]
     NoToken,
+    #[error("no certificate that is good has this name or serial number; `node ctl cert list` has them")]
+    NoCertificate,
+    #[error(
+        "this is the certificate that the member {0} shows. To take it from a machine that is to be none any more: `etcdctl member \
+         remove`, which revokes it too"
+    )]
+    InUse(String),
+    #[error("{0}")]
+    Authority(String),
     /// The cluster takes no new member at this moment.
     #[error("the cluster takes no new member just now: {0}")]
     Later(MemberRefusal),
@@ -113,20 +128,47 @@ pub(super) fn open_routes(shared: &Arc<Shared>) -> Router {
 /// The paths for administrators.
 pub(super) fn routes(shared: &Arc<Shared>) -> Router {
     let Some(identity) = shared.identity.clone() else { return Router::new() };
-    let (listing, making, revoking) = (shared.clone(), (shared.clone(), identity), shared.clone());
-    let all = axum::routing::get(move || async move { answer(tokens::list(&listing).await) }).post(
+    let (listing, making, revoking) = (shared.clone(), (shared.clone(), identity.clone()), shared.clone());
+    let tokens = get(move || async move { answer(tokens::list(&listing).await) }).post(
         move |request: Request<Body>| async move {
             let (shared, identity) = making;
             answer(tokens::make(&shared, &identity, request).await)
         },
     );
-    let one = delete(move |Path(id): Path<String>| async move {
+    let token = delete(move |Path(id): Path<String>| async move {
         match tokens::revoke(&revoking, &id).await {
             Ok(()) => StatusCode::NO_CONTENT.into_response(),
             Err(failure) => failure.response(),
         }
     });
-    Router::new().route(wire::TOKENS_PATH, all).route(&format!("{}/{{id}}", wire::TOKENS_PATH), one)
+    let (listing, revoking) = (shared.clone(), shared.clone());
+    let certificates = get(move || async move { answer(certificates::list(&listing).await) });
+    let certificate =
+        delete(move |Path(word): Path<String>| async move { answer(certificates::revoke(&revoking, &word).await) });
+    Router::new()
+        .route(wire::TOKENS_PATH, tokens)
+        .route(&format!("{}/{{id}}", wire::TOKENS_PATH), token)
+        .route(wire::CERTIFICATES_PATH, certificates)
+        .route(&format!("{}/{{word}}", wire::CERTIFICATES_PATH), certificate)
+        .merge(authority_routes(shared, &identity))
+}
+
+fn authority_routes(shared: &Arc<Shared>, identity: &ClusterIdentity) -> Router {
+    let both = || (shared.clone(), identity.clone());
+    let (showing, rotating, finishing) = (both(), both(), both());
+    let authority = get(move |request: Request<Body>| async move {
+        let (shared, identity) = showing;
+        answer(authority::show(&shared, &identity, request.uri().query()).await)
+    })
+    .post(move |request: Request<Body>| async move {
+        let (shared, identity) = rotating;
+        answer(authority::rotate(&shared, &identity, request).await)
+    });
+    let finish = post(move |request: Request<Body>| async move {
+        let (shared, identity) = finishing;
+        answer(authority::finish(&shared, &identity, request).await)
+    });
+    Router::new().route(wire::AUTHORITY_PATH, authority).route(wire::AUTHORITY_FINISH_PATH, finish)
 }
 
 fn answer<T: Serialize>(outcome: Result<T, Failure>) -> Response {

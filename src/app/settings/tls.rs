@@ -37,8 +37,8 @@ pub struct TlsSettings {
     pub revoked: Option<PathBuf>,
     /// The only common name that is let in.
     pub allowed_name: Option<String>,
-    /// The certificates are those that the cluster itself gives out.
-    pub of_cluster: bool,
+    /// The certificates are those that the cluster itself gives out, and this file has those of them that it takes no more.
+    pub of_cluster: Option<PathBuf>,
 }
 
 impl TlsSettings {
@@ -56,9 +56,12 @@ impl TlsSettings {
             trusted_ca: self.trusted_ca.clone(),
             revoked: self.revoked.clone(),
             allowed_name: self.allowed_name.clone(),
+            listed: self.of_cluster.clone(),
+            // A member that was removed is told so, at the members' port.
+            marks_listed: self.allowed_name.is_some(),
             // Among members nobody is let in who is not known.
-            admits_strangers: self.of_cluster && self.allowed_name.is_none(),
-            newest_only: self.of_cluster && self.allowed_name.is_some(),
+            admits_strangers: self.of_cluster.is_some() && self.allowed_name.is_none(),
+            newest_only: self.of_cluster.is_some() && self.allowed_name.is_some(),
             protocols: protocols.to_vec(),
         })
     }
@@ -70,6 +73,7 @@ impl TlsSettings {
             identity: Some(identity.clone()),
             insecure: self.identity.is_none(),
             pinned: None,
+            revoked: self.of_cluster.clone(),
         }
     }
 }
@@ -120,7 +124,7 @@ fn of_cluster(checker: &mut Checker<'_>, keys: &Keys, identity: &ClusterIdentity
         client_cert_auth: true,
         revoked: checker.optional_path(keys.crl_file),
         allowed_name: keys.allowed_name.map(|_| MEMBER_NAME.to_owned()),
-        of_cluster: true,
+        of_cluster: Some(identity.revoked()),
     }
 }
 
@@ -166,7 +170,7 @@ pub fn settle(checker: &mut Checker<'_>, keys: &Keys, identity: Option<&ClusterI
             return None;
         }
     };
-    Some(TlsSettings { identity, trusted_ca, client_cert_auth, revoked, allowed_name, of_cluster: false })
+    Some(TlsSettings { identity, trusted_ca, client_cert_auth, revoked, allowed_name, of_cluster: None })
 }
 
 /// The addresses at `path`: `address:port`, which speaks TLS where there is a certificate, or with `http://` or `https://` before

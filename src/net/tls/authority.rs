@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 
 use super::TlsError;
+use super::name::public_key;
 use crate::base::UnixMillis;
 use crate::base::limits::{CA_LIFE_DAYS, CERTIFICATE_BACKDATED_DAYS};
 
@@ -29,6 +30,18 @@ pub type Fingerprint = [u8; 32];
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
+    /// All that are trusted, itself among them, PEM: what goes behind the certificates that it gives out.
+    trusted: String,
+}
+
+/// What follows an authority.
+pub struct Successor {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// Its key, PEM.
+    pub key: String,
+    /// The former authority's word for it, a certificate too: who trusts only the former one takes it for that.
+    pub bridge: String,
 }
 
 /// A key, and the request for a certificate of it, both PEM.
@@ -65,6 +78,17 @@ fn lasting(params: &mut CertificateParams, now: UnixMillis, days: u32) -> Result
     Ok(())
 }
 
+/// What an authority's certificate says; `below` more may be between it and those that it vouches for.
+fn of_authority(cluster: &str, below: u8, now: UnixMillis) -> Result<CertificateParams, TlsError> {
+    let mut params = CertificateParams::default();
+    // The time in its name tells it from those before and after it.
+    params.distinguished_name = named(&format!("cluster {cluster} {}", now.0));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    lasting(&mut params, now, CA_LIFE_DAYS)?;
+    Ok(params)
+}
+
 /// A new key, and the request for a certificate for `hosts` (names and IP addresses; none: for a client).
 ///
 /// # Errors
@@ -91,6 +115,12 @@ pub fn fingerprint_of(pem: &str) -> Result<Fingerprint, TlsError> {
     der.map(|der| fingerprint(&der)).map_err(|error| TlsError::NotMade(format!("it holds no certificate: {error}")))
 }
 
+/// The certificates of a PEM text, each with the lines around it.
+pub fn certificates_in(pem: &str) -> impl Iterator<Item = &str> {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    pem.split_inclusive(END).filter(|block| block.ends_with(END))
+}
+
 impl Authority {
     /// A new one; its key is in PEM.
     ///
@@ -98,30 +128,51 @@ impl Authority {
     /// It cannot be made.
     pub fn found(cluster: &str, now: UnixMillis) -> Result<(Self, String), TlsError> {
         let key = KeyPair::generate().map_err(not_made)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = named(&format!("cluster {cluster}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages =
-            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-        lasting(&mut params, now, CA_LIFE_DAYS)?;
+        // One below it, so that it can vouch for the one that follows it.
+        let params = of_authority(cluster, 1, now)?;
         let certificate = params.self_signed(&key).map_err(not_made)?.pem();
         let text = key.serialize_pem();
-        Ok((Self { issuer: Issuer::new(params, key), certificate }, text))
+        Ok((Self { issuer: Issuer::new(params, key), trusted: certificate.clone(), certificate }, text))
     }
 
-    /// The one of this certificate and key, both PEM.
+    /// The one of this key among those that are trusted; all PEM.
     ///
     /// # Errors
-    /// They cannot be read.
-    pub fn read(certificate: &str, key: &str) -> Result<Self, TlsError> {
+    /// They cannot be read, or none is of this key.
+    pub fn read(trusted: &str, key: &str) -> Result<Self, TlsError> {
         let key = KeyPair::from_pem(key).map_err(not_made)?;
-        let issuer = Issuer::from_ca_cert_pem(certificate, key).map_err(not_made)?;
-        Ok(Self { issuer, certificate: certificate.to_owned() })
+        let of_key = |pem: &&str| {
+            let der = CertificateDer::from_pem_slice(pem.as_bytes());
+            der.is_ok_and(|der| public_key(&der).is_some_and(|known| known == key.public_key_raw()))
+        };
+        let certificate = certificates_in(trusted).find(of_key).map(str::to_owned);
+        let certificate =
+            certificate.ok_or_else(|| TlsError::NotMade("the key is of none of the authorities here".to_owned()))?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(not_made)?;
+        Ok(Self { issuer, certificate, trusted: trusted.to_owned() })
+    }
+
+    /// A new authority for the same cluster, and this one's word for it.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn succeed(&self, cluster: &str, now: UnixMillis) -> Result<Successor, TlsError> {
+        let key = KeyPair::generate().map_err(not_made)?;
+        let certificate = of_authority(cluster, 1, now)?.self_signed(&key).map_err(not_made)?.pem();
+        let mut vouched = of_authority(cluster, 0, now)?;
+        vouched.use_authority_key_identifier_extension = true;
+        let bridge = vouched.signed_by(&key, &self.issuer).map_err(not_made)?.pem();
+        Ok(Successor { certificate, key: key.serialize_pem(), bridge })
     }
 
     /// Its certificate, PEM.
     pub fn certificate(&self) -> &str {
         &self.certificate
+    }
+
+    /// All that are trusted, itself among them, PEM.
+    pub fn trusted(&self) -> &str {
+        &self.trusted
     }
 
     /// By which joining machines know it.
@@ -132,7 +183,7 @@ impl Authority {
         fingerprint_of(&self.certificate)
     }
 
-    /// A member's certificate for the hosts in `request`, with the authority's own behind it, PEM.
+    /// A member's certificate for the hosts in `request`, with those that are trusted behind it, PEM.
     ///
     /// # Errors
     /// A request that cannot be read or that its key did not sign.
@@ -143,10 +194,10 @@ impl Authority {
             hosts.into_iter().filter(|host| matches!(host, SanType::DnsName(_) | SanType::IpAddress(_))).collect();
         let usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let leaf = self.sign(MEMBER_NAME, hosts, usages, &asked.public_key, (now, days))?;
-        Ok(format!("{leaf}{}", self.certificate))
+        Ok(format!("{leaf}{}", self.trusted))
     }
 
-    /// A client's certificate that names a user, PEM.
+    /// A client's certificate that names a user, with those that are trusted behind it, PEM.
     ///
     /// # Errors
     /// A request that cannot be read or that its key did not sign, or members' own name.
@@ -155,7 +206,9 @@ impl Authority {
             return Err(TlsError::NotMade(format!("`{MEMBER_NAME}` is what members are called")));
         }
         let asked = CertificateSigningRequestParams::from_pem(request).map_err(not_made)?;
-        self.sign(user, Vec::new(), vec![ExtendedKeyUsagePurpose::ClientAuth], &asked.public_key, (now, days))
+        let usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let leaf = self.sign(user, Vec::new(), usages, &asked.public_key, (now, days))?;
+        Ok(format!("{leaf}{}", self.trusted))
     }
 
     fn sign(

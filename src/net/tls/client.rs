@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
-use rustls::client::ResolvesClientCert;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::net::TcpStream;
@@ -13,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::authority::Fingerprint;
+use super::revoked::{Listed, Revoked};
 use super::unlisted::{Taken, Unlisted};
 use super::{Identity, Protocol, TlsError, files, provider};
 
@@ -27,6 +29,8 @@ pub struct ClientTls {
     pub insecure: bool,
     /// The authority that must vouch for the server, by its hash; it counts before `trusted_ca`.
     pub pinned: Option<Fingerprint>,
+    /// Serial numbers of certificates that are taken no more; it goes with `trusted_ca`.
+    pub revoked: Option<PathBuf>,
 }
 
 impl ClientTls {
@@ -43,7 +47,17 @@ impl ClientTls {
                 let unlisted = Unlisted { taken, provider: provider() };
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(unlisted))
             }
-            (None, Some(file)) => builder.with_root_certificates(files::authorities(file)?),
+            (None, Some(file)) => match &self.revoked {
+                None => builder.with_root_certificates(files::authorities(file)?),
+                Some(revoked) => {
+                    let roots = Arc::new(files::authorities(file)?);
+                    let inner = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
+                    let inner = inner.map_err(|error| TlsError::NotMade(error.to_string()))?;
+                    let inner: Arc<dyn ServerCertVerifier> = inner;
+                    let listed = Listed { revoked: Revoked::read(revoked)?, inner };
+                    builder.dangerous().with_custom_certificate_verifier(Arc::new(listed))
+                }
+            },
             (None, None) => builder.with_root_certificates(files::system_authorities()?),
         };
         let mut config = match &self.identity {

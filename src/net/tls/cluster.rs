@@ -4,17 +4,21 @@
 //! | --- | --- |
 //! | `ca.pem` | the authorities that are trusted |
 //! | `ca-key.pem` | the key of the one that signs |
+//! | `revoked.txt` | serial numbers of certificates that the cluster takes no more |
+//! | `ca-key-….pem` | while the authority is replaced: the key of the one that follows, by the beginning of its hash |
 //! | `member.pem` | the member's certificate, the authority's behind it, and the member's key: one file, so that it changes in one step |
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::authority::{Authority, Request, request};
+use super::authority::{Authority, Fingerprint, Request, certificates_in, request};
 use super::name::validity;
 use super::{Identity, TlsError};
 use crate::base::UnixMillis;
 use crate::base::limits::MEMBER_CERTIFICATE_DAYS;
+use crate::trust::hex;
 
 /// Where a member's identity lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,14 @@ impl ClusterIdentity {
         Identity { certificate: file.clone(), key: file }
     }
 
+    /// The member's certificate with all that goes with it, PEM.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn certificate(&self) -> Result<String, TlsError> {
+        read(&self.member().certificate)
+    }
+
     /// Whether there is one.
     pub fn exists(&self) -> bool {
         self.member().certificate.exists()
@@ -65,6 +77,75 @@ impl ClusterIdentity {
     /// It cannot be read.
     pub fn authority_key(&self) -> Result<String, TlsError> {
         read(&self.ca_key())
+    }
+
+    /// Certificates that the cluster takes no more.
+    pub fn revoked(&self) -> PathBuf {
+        self.folder.join("revoked.txt")
+    }
+
+    /// Writes them down, if they are not there already; says whether they were not.
+    ///
+    /// # Errors
+    /// What cannot be written.
+    pub fn note_revoked(&self, serials: &BTreeSet<String>) -> Result<bool, TlsError> {
+        let lines: String = serials.iter().map(|serial| format!("{serial}\n")).collect();
+        let text =
+            format!("# Serial numbers of certificates that the cluster takes no more; the node writes this.\n{lines}");
+        let file = self.revoked();
+        if std::fs::read_to_string(&file).is_ok_and(|known| known == text) {
+            return Ok(false);
+        }
+        replace(&file, &text).map(|()| true)
+    }
+
+    fn successor_key_file(&self, hash: &Fingerprint) -> PathBuf {
+        self.folder.join(format!("ca-key-{}.pem", hex(&hash[..8])))
+    }
+
+    /// Keeps the key of an authority that is to follow.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_successor_key(&self, hash: &Fingerprint, key: &str) -> Result<(), TlsError> {
+        replace(&self.successor_key_file(hash), key)
+    }
+
+    /// The key of the authority with this hash, if it is here: as that which is to follow, or because it signs already.
+    pub fn key_of(&self, hash: &Fingerprint) -> Option<String> {
+        let signs = || {
+            let authority = self.authority().ok()?;
+            (authority.fingerprint().ok()? == *hash).then(|| self.authority_key().ok())?
+        };
+        read(&self.successor_key_file(hash)).ok().or_else(signs)
+    }
+
+    /// Whether the member shows a certificate with just `trusted` behind it, which is the last thing that [`Self::adopt`] does.
+    pub fn shows(&self, trusted: &str) -> bool {
+        let shown = read(&self.member().certificate).unwrap_or_default();
+        certificates_in(&shown).skip(1).eq(certificates_in(trusted))
+    }
+
+    /// Goes over to other authorities, of which `key` is the first one's, with a new certificate of it. A crash in between leaves
+    /// files that fit each other.
+    ///
+    /// # Errors
+    /// What does not fit, or cannot be written; then it may be done again.
+    pub fn adopt(&self, trusted: &str, key: &str, hosts: &[String], now: UnixMillis) -> Result<(), TlsError> {
+        let authority = Authority::read(trusted, key)?;
+        let Request { key: own_key, text } = request(hosts)?;
+        let certificate = authority.admit_member(&text, now, MEMBER_CERTIFICATE_DAYS)?;
+        // The key that signs so far is of one of those that are trusted in between.
+        let both = format!("{trusted}{}", read(&self.ca())?);
+        replace(&self.ca(), &both)?;
+        replace(&self.ca_key(), key)?;
+        replace(&self.ca(), trusted)?;
+        replace(&self.member().certificate, &format!("{certificate}{own_key}"))?;
+        let file = self.successor_key_file(&authority.fingerprint()?);
+        match std::fs::remove_file(&file) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(TlsError::File { file, cause }),
+            _ => Ok(()),
+        }
     }
 
     /// Puts all files there, the member's last: where that one is, all are.

@@ -2,7 +2,7 @@
 //!
 //! `client` opens · `server` accepts · `files` what both read · `name` whose a certificate is and for how long ·
 //! `unlisted` servers that are taken without a list of authorities · `own` certificates that a server makes for itself · `authority` those that a cluster's
-//! own authority gives out · `cluster` where a member keeps them. TLS 1.2 and 1.3; the cryptography is ring's.
+//! own authority gives out · `cluster` where a member keeps them · `revoked` those that it takes no more. TLS 1.2 and 1.3; the cryptography is ring's.
 
 mod authority;
 mod client;
@@ -10,6 +10,7 @@ mod cluster;
 mod files;
 mod name;
 mod own;
+mod revoked;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -20,12 +21,14 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub use authority::{Authority, Fingerprint, MEMBER_NAME, Request, fingerprint_of, host_of, request};
+pub use authority::{
+    Authority, Fingerprint, MEMBER_NAME, Request, Successor, certificates_in, fingerprint_of, host_of, request,
+};
 pub use client::ClientTls;
 pub use cluster::ClusterIdentity;
-pub use name::validity;
+pub use name::{About, about_pem, validity};
 pub use own::make_own;
-pub use server::{Accepted, ServerTls, Terms};
+pub use server::{Accepted, ServerTls, Shown, Terms};
 
 /// A certificate with those that vouch for it, and its key: PEM files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -155,10 +155,11 @@ pub async fn introduce<W: AsyncWrite + Unpin>(
     bounded(send(writer, encode(&Answer::Roster(roster)))).await
 }
 
-/// Reads the hello of whoever connected and answers it.
+/// Reads the hello of whoever connected and answers it. `barred`: whose certificate he has, where it is taken no more; he is
+/// told no more than that, and that he was removed if he was.
 pub async fn admit<R, W>(
     me: &Identity,
-    roll: &Roll,
+    (roll, barred): (&Roll, Option<&str>),
     guests: &Arc<Guests>,
     reader: &mut FrameReader<R>,
     writer: &mut FrameWriter<W>,
@@ -173,14 +174,19 @@ where
         if hello.magic != MAGIC {
             return Err(HandshakeError::NotAPeer("it does not say hello".to_owned()));
         }
+        let barred = barred.map(|holder| format!("the certificate of {holder} was revoked"));
         if hello.cluster == ClusterId(0) && hello.from == MemberId(0) && hello.version == PROTOCOL_VERSION {
-            return Ok(Visitor::Stranger);
+            return match barred {
+                Some(reason) => Err(HandshakeError::NotAPeer(reason)),
+                None => Ok(Visitor::Stranger),
+            };
         }
         let judged = judge(me, &hello);
         if let (Ok(()), Some(reason)) = (&judged, roll.farewell(hello.from)) {
             send(writer, encode(&Answer::Removed(reason.clone()))).await?;
             return Err(HandshakeError::Rejected { from: hello.from, reason });
         }
+        let judged = judged.and_then(|()| barred.map_or(Ok(()), Err));
         match judged.and_then(|()| guests.admit(hello.from, hello.instance)) {
             Ok(seat) => {
                 send(writer, encode(&Answer::Welcome)).await?;
@@ -279,7 +285,7 @@ mod tests {
         let guests = Arc::new(Guests::default());
         let (near, far) = tokio::join!(
             greet(&client, MemberId(to), Lane::Log, &mut r1, &mut w1),
-            admit(&server, &roll, &guests, &mut r2, &mut w2)
+            admit(&server, (&roll, None), &guests, &mut r2, &mut w2)
         );
         let peer = |visitor| match visitor {
             Visitor::Peer(hello, seat) => (hello, seat),
@@ -317,7 +323,7 @@ mod tests {
             let mut reader = FrameReader::new(noise, 0);
             let mut writer = FrameWriter::new(Vec::new());
             let guests = Arc::new(Guests::default());
-            let result = admit(&identity(1, 11), &Roll::default(), &guests, &mut reader, &mut writer).await;
+            let result = admit(&identity(1, 11), (&Roll::default(), None), &guests, &mut reader, &mut writer).await;
             assert!(matches!(result, Err(HandshakeError::NotAPeer(_))));
         }
     }
@@ -332,7 +338,7 @@ mod tests {
         let member = Member { id: MemberId(11), name: "b".to_owned(), ..Member::default() };
         let roster = Roster { cluster: ClusterId(1), members: vec![member] };
         let answering = async {
-            let visitor = admit(&identity(1, 11), &Roll::default(), &Arc::default(), &mut r2, &mut w2).await;
+            let visitor = admit(&identity(1, 11), (&Roll::default(), None), &Arc::default(), &mut r2, &mut w2).await;
             assert!(matches!(visitor, Ok(Visitor::Stranger)));
             introduce(roster.clone(), &mut w2).await.unwrap();
         };

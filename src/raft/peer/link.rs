@@ -17,6 +17,7 @@ use super::stream::CallStream;
 use crate::base::MemberId;
 use crate::base::limits::{
     PEER_BACKOFF_MS_MAX, PEER_BACKOFF_MS_MIN, PEER_CONNECT_MS_MAX, PEER_FRAME_BYTES_MAX, PEER_HANDSHAKE_BYTES_MAX,
+    PEER_RETIRE_MS_MAX,
 };
 use crate::net::{self, Address, FrameReader, FrameWriter};
 
@@ -95,6 +96,24 @@ impl Link {
                 Err(PeerError::NotSent(error))
             }
         }
+    }
+
+    /// Opens another connection in the place of the one that is open, if one is: what is asked from now on goes there, and the
+    /// old one ends when all that was asked on it is answered, after `PEER_RETIRE_MS_MAX` in any case.
+    pub async fn renew(&self) {
+        let mut slot = self.slot.lock().await;
+        let Some(old) = slot.session.take().filter(|session| !session.is_over()) else { return };
+        let fresh = match self.addresses.get(slot.failures as usize % self.addresses.len().max(1)) {
+            Some(address) => self.open(address).await,
+            None => return,
+        };
+        match fresh {
+            Ok(session) => slot.session = Some(session),
+            // The next question tries again.
+            Err(error) => tracing::info!(peer = %self.to, "a connection could not be made anew: {error}"),
+        }
+        drop(slot);
+        old.retire(Duration::from_millis(PEER_RETIRE_MS_MAX)).await;
     }
 
     async fn open(&self, address: &Address) -> Result<Arc<Session>, String> {

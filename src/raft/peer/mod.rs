@@ -164,6 +164,15 @@ impl Peers {
         }
     }
 
+    /// Makes all connections to peers anew, without an interruption: they show this member's certificate as it is now.
+    pub async fn renew(&self) {
+        let links: Vec<Arc<Link>> = {
+            let ways = self.ways.read().unwrap_or_else(PoisonError::into_inner);
+            ways.values().flat_map(|ways| ways.links.iter().cloned()).collect()
+        };
+        futures_util::future::join_all(links.iter().map(|link| link.renew())).await;
+    }
+
     /// Changes whenever a peer has become reachable.
     pub fn arrivals(&self) -> watch::Receiver<u64> {
         self.arrivals.subscribe()
@@ -182,7 +191,9 @@ impl Peers {
                     }
                     self.arrivals.send_modify(|count| *count += 1);
                     self.ping(&session).await;
-                    self.health.failed(to, "the connection ended");
+                    if !session.is_retiring() {
+                        self.health.failed(to, "the connection ended");
+                    }
                 }
                 Err(_) => tokio::time::sleep_until(link.pause_until().await).await,
             }

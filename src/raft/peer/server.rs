@@ -27,7 +27,7 @@ use crate::base::limits::{
     PEER_STREAMS_MAX,
 };
 use crate::base::{BoxFuture, MemberId};
-use crate::net::tls::ServerTls;
+use crate::net::tls::{Accepted, ServerTls};
 use crate::net::{FrameReader, FrameWriter};
 use crate::raft::PeerListener;
 
@@ -96,7 +96,7 @@ impl Server {
         let _ = stream.set_nodelay(true);
         let Some(tls) = tls else {
             let (read, write) = stream.into_split();
-            return self.connection(read, write, remote, wait, places).await;
+            return self.connection(read, write, (remote, None), wait, places).await;
         };
         let patience = Duration::from_millis(PEER_HANDSHAKE_MS_MAX);
         let accepted = tokio::select! {
@@ -105,17 +105,28 @@ impl Server {
             accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
         };
         match accepted {
-            Ok(Ok(accepted)) => {
-                let (read, write) = tokio::io::split(accepted.stream);
-                self.connection(read, write, remote, wait, places).await;
+            Ok(Ok(Accepted { stream, revoked, shown, .. })) => {
+                let (read, write) = tokio::io::split(stream);
+                let barred = revoked.as_deref();
+                tokio::select! {
+                    () = self.connection(read, write, (remote, barred), wait, places) => {}
+                    why = tls.withdrawn(shown) => self.refused("withdrawn", remote, &why),
+                }
             }
             Ok(Err(error)) => self.refused("no TLS", remote, &error.to_string()),
             Err(_) => self.refused("no TLS", remote, &format!("no TLS within {patience:?}")),
         }
     }
 
-    async fn connection<R, W>(&self, read: R, write: W, remote: SocketAddr, wait: Wait, places: &Semaphore)
-    where
+    /// `barred`: see [`admit`].
+    async fn connection<R, W>(
+        &self,
+        read: R,
+        write: W,
+        (remote, barred): (SocketAddr, Option<&str>),
+        wait: Wait,
+        places: &Semaphore,
+    ) where
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send + 'static,
     {
@@ -124,7 +135,7 @@ impl Server {
         let admitted = tokio::select! {
             () = self.stop.cancelled() => return,
             () = wait.displaced() => return self.refused("displaced", remote, DISPLACED),
-            admitted = admit(&self.me, &self.roll, &self.guests, &mut reader, &mut writer) => admitted,
+            admitted = admit(&self.me, (&self.roll, barred), &self.guests, &mut reader, &mut writer) => admitted,
         };
         match admitted {
             Ok(Visitor::Stranger) => {

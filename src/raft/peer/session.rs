@@ -1,13 +1,13 @@
 //! One open connection to a peer: many questions under way at once, each answered by its id.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::message::{Frame, Kind};
@@ -52,6 +52,10 @@ pub struct Session {
     waiting: Mutex<Waiting>,
     next_id: AtomicU64,
     over: CancellationToken,
+    /// Another connection has taken its place.
+    retiring: AtomicBool,
+    /// Somebody no longer waits.
+    served: Notify,
 }
 
 impl Session {
@@ -67,8 +71,14 @@ impl Session {
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let (out, frames) = mpsc::channel(OUT_FRAMES_MAX);
-        let session =
-            Arc::new(Self { out, waiting: Mutex::default(), next_id: AtomicU64::new(1), over: stop.child_token() });
+        let session = Arc::new(Self {
+            out,
+            waiting: Mutex::default(),
+            next_id: AtomicU64::new(1),
+            over: stop.child_token(),
+            retiring: AtomicBool::new(false),
+            served: Notify::new(),
+        });
         let (writing, reading) = (session.clone(), session.clone());
         tokio::spawn(async move {
             let result = tokio::select! {
@@ -119,6 +129,28 @@ impl Session {
         }
     }
 
+    /// Ends the connection once nobody waits on it, after `wait` in any case.
+    pub async fn retire(&self, wait: Duration) {
+        self.retiring.store(true, Ordering::Relaxed);
+        let idle = async {
+            loop {
+                let served = self.served.notified();
+                if self.waiting().by_id.is_empty() {
+                    return;
+                }
+                served.await;
+            }
+        };
+        // Whether all were answered or not, it ends.
+        let _ = tokio::time::timeout(wait, idle).await;
+        self.end("the connection was made anew");
+    }
+
+    /// Whether another connection has taken its place.
+    pub fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::Relaxed)
+    }
+
     fn ended(&self) -> String {
         let waiting = self.waiting();
         waiting.ended.clone().unwrap_or_default()
@@ -141,6 +173,7 @@ impl Session {
     /// Nobody waits for `id` any longer.
     pub(super) fn forget(&self, id: u64) {
         self.waiting().by_id.remove(&id);
+        self.served.notify_waiters();
     }
 
     /// Asks and waits for the answer.
@@ -227,6 +260,7 @@ impl Session {
                 let failed = pieces.try_send(piece).is_err();
                 if failed || last {
                     waiting.by_id.remove(&frame.id);
+                    self.served.notify_waiters();
                 }
             }
             // Answers that nobody waits for any longer, and what only the connecting side may send.
