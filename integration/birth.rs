@@ -5,126 +5,21 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use std::fs::File;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use common::{NODE, TestCluster, free_addresses, ok, wait_for};
+use common::machine::{Machine, WITHIN, done, folder, machines, now, text, token_in};
+use common::{NODE, TestCluster, ok, wait_for};
 use corenode::base::UnixMillis;
 use corenode::ctl::http::{self, Answer};
 use corenode::net::Address;
-use corenode::net::tls::{Authority, ClientTls, ClusterIdentity, Identity, Protocol, fingerprint_of, request};
+use corenode::net::tls::{Authority, ClientTls, Identity, Protocol, fingerprint_of, request};
 use corenode::trust::Token;
 use hyper::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-const WITHIN: Duration = Duration::from_secs(60);
-
-/// A machine with nothing on it but the binary.
-struct Machine {
-    name: String,
-    dir: PathBuf,
-    peer: SocketAddr,
-    client: SocketAddr,
-    child: Option<Child>,
-}
-
-fn machines(folder: &Path, names: &[&str]) -> Vec<Machine> {
-    let addresses = free_addresses(names.len() * 2);
-    let machine = |(at, name): (usize, &&str)| {
-        let dir = folder.join(name);
-        std::fs::create_dir_all(&dir).unwrap();
-        let (peer, client) = (addresses[at * 2], addresses[at * 2 + 1]);
-        Machine { name: (*name).to_owned(), dir, peer, client, child: None }
-    };
-    names.iter().enumerate().map(machine).collect()
-}
-
-impl Machine {
-    fn path(&self, file: &str) -> String {
-        self.dir.join(file).display().to_string()
-    }
-
-    fn endpoint(&self) -> String {
-        format!("unix://{}", self.path("node.sock"))
-    }
-
-    /// `node init`, `node join TOKEN`: with what sets it apart from the other machines on loopback.
-    fn asked(&self, words: &[&str]) -> Output {
-        let mut command = Command::new(NODE);
-        command.args(words).args(["--no-start", "--name", &self.name, "--config", &self.path("node.toml")]);
-        command.args(["--data-dir", &self.path("data"), "--client-socket", &self.path("node.sock")]);
-        command.args(["--peer-listen", &self.peer.to_string(), "--client-listen", &self.client.to_string()]);
-        command.args(["--fleet-socket", "", "--fleet-executor", "process", "--template-enabled", "false"]);
-        command.args(["--fleet-machine-id", &format!("{:032x}", rand::random::<u128>())]);
-        command.args(["--fleet-public-ip", "127.0.0.1"]).stdin(Stdio::null()).output().unwrap()
-    }
-
-    fn run(&mut self) {
-        let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
-        let mut command = Command::new(NODE);
-        command.args(["run", "--config", &self.path("node.toml")]).env_remove("NOTIFY_SOCKET");
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        self.child = Some(command.spawn().unwrap());
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
-    }
-
-    /// A command on this machine that needs no flag but the place of the socket.
-    fn ctl(&self, words: &[&str]) -> Output {
-        let mut command = Command::new(NODE);
-        command.arg("ctl").args(words).env("NODE_CTL_ENDPOINT", self.endpoint());
-        command.env("NODE_CREDENTIALS", self.path("credentials")).output().unwrap()
-    }
-
-    fn identity(&self) -> ClusterIdentity {
-        ClusterIdentity::new(self.dir.join("data/identity"))
-    }
-
-    fn wait_until_it_writes(&self) {
-        let writes =
-            || common::face("etcdctl", &self.endpoint(), &["put", "ready", "1"]).status.success().then_some(());
-        wait_for(&format!("{} to serve: {}", self.name, self.log()), Instant::now() + WITHIN, writes);
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-        corenode::process::kill_all(&self.dir.join("data/units"));
-    }
-}
-
-fn text(output: &Output) -> String {
-    [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
-}
-
-fn done(output: &Output) -> String {
-    assert!(output.status.success(), "{}: {}", output.status, text(output));
-    text(output)
-}
-
-fn token_in(text: &str) -> String {
-    text.split_whitespace().find(|word| word.starts_with("node1.")).expect("a token").to_owned()
-}
-
-fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    UnixMillis(i64::try_from(since.as_millis()).unwrap())
-}
-
-fn folder() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("corenode-birth-").tempdir().unwrap()
-}
 
 #[test]
 fn three_machines_from_nothing_run_a_unit_and_keep_others_out() {

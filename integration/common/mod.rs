@@ -4,6 +4,8 @@
 
 #[cfg(feature = "api")]
 pub mod beside;
+#[cfg(feature = "api")]
+pub mod machine;
 mod ports;
 
 use std::fs::File;

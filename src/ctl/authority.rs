@@ -50,7 +50,12 @@ async fn show(at: &Contact, parsed: &Parsed) -> anyhow::Result<u8> {
     let state = state(at, None).await?;
     println!("authority  {} until {}", state.hash, shown(state.until));
     if let Some(former) = &state.former {
-        println!("former     {}, replaced since {}, trusted until {}", former.hash, shown(former.begun), shown(former.keep_until));
+        println!(
+            "former     {}, replaced since {}, trusted until {}",
+            former.hash,
+            shown(former.begun),
+            shown(former.keep_until)
+        );
         println!("missing    {}", names(former));
     }
     if parsed.value("pem").is_some() {
@@ -63,7 +68,11 @@ async fn show(at: &Contact, parsed: &Parsed) -> anyhow::Result<u8> {
 fn names(former: &Former) -> String {
     match former.missing.as_slice() {
         [] => "nobody: every member has a certificate of the new one".to_owned(),
-        missing => missing.iter().map(|peer| if peer.name.is_empty() { peer.id.to_string() } else { peer.name.clone() }).collect::<Vec<_>>().join(", "),
+        missing => missing
+            .iter()
+            .map(|peer| if peer.name.is_empty() { peer.id.to_string() } else { peer.name.clone() })
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 
@@ -79,8 +88,13 @@ async fn rotate(at: &Contact, parsed: &Parsed) -> anyhow::Result<u8> {
     while let Some(former) = now.former.as_ref().filter(|_| now.hash == hash) {
         let missing = names(former);
         if former.missing.is_empty() && !keep.is_zero() {
-            println!("every member has a certificate of the new one; the old one is trusted until {}", shown(former.keep_until));
-            println!("until then whoever has logged in logs in again: `node ctl login`; `node ctl ca finish` ends the time at once");
+            println!(
+                "every member has a certificate of the new one; the old one is trusted until {}",
+                shown(former.keep_until)
+            );
+            println!(
+                "until then whoever has logged in logs in again: `node ctl login`; `node ctl ca finish` ends the time at once"
+            );
             return Ok(0);
         }
         if Instant::now() > deadline {

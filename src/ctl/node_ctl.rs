@@ -14,7 +14,8 @@ use super::contact::Contact;
 #[cfg(feature = "template")]
 use super::templates;
 use super::{
-    authority, backup, certificates, credentials, doctor, export, import, kv, login, restore, secret, snapshot, tls, token,
+    authority, backup, certificates, credentials, doctor, export, import, kv, login, restore, secret, snapshot, tls,
+    token,
 };
 #[cfg(feature = "scheduler")]
 use super::{rollout, scheduling, work};
