@@ -102,6 +102,13 @@ fn guarded(shared: &Arc<Shared>, routes: Router) -> Router {
     }))
 }
 
+/// What is served.
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entry(&self.grpc).entry(&self.http).finish()
+    }
+}
+
 impl Entry {
     pub fn new(shared: &Arc<Shared>, extra: Router, bounds: Bounds) -> Self {
         let http = guarded(shared, extra.merge(joining::routes(shared)))

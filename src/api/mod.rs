@@ -173,6 +173,7 @@ fn open(bounds: Bounds, listeners: Vec<Listener>, services: Services, entry: Mak
         ids: OnceLock::new(),
     });
     let entry = entry(&shared, services.routes, bounds);
+    tracing::debug!(routes = ?entry, "what the doors serve");
     tasks.spawn(count_leaders(shared));
     for listener in listeners {
         let accept = connection::accept(listener, entry.clone(), bounds, stop.clone(), tasks.clone());

@@ -79,7 +79,7 @@ pub fn recall(data_dir: &Path, settings: &mut Fragment) -> Result<Vec<String>, S
         }
     }
     // The members are known: nobody is asked for them again.
-    for key in ["discovery", "peer.advertise"] {
+    for key in ["discovery", "discovery_srv", "peer.advertise"] {
         settings.entries.insert(key, Entry { value: String::new(), origin: origin.clone() });
     }
     Ok(overruled)

@@ -12,11 +12,11 @@ mod checkup;
 mod cloudinit;
 #[cfg(feature = "api")]
 mod discovery;
+mod discovery_srv;
 #[cfg(feature = "api")]
 mod etcd;
 #[cfg(all(feature = "scheduler", feature = "api"))]
 mod fleetd;
-#[cfg(feature = "api")]
 mod founding;
 mod host;
 #[cfg(feature = "scheduler")]

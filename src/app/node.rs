@@ -43,6 +43,8 @@ pub enum StartError {
     #[error(transparent)]
     Discovery(#[from] super::discovery::DiscoveryError),
     #[error(transparent)]
+    DiscoverySrv(#[from] super::discovery_srv::SrvError),
+    #[error(transparent)]
     Store(#[from] raft::StartError),
     #[error("{setting} is on, but this binary was built without `{feature}`; turn it off, or use a build that has it")]
     NotCompiledIn { setting: &'static str, feature: &'static str },
@@ -410,6 +412,10 @@ async fn find_place(settings: &mut Settings, dialling: &Arc<ClientTls>) -> Resul
             if let Some(discovery) = settings.discovery.clone() {
                 super::discovery::settle(settings, &discovery, raft::holds_data(&dir)).await?;
             }
+            if let Some(srv) = settings.discovery_srv.clone() {
+                super::discovery_srv::settle(settings, &srv, raft::holds_data(&dir)).await?;
+            }
+            tell_whether_secured(settings);
             return Ok(false);
         }
     };
@@ -418,6 +424,32 @@ async fn find_place(settings: &mut Settings, dialling: &Arc<ClientTls>) -> Resul
     settings.member = place.member;
     settings.peers = place.peers.into_iter().map(peer).collect();
     Ok(true)
+}
+
+/// How far the first members may be believed to be those that are meant.
+fn tell_whether_secured(settings: &Settings) {
+    let how = match settings {
+        Settings { discovery: Some(_), .. } => "discovery",
+        Settings { discovery_srv: Some(_), .. } => "discovery_srv",
+        _ => "initial_cluster",
+    };
+    let own = |peer: &&PeerSetting| peer.name != settings.name;
+    let others = settings.peers.iter().filter(own).flat_map(|peer| &peer.urls);
+    let local = |url: &String| {
+        host_of(url) == "localhost" || host_of(url).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    };
+    let away = others.filter(|url| how != "initial_cluster" || !local(url)).count();
+    let authority = settings.peer_tls.as_ref().and_then(|tls| tls.trusted_ca.as_ref());
+    match authority {
+        _ if away == 0 => {}
+        Some(file) => {
+            tracing::info!("the members of {how} are let in with a certificate that {} vouches for", file.display())
+        }
+        None => tracing::warn!(
+            "the members of {how} are insecure: nobody vouches for them, and whoever answers at their addresses is taken for them; \
+             give peer.trusted_ca_file with peer.cert_file, or make the cluster by `node init` and `node join`"
+        ),
+    }
 }
 
 fn store_options(

@@ -27,6 +27,7 @@ mod rollout;
 mod scheduling;
 mod secret;
 mod snapshot;
+mod srv;
 #[cfg(feature = "template")]
 mod templates;
 #[cfg(feature = "scheduler")]

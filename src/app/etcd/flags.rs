@@ -43,7 +43,7 @@ const TLS: Fate = Fate::Refused(
 const TOKENS: Fate = Fate::Refused("tokens are of one kind; leave it out, or write `simple`");
 const ORIGINS: Fate = Fate::Refused("limits on origins and host names are not served yet; every one is answered");
 const DISCOVERY: Fate = Fate::Refused(
-    "discovery by DNS and that of etcd 3.6 are not served yet; use --discovery, or write the members into --initial-cluster",
+    "discovery as etcd 3.6 has it is not served yet; use --discovery or --discovery-srv, or write the members into --initial-cluster",
 );
 const PROXY: Fate = Fate::Refused("proxies are not served; point clients to the members");
 const METRICS: Fate =
@@ -82,6 +82,8 @@ pub const FLAGS: &[Flag] = &[
     followed("initial-cluster-token", Text, "etcd-cluster"),
     followed("discovery", Text, ""),
     followed("discovery-proxy", Text, ""),
+    followed("discovery-srv", Text, ""),
+    followed("discovery-srv-name", Text, ""),
     // Who is one too many is refused: nobody becomes a proxy.
     flag("discovery-fallback", OneOf(&["proxy", "exit"]), "exit", Fate::NotYet),
     followed("auth-token-ttl", Number, "300"),
@@ -163,8 +165,6 @@ pub const FLAGS: &[Flag] = &[
     nothing("distributed-tracing-service-name", Text),
     nothing("distributed-tracing-instance-id", Text),
     nothing("distributed-tracing-sampling-rate", Number),
-    flag("discovery-srv", Text, "", DISCOVERY),
-    flag("discovery-srv-name", Text, "", DISCOVERY),
     flag("discovery-token", Text, "", DISCOVERY),
     flag("discovery-endpoints", Text, "", DISCOVERY),
     flag("discovery-insecure-skip-tls-verify", Truth, "false", DISCOVERY),

@@ -201,8 +201,8 @@ impl Planner<'_> {
                 self.wrong("initial-advertise-peer-urls", &reason);
             }
         }
-        if let Some(url) = input.get("discovery") {
-            self.discovery(url, &own);
+        if input.get("discovery").or(input.get("discovery-srv")).is_some() {
+            self.discovery(&own);
             self.set("peer.listen", "listen-peer-urls", &joined(&listen));
             return;
         }
@@ -230,13 +230,21 @@ impl Planner<'_> {
     }
 
     /// The members find each other; `own` is what this one tells of itself.
-    fn discovery(&mut self, url: &str, own: &[String]) {
-        if self.input.get("initial-cluster").is_some() {
+    fn discovery(&mut self, own: &[String]) {
+        let input = self.input;
+        if ["initial-cluster", "discovery", "discovery-srv"].iter().filter(|flag| input.get(flag).is_some()).count() > 1
+        {
             let choose = r#"Choose one of "initial-cluster", "discovery" or "discovery-srv""#;
             self.wrong("discovery", &format!("multiple discovery or bootstrap flags are set. {choose}"));
         }
-        self.set("discovery", "discovery", url);
-        self.set("discovery_proxy", "discovery-proxy", self.input.get("discovery-proxy").unwrap_or_default());
+        for (setting, flag) in [
+            ("discovery", "discovery"),
+            ("discovery_proxy", "discovery-proxy"),
+            ("discovery_srv", "discovery-srv"),
+            ("discovery_srv_name", "discovery-srv-name"),
+        ] {
+            self.set(setting, flag, input.get(flag).unwrap_or_default());
+        }
         self.set("peer.advertise", "initial-advertise-peer-urls", &own.join(","));
     }
 

@@ -8,7 +8,7 @@ use super::fragment::{DEFAULT, Fragment};
 use super::tls::{self, Listen};
 use super::{
     AuthSettings, BackupSettings, DiscoverySettings, ExecutorChoice, FleetSettings, Mistakes, PeerSetting, Settings,
-    TemplateSettings,
+    SrvSettings, TemplateSettings,
 };
 use crate::base::limits::WATCH_PROGRESS_MS_MIN;
 use crate::base::{ClusterId, MachineId, MemberId};
@@ -130,8 +130,15 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
     if checker.list("peer.listen").is_empty() {
         checker.wrong("peer.listen", "write at least one address:port");
     }
-    let discovery = discovery(&mut checker);
-    let (cluster, member, peers) = cluster(&mut checker, &name, &peer_listen, discovery.as_ref());
+    let wait = discovery_wait(&mut checker);
+    let discovery = discovery(&mut checker, wait);
+    let discovery_srv = discovery_srv(&mut checker, wait);
+    let token = match &discovery {
+        Some(discovery) => discovery.url.clone(),
+        None => checker.text("cluster_token"),
+    };
+    let finds_others = discovery.is_some() || discovery_srv.is_some();
+    let (cluster, member, peers) = cluster(&mut checker, &name, &peer_listen, (&token, finds_others));
     let client_tls = tls::settle(&mut checker, &tls::CLIENT, identity.as_ref());
     let client_listen = tls::listens(&mut checker, "client.listen", &tls::CLIENT, client_tls.is_some());
     let client_sockets: Vec<PathBuf> = checker.list("client.socket").into_iter().map(PathBuf::from).collect();
@@ -151,6 +158,7 @@ pub fn settle(input: &Fragment, hostname: &str) -> Result<Settings, Mistakes> {
         existing: existing(&mut checker),
         identity,
         discovery,
+        discovery_srv,
         heartbeat_ms,
         election_ms,
         lease_reads: checker.truth("lease_reads"),
@@ -185,9 +193,8 @@ fn cluster(
     checker: &mut Checker<'_>,
     name: &str,
     listen: &[Listen],
-    discovery: Option<&DiscoverySettings>,
+    (token, finds_others): (&str, bool),
 ) -> (ClusterId, MemberId, Vec<PeerSetting>) {
-    let token = discovery.map_or_else(|| checker.text("cluster_token"), |discovery| discovery.url.clone());
     let own_urls = checker.urls("peer.advertise", check_url);
     let (mut named, mistakes) = named(&checker.text("initial_cluster"));
     for mistake in mistakes {
@@ -197,12 +204,12 @@ fn cluster(
         let listened = || listen.iter().map(Listen::to_string).collect();
         let urls: Vec<String> = if own_urls.is_empty() { listened() } else { own_urls.clone() };
         let nowhere = |url: &String| url.contains("//0.0.0.0:") || url.contains("//[::]:");
-        if discovery.is_some() && urls.iter().any(nowhere) {
+        if finds_others && urls.iter().any(nowhere) {
             checker.wrong("peer.advertise", "write where the other members reach this one, which discovery tells them");
         }
         named.push((name.to_owned(), urls));
     }
-    let peers = peers(named, &token);
+    let peers = peers(named, token);
     if let Some((one, other)) = twins(&peers) {
         checker.wrong("initial_cluster", &format!("`{one}` and `{other}` have the same peer URLs"));
     }
@@ -222,14 +229,34 @@ fn cluster(
     (ClusterId::computed(peers.iter().map(|peer| peer.id)), member, peers)
 }
 
-fn discovery(checker: &mut Checker<'_>) -> Option<DiscoverySettings> {
-    let wait = match time_span(&checker.text("discovery_wait")) {
+fn discovery_wait(checker: &mut Checker<'_>) -> Duration {
+    match time_span(&checker.text("discovery_wait")) {
         Ok(TimeSpan::Finite(wait)) if !wait.is_zero() => wait,
         _ => {
             checker.wrong("discovery_wait", "write a time such as 10min");
             Duration::default()
         }
-    };
+    }
+}
+
+fn discovery_srv(checker: &mut Checker<'_>, wait: Duration) -> Option<SrvSettings> {
+    let domain = checker.text("discovery_srv").trim_end_matches('.').to_owned();
+    let suffix = checker.text("discovery_srv_name");
+    if domain.is_empty() {
+        return None;
+    }
+    for other in ["initial_cluster", "discovery"] {
+        if !checker.text(other).is_empty() {
+            checker.wrong(
+                "discovery_srv",
+                &format!("{other} says who the first members are already; choose one of the two"),
+            );
+        }
+    }
+    Some(SrvSettings { domain, suffix, token: checker.text("cluster_token"), wait })
+}
+
+fn discovery(checker: &mut Checker<'_>, wait: Duration) -> Option<DiscoverySettings> {
     let proxy = checker.text("discovery_proxy");
     let proxy = (!proxy.is_empty()).then(|| Address::from_url(&proxy));
     if let Some(Err(error)) = &proxy {

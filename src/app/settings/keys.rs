@@ -29,6 +29,16 @@ pub const KEYS: &[Key] = &[
     },
     Key { path: "discovery_proxy", default: "", help: "host:port of an HTTP proxy before the discovery service" },
     Key {
+        path: "discovery_srv",
+        default: "",
+        help: "a domain whose DNS records _etcd-server-ssl._tcp and _etcd-server._tcp name the first members, in place of initial_cluster",
+    },
+    Key {
+        path: "discovery_srv_name",
+        default: "",
+        help: "what stands behind etcd-server in those records, with a hyphen",
+    },
+    Key {
         path: "discovery_wait",
         default: "10min",
         help: "how long a first start waits for the discovery service and the other members",

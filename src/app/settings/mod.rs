@@ -55,6 +55,8 @@ pub struct Settings {
     pub identity: Option<ClusterIdentity>,
     /// Where the first members find each other; `peers` is then this node alone until they have.
     pub discovery: Option<DiscoverySettings>,
+    /// The same by service records of DNS.
+    pub discovery_srv: Option<SrvSettings>,
     pub heartbeat_ms: u64,
     pub election_ms: u64,
     /// The leader answers reads on its lease.
@@ -91,6 +93,26 @@ pub struct DiscoverySettings {
     pub proxy: Option<Address>,
     /// How long a start waits for the service and the other members.
     pub wait: Duration,
+}
+
+/// The service records of DNS that name the first members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SrvSettings {
+    pub domain: String,
+    /// What is behind the service's name, with a hyphen; empty: nothing.
+    pub suffix: String,
+    /// The cluster's token.
+    pub token: String,
+    /// How long a start waits for the records.
+    pub wait: Duration,
+}
+
+impl SrvSettings {
+    /// The name of the records of a service.
+    pub fn record(&self, service: &str) -> String {
+        let hyphen = if self.suffix.is_empty() { "" } else { "-" };
+        format!("_{service}{hyphen}{}._tcp.{}", self.suffix, self.domain)
+    }
 }
 
 /// How users of the etcd APIs are let in.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use v3::format::Format;
 
 use crate::ctl::args::{self, ArgsError, Flag, Parsed};
-use crate::ctl::{credentials, founding, tls};
+use crate::ctl::{credentials, founding, srv, tls};
 use crate::net::Address;
 use crate::net::tls::ClientTls;
 use crate::remote::Login;
@@ -47,6 +47,8 @@ Where both have the verb, the shape counts: `get /path`, `watch /path`, `member 
 v2's are v2's; all else is v3's.
 
   --endpoints URL[,URL]   where the cluster is; ETCDCTL_ENDPOINTS; also --endpoint, --peers, -C [127.0.0.1:2379]
+  --discovery-srv DOMAIN  the same by the DNS records _etcd-client-ssl._tcp.DOMAIN and _etcd-client._tcp.DOMAIN;
+                          --insecure-discovery=false takes the first alone
   --user NAME[:PASSWORD]  who asks; ETCDCTL_USER; --password, ETCDCTL_PASSWORD give the password by itself
   --cacert, --cert, --key FILE  by TLS: who vouches for the servers, this client's certificate and key; ETCDCTL_CACERT, …
                           (also --ca-file, --cert-file, --key-file); --insecure-skip-tls-verify takes any server
@@ -57,6 +59,9 @@ v2 has flags of its own (-o simple|extended|json, --ttl, --no-sync, …): ETCDCT
 
 const FLAGS: &[Flag] = &[
     flag(&["endpoints", "endpoint", "peers", "peer", "C"], true, "where the cluster is"),
+    with_variable(&["discovery-srv"], true, "ETCDCTL_DISCOVERY_SRV", "a domain whose DNS records name the endpoints"),
+    with_variable(&["discovery-srv-name"], true, "ETCDCTL_DISCOVERY_SRV_NAME", "what stands behind the service there"),
+    with_variable(&["insecure-discovery"], true, "ETCDCTL_INSECURE_DISCOVERY", "take endpoints without TLS too [true]"),
     flag(&["write-out", "w"], true, "v3: simple, json, table, fields, protobuf"),
     flag(&["command-timeout", "dial-timeout"], true, "how long a request may take"),
     with_variable(&["user", "username", "u"], true, "ETCDCTL_USER", "who asks"),
@@ -209,7 +214,7 @@ fn dispatch(arguments: &[String]) -> Result<u8, Failed> {
         print!("{HELP}");
         return Ok(0);
     }
-    let written = endpoints(&parsed);
+    let written = endpoints(&parsed)?;
     let tls = tls::of(&parsed).map_err(Failed::usage)?;
     let format = Format::of(&parsed)?;
     let endpoints = written.iter().map(|item| address(&tls, item)).collect::<Result<_, _>>()?;
@@ -225,7 +230,12 @@ fn dispatch(arguments: &[String]) -> Result<u8, Failed> {
     }
 }
 
-fn endpoints(parsed: &Parsed) -> Vec<String> {
+fn endpoints(parsed: &Parsed) -> Result<Vec<String>, Failed> {
+    if let Some(domain) = parsed.value("discovery-srv") {
+        let suffix = parsed.value("discovery-srv-name").unwrap_or_default();
+        let plain = parsed.value("insecure-discovery") != Some("false");
+        return srv::endpoints(domain, suffix, plain).map_err(|error| Failed::usage(error.to_string()));
+    }
     let variables = ["ETCDCTL_ENDPOINTS", "ETCDCTL_ENDPOINT", "ETCDCTL_PEERS"];
     let from_variable = || variables.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     let text = parsed
@@ -234,7 +244,7 @@ fn endpoints(parsed: &Parsed) -> Vec<String> {
         .or_else(from_variable)
         .or_else(credentials::endpoints)
         .unwrap_or_else(|| "http://127.0.0.1:2379".to_owned());
-    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
 }
 
 /// `--user name:password`, or the two apart; a password that is not given is asked for.

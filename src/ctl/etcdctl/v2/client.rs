@@ -12,7 +12,7 @@ use super::line::Line;
 use super::request::Asked;
 use super::{Failed, exit};
 use crate::ctl::http::{self, Answer, HttpError};
-use crate::ctl::{credentials, tls};
+use crate::ctl::{credentials, srv, tls};
 use crate::net::tls::ClientTls;
 use crate::net::{Address, AddressError, ConnectError};
 use crate::wire::v2::{Failure, Members};
@@ -93,12 +93,15 @@ impl Client {
     /// # Errors
     /// A password that cannot be read, and what is not served.
     pub fn new(line: &Line) -> Result<Self, Failed> {
-        if !variable_or(line, "discovery-srv", "ETCDCTL_DISCOVERY_SRV").is_empty() {
-            return Err(Failed::bare("--discovery-srv is not served here; name the members with --endpoints"));
-        }
+        let domain = variable_or(line, "discovery-srv", "ETCDCTL_DISCOVERY_SRV");
+        let endpoints = match domain.is_empty() {
+            true => endpoints(line),
+            false => srv::endpoints(&domain, "", line.truth("insecure-discovery"))
+                .map_err(|error| Failed::bare(error.to_string()))?,
+        };
         let all_within = line.span("total-timeout", line.span("command-timeout", ALL_WITHIN));
         Ok(Self {
-            endpoints: endpoints(line),
+            endpoints,
             next: Cell::new(0),
             authorization: authorization(line)?,
             request_within: line.span("timeout", REQUEST_WITHIN),
