@@ -5,18 +5,19 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
 use common::machine::{Machine, WITHIN, done, folder, machines, now, text, token_in};
-use common::{NODE, TestCluster, ok, wait_for};
+use common::served::{BESIDE_THE_ROUTER, METHODS, Served};
+use common::{NODE, ok, wait_for};
 use corenode::base::UnixMillis;
 use corenode::ctl::http::{self, Answer};
 use corenode::net::Address;
 use corenode::net::tls::{Authority, ClientTls, Identity, Protocol, fingerprint_of, request};
 use corenode::trust::Token;
+use corenode::wire::joining::JOIN_PATH;
 use hyper::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -52,11 +53,17 @@ fn three_machines_from_nothing_run_a_unit_and_keep_others_out() {
 
     // Away from the sockets a login takes their place.
     done(&machines[0].ctl(&["login", "--name", "ann"]));
-    let remote = Command::new(NODE)
-        .args(["etcdctl", "get", "ready"])
-        .env("NODE_CREDENTIALS", machines[0].path("credentials"))
-        .output();
-    assert!(done(&remote.unwrap()).contains("ready\n1"));
+    let folder_of_ann = machines[0].path("credentials");
+    for (words, expected) in [
+        ("etcdctl get ready", "ready\n1"),
+        ("fleetctl list-units", "hello.service"),
+        ("ctl status", "3 of 3 answer"),
+        ("ctl cert list", "ann"),
+    ] {
+        let remote = Command::new(NODE).args(words.split(' ')).env("NODE_CREDENTIALS", &folder_of_ann).output();
+        let said = done(&remote.unwrap());
+        assert!(said.contains(expected), "{words}: {said}");
+    }
     confd_needs_no_flags(&machines[0]);
 
     let listed = done(&machines[1].ctl(&["token", "list"]));
@@ -141,72 +148,12 @@ fn refusals(machines: &[Machine], first: &str, used: &str) {
     );
 }
 
-/// Every gRPC method that is served, as a path.
-fn grpc_methods() -> Vec<String> {
-    let mut methods = Vec::new();
-    for entry in walk(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/proto"))) {
-        let text = std::fs::read_to_string(entry).unwrap();
-        let after =
-            |line: &str, word: &str| Some(line.trim().strip_prefix(word)?.split([' ', '(', ';']).next()?.to_owned());
-        let package = text.lines().find_map(|line| after(line, "package ")).unwrap_or_default();
-        let mut service = String::new();
-        for line in text.lines() {
-            if let Some(name) = after(line, "service ") {
-                service = name;
-            } else if let Some(method) = after(line, "rpc ") {
-                methods.push(format!("/{package}.{service}/{method}"));
-            }
-        }
-    }
-    assert!(methods.len() > 30, "{methods:?}");
-    methods
-}
-
-fn walk(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
-}
-
-const PATHS: &[&str] = &[
-    "/",
-    "/version",
-    "/health",
-    "/livez",
-    "/readyz",
-    "/metrics",
-    "/v2/keys/",
-    "/v2/keys/a",
-    "/v2/members",
-    "/v2/machines",
-    "/v2/stats/self",
-    "/v2/auth/users",
-    "/v2/auth/enable",
-    "/v3/kv/range",
-    "/v3/kv/put",
-    "/v3/watch",
-    "/v3/maintenance/status",
-    "/v3/maintenance/snapshot",
-    "/v3/cluster/member/list",
-    "/v3/auth/authenticate",
-    "/v3/auth/enable",
-    "/kv/v1/history",
-    "/fleet/v1/units",
-    "/fleet/v1/machines",
-    "/v1-alpha/units",
-    "/fleet/v1/apply",
-    "/templates/v1",
-    "/node/v1/tokens",
-    "/node/v1/tokens/x",
-    "/node/v1/certificates",
-    "/new?size=3",
-];
-
 #[test]
 fn without_a_certificate_nothing_answers_but_the_door_for_joining() {
     let folder = folder();
     let mut machines = machines(folder.path(), &["a"]);
     let machine = &mut machines[0];
-    done(&machine.asked(&["init"]));
+    done(&machine.asked(&["init", "--log-level", "debug"]));
     machine.run();
     machine.wait_until_it_writes();
     let machine = &machines[0];
@@ -219,17 +166,19 @@ fn without_a_certificate_nothing_answers_but_the_door_for_joining() {
             Address::from_url(&format!("https://{}", machine.client)).unwrap().secured(&Arc::new(tls.clone()));
         runtime.block_on(http::call(&address, method, path, Some((kind, b"{}".to_vec())), WITHIN))
     };
-    for path in PATHS {
-        for method in [Method::GET, Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS] {
+    let served = Served::by(&machine.log());
+    for path in served.http.iter().map(String::as_str).chain(BESIDE_THE_ROUTER).filter(|path| *path != JOIN_PATH) {
+        for method in METHODS {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
             let answer = ask(&nobody, method.clone(), path, "application/json").unwrap();
             assert_eq!(answer.status, 401, "{method} {path}");
         }
     }
-    for path in grpc_methods() {
-        let answer = ask(&nobody, Method::POST, &path, "application/grpc").unwrap();
+    for path in &served.grpc {
+        let answer = ask(&nobody, Method::POST, path, "application/grpc").unwrap();
         assert_eq!(answer.headers.get("grpc-status").map(|code| code.as_bytes()), Some(&b"16"[..]), "{path}");
     }
-    let door = ask(&nobody, Method::POST, "/node/v1/join", "application/json").unwrap();
+    let door = ask(&nobody, Method::POST, JOIN_PATH, "application/json").unwrap();
     assert_eq!(door.status, 403, "{door:?}");
 
     // Certificates: of the cluster, of another one, and one whose time is over.
@@ -267,60 +216,5 @@ fn without_a_certificate_nothing_answers_but_the_door_for_joining() {
     for (what, tls) in [("nobody", &nobody), ("ann", &ann), ("foreign", &foreign), ("expired", &old)] {
         let answer = at_peers(tls);
         assert!(answer.as_ref().map_or(true, Vec::is_empty), "{what}: {answer:?}");
-    }
-}
-
-/// What each role of fleet's may: method, path, and the least role.
-const RIGHTS: &[(&str, &str, usize)] = &[
-    ("GET", "/fleet/v1/machines", 1),
-    ("GET", "/fleet/v1/units", 1),
-    ("GET", "/v1-alpha/units", 1),
-    ("GET", "/fleet/v1/units/none.service", 1),
-    ("GET", "/fleet/v1/state", 1),
-    ("GET", "/fleet/v1/capacity", 1),
-    ("GET", "/fleet/v1/applies", 1),
-    ("GET", "/fleet/v1/simulate", 1),
-    ("GET", "/fleet/v1/explain/none.service", 1),
-    ("GET", "/fleet/v1/status/none.service", 1),
-    ("GET", "/fleet/v1/journal/none.service", 1),
-    ("PUT", "/fleet/v1/units/none.service", 2),
-    ("DELETE", "/fleet/v1/units/none.service", 2),
-    ("DELETE", "/v1-alpha/units/none.service", 2),
-    ("POST", "/fleet/v1/restart/none.service", 2),
-    ("POST", "/fleet/v1/apply", 2),
-    ("POST", "/fleet/v1/rollback", 2),
-    ("PATCH", "/fleet/v1/machines", 3),
-    ("PUT", "/fleet/v1/cordons/none", 3),
-    ("DELETE", "/fleet/v1/cordons/none", 3),
-    ("POST", "/fleet/v1/rebalance", 3),
-    ("POST", "/fleet/v1/what-is-not-there", 4),
-];
-
-#[test]
-fn a_request_without_the_right_is_refused_on_every_route() {
-    let cluster = TestCluster::start(1);
-    let endpoint = cluster.nodes[0].endpoint();
-    let users = ["nobody", "fleet-view", "fleet-operate", "fleet-admin", "root"];
-    for user in users {
-        ok("etcdctl", &endpoint, &["user", "add", &format!("{user}:pw")]);
-        if user != "nobody" {
-            ok("etcdctl", &endpoint, &["role", "add", user]);
-            ok("etcdctl", &endpoint, &["user", "grant-role", user, user]);
-        }
-    }
-    ok("etcdctl", &endpoint, &["auth", "enable"]);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let address = Address::from_url(&endpoint).unwrap();
-    let ask = |authorization: Option<&str>, method: &str, path: &str| {
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let body = Some(("application/json", b"{}".to_vec()));
-        runtime.block_on(http::call_as(authorization, &address, method, path, body, WITHIN)).unwrap().status.as_u16()
-    };
-    for (method, path, least) in RIGHTS {
-        assert_eq!(ask(None, method, path), 401, "{method} {path}");
-        for (rank, user) in users.iter().enumerate() {
-            let status = ask(Some(&http::basic(&format!("{user}:pw"))), method, path);
-            assert_eq!(status == 403, rank < *least, "{user}: {method} {path}: {status}");
-        }
     }
 }

@@ -7,6 +7,7 @@ pub mod beside;
 #[cfg(feature = "api")]
 pub mod machine;
 mod ports;
+pub mod served;
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -127,9 +128,13 @@ impl TestNode {
 
     /// Starts the node with its log in `log`.
     pub fn start_with_log(&mut self, log: File) {
+        self.start_as(self.command(), log);
+    }
+
+    /// Starts the node by a command of its own, which is to run what [`Self::command`] would.
+    pub fn start_as(&mut self, mut command: Command, log: File) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         self.forget_notices();
-        let mut command = self.command();
         command.env("NOTIFY_SOCKET", self.dir.join("notify")).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
     }
