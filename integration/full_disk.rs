@@ -73,6 +73,10 @@ fn a_full_disk_stops_what_grows_everywhere_and_only_until_there_is_room() {
     assert!(told.contains("trouble   memberID:") && told.contains("alarm:NOSPACE"), "{told}");
     assert!(told.contains("the disk of n2"), "{told}");
     assert!(two.log().contains("writes that grow are refused until there is room again"), "{}", two.log());
+    let visit = face("ctl", "", &["doctor", "--endpoint", &one.endpoint()]);
+    let said = String::from_utf8_lossy(&visit.stdout).into_owned();
+    assert!(visit.status.code() == Some(1) && said.contains("the disk of n2"), "{said}");
+    assert!(said.contains("is full: ") && said.contains("remedy: delete keys or files there"), "{said}");
     assert!(ok("etcdctl", &one.endpoint(), &["get", "a"]).starts_with("a\n"));
     ok("etcdctl", &one.endpoint(), &["del", "a"]);
     std::fs::remove_file(disk.ballast()).unwrap();

@@ -28,7 +28,7 @@ installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = i
 install_packages() {
     missing=
     command -v dockerd >/dev/null || missing=" docker.io"
-    for package in iptables debootstrap debian-archive-keyring busybox-static etcd-client etcd-server podman; do
+    for package in iptables debootstrap debian-archive-keyring busybox-static etcd-client etcd-server podman libfaketime strace; do
         installed $package || missing="$missing $package"
     done
     [ -n "$missing" ] || return 0
