@@ -4,9 +4,9 @@ CARGO ?= cargo
 FEATURES := scheduler systemd docker template api cloudinit
 # Tests of the binary that take seconds and need no root; the rest take a minute or two, and root.
 QUICK := tidy wire licences process node confd_face templates etcd auth tls websocket kv_history rollout fleetctl fleetd \
-	exec fleet_reference abuse birth trust cloudinit docs backup doctor packages
-SLOW := cluster watch half_open members restore import full_disk lost_disk scheduling exclusive etcdctl3 etcdctl2 v2 discovery confd_etcd \
-	clients containers hosts backup_s3
+	exec fleet_reference abuse birth trust roles logs cloudinit docs backup doctor packages
+SLOW := cluster watch half_open members restore import full_disk doctor_faults lost_disk scheduling exclusive etcdctl3 etcdctl2 v2 discovery \
+	discovery_srv confd_etcd clients containers hosts backup_s3
 STATIC_TARGET := x86_64-unknown-linux-musl
 
 .PHONY: demo test check integration static deb image bench bench-fleet bench-template bench-containers generate fix

@@ -221,7 +221,9 @@ fn a_machine_that_is_away_goes_over_when_it_is_back() {
     members[2].kill_9();
     std::fs::remove_dir_all(members[2].dir.join("data")).unwrap();
     let token = token_in(&done(&members[0].ctl(&["token", "create"])));
-    done(&members[2].asked(&["join", &token]));
+    // The others have to miss it before it may take the place of the one that it was.
+    let joined = || members[2].asked(&["join", &token]).status.success().then_some(());
+    wait_for("the machine to join anew", Instant::now() + WITHIN, joined);
     members[2].run();
     members[2].wait_until_it_writes();
 }

@@ -394,6 +394,11 @@ pub async fn house() -> House {
 
 /// As [`house`], with other limits.
 pub async fn house_within(bounds: super::Bounds) -> House {
+    house_of(bounds, None).await
+}
+
+/// The same where the cluster has an authority of its own.
+pub async fn house_of(bounds: super::Bounds, identity: Option<crate::net::tls::ClusterIdentity>) -> House {
     let clock = Arc::new(Fixed::default());
     clock.now.store(1_795_223_000_000, Ordering::Relaxed);
     let store = Arc::new(TestStore::new(clock.clone()));
@@ -406,7 +411,7 @@ pub async fn house_within(bounds: super::Bounds) -> House {
         // The least that bcrypt takes: tests need no more.
         users: super::UsersOptions { password_cost: 4, ..super::UsersOptions::default() },
         watch_progress: std::time::Duration::from_millis(crate::base::limits::WATCH_PROGRESS_MS_MIN),
-        identity: None,
+        identity,
         routes: super::Routes::new(),
         metrics: Vec::new(),
     };

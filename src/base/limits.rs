@@ -397,6 +397,8 @@ pub const JOIN_BODY_BYTES_MAX: usize = 64 * 1_024;
 pub const JOIN_SPEND_ATTEMPTS_MAX: usize = 8;
 /// Certificates that the cluster keeps a record of; what has ended goes first.
 pub const CERTIFICATES_MAX: usize = 10_000;
+/// Certificates that are good which one name may have.
+pub const CERTIFICATES_OF_ONE_NAME_MAX: usize = 200;
 /// How long a former authority stays trusted at most.
 pub const AUTHORITY_KEPT_MS_MAX: i64 = 90 * 86_400_000;
 /// How long a request to be told of changes of the authority may wait for one.

@@ -7,7 +7,7 @@ use hyper::Request;
 use super::{Failure, endpoints, read};
 use crate::api::Shared;
 use crate::api::users::{Credentials, administrator, anybody};
-use crate::base::limits::{CERTIFICATES_MAX, CLIENT_CERTIFICATE_DAYS_MAX};
+use crate::base::limits::{CERTIFICATES_MAX, CERTIFICATES_OF_ONE_NAME_MAX, CLIENT_CERTIFICATE_DAYS_MAX};
 use crate::base::{MemberId, UnixMillis};
 use crate::kv::{Consistency, Op, StoreError};
 use crate::net::tls::{Authority, ClusterIdentity, about_pem};
@@ -59,6 +59,12 @@ pub(super) async fn note(
     let (about, now) = (about_pem(certificate)?, shared.clock.now());
     let known = known(shared).await?;
     let ended = given::ended(&known, now);
+    let of_name = known.iter().filter(|(given, _)| given.name == name && given.state(now) == "good").count();
+    if of_name >= CERTIFICATES_OF_ONE_NAME_MAX {
+        let why =
+            format!("{name} has {of_name} certificates that are good: use one of them, or `node ctl cert revoke` some");
+        return Err(Failure::Store(StoreError::Overloaded(why)));
+    }
     if known.len() - ended.len() >= CERTIFICATES_MAX {
         let why = format!("{CERTIFICATES_MAX} certificates are known that are still good");
         return Err(Failure::Store(StoreError::Overloaded(why)));

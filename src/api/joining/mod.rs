@@ -18,6 +18,8 @@
 mod authority;
 mod certificates;
 mod join;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use std::sync::Arc;

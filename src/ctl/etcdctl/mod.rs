@@ -61,7 +61,12 @@ const FLAGS: &[Flag] = &[
     flag(&["endpoints", "endpoint", "peers", "peer", "C"], true, "where the cluster is"),
     with_variable(&["discovery-srv"], true, "ETCDCTL_DISCOVERY_SRV", "a domain whose DNS records name the endpoints"),
     with_variable(&["discovery-srv-name"], true, "ETCDCTL_DISCOVERY_SRV_NAME", "what stands behind the service there"),
-    with_variable(&["insecure-discovery"], true, "ETCDCTL_INSECURE_DISCOVERY", "take endpoints without TLS too [true]"),
+    with_variable(
+        &["insecure-discovery"],
+        false,
+        "ETCDCTL_INSECURE_DISCOVERY",
+        "take endpoints without TLS too [true]",
+    ),
     flag(&["write-out", "w"], true, "v3: simple, json, table, fields, protobuf"),
     flag(&["command-timeout", "dial-timeout"], true, "how long a request may take"),
     with_variable(&["user", "username", "u"], true, "ETCDCTL_USER", "who asks"),

@@ -78,6 +78,8 @@ fn terms(authority: &Authority) -> Terms {
         identity: authority.give("server", 1),
         trusted_ca: None,
         revoked: None,
+        listed: None,
+        marks_listed: false,
         allowed_name: None,
         admits_strangers: false,
         newest_only: false,
@@ -189,6 +191,8 @@ async fn a_certificate_of_its_own_is_made_once() {
         identity: identity.clone(),
         trusted_ca: None,
         revoked: None,
+        listed: None,
+        marks_listed: false,
         allowed_name: None,
         admits_strangers: false,
         newest_only: false,
@@ -236,6 +240,8 @@ async fn a_members_certificate_is_renewed_at_two_thirds_of_its_life() {
         identity: identity.member(),
         trusted_ca: Some(identity.ca()),
         revoked: None,
+        listed: None,
+        marks_listed: false,
         allowed_name: Some(MEMBER_NAME.to_owned()),
         admits_strangers: false,
         newest_only: true,
@@ -276,4 +282,52 @@ fn hosts_are_taken_out_of_urls() {
     for (url, expected) in cases {
         assert_eq!(host_of(url), expected);
     }
+}
+
+#[tokio::test]
+async fn who_knows_the_former_authority_alone_takes_members_of_the_new_one_until_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = ["127.0.0.1".to_owned()];
+    let now = UnixMillis(jiff::Timestamp::now().as_millisecond());
+    let [old, new] = ["old", "new"].map(|name| ClusterIdentity::new(folder.path().join(name)));
+    let former = old.found("x", &hosts, now).unwrap();
+    let next = former.succeed("x", UnixMillis(now.0 + 1)).unwrap();
+    let hash = fingerprint_of(&next.certificate).unwrap();
+    new.write(former.certificate(), &old.authority_key().unwrap(), &old.certificate().unwrap(), "").unwrap();
+    let both = format!("{}{}{}", next.certificate, next.bridge, former.certificate());
+    new.adopt(&both, &next.key, &hosts, now).unwrap();
+    assert!(new.shows(&both) && !old.shows(&both) && new.key_of(&hash).is_some());
+    let server = |identity: &ClusterIdentity| {
+        let terms = Terms {
+            identity: identity.member(),
+            trusted_ca: Some(identity.ca()),
+            revoked: None,
+            listed: Some(identity.revoked()),
+            marks_listed: false,
+            allowed_name: Some(MEMBER_NAME.to_owned()),
+            admits_strangers: false,
+            newest_only: true,
+            protocols: Vec::new(),
+        };
+        Arc::new(ServerTls::new(terms).unwrap())
+    };
+    let comes = |identity: &ClusterIdentity| client(&identity.ca(), Some(identity.member()));
+    for (one, other) in [(&old, &new), (&new, &old), (&new, &new)] {
+        meet(&server(one), &comes(other)).await.unwrap();
+    }
+    // Joining machines that know either hash know the server.
+    for hash in [hash, former.fingerprint().unwrap()] {
+        let pinned = ClientTls { pinned: Some(hash), identity: Some(new.member()), ..ClientTls::default() };
+        meet(&server(&new), &pinned).await.unwrap();
+    }
+    new.adopt(&next.certificate, &next.key, &hosts, now).unwrap();
+    for (one, other) in [(&old, &new), (&new, &old)] {
+        meet(&server(one), &comes(other)).await.unwrap_err();
+    }
+    // What is on the list is refused, from the moment that the file says so.
+    let listening = server(&new);
+    meet(&listening, &comes(&new)).await.unwrap();
+    let serial = about_pem(&new.certificate().unwrap()).unwrap().serial;
+    assert!(new.note_revoked(&std::collections::BTreeSet::from([serial])).unwrap());
+    meet(&listening, &comes(&new)).await.unwrap_err();
 }

@@ -99,18 +99,18 @@ impl Link {
     }
 
     /// Opens another connection in the place of the one that is open, if one is: what is asked from now on goes there, and the
-    /// old one ends when all that was asked on it is answered, after `PEER_RETIRE_MS_MAX` in any case.
+    /// old one ends when all that was asked on it is answered, after `PEER_RETIRE_MS_MAX` in any case. Where none can be opened the old one
+    /// goes on.
     pub async fn renew(&self) {
         let mut slot = self.slot.lock().await;
-        let Some(old) = slot.session.take().filter(|session| !session.is_over()) else { return };
-        let fresh = match self.addresses.get(slot.failures as usize % self.addresses.len().max(1)) {
-            Some(address) => self.open(address).await,
-            None => return,
-        };
-        match fresh {
+        let Some(old) = slot.session.clone().filter(|session| !session.is_over()) else { return };
+        let address = self.addresses.get(slot.failures as usize % self.addresses.len().max(1));
+        let Some(address) = address else { return };
+        match self.open(address).await {
             Ok(session) => slot.session = Some(session),
-            // The next question tries again.
-            Err(error) => tracing::info!(peer = %self.to, "a connection could not be made anew: {error}"),
+            Err(error) => {
+                return tracing::info!(peer = %self.to, "a connection could not be made anew: {error}");
+            }
         }
         drop(slot);
         old.retire(Duration::from_millis(PEER_RETIRE_MS_MAX)).await;
