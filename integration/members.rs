@@ -192,6 +192,69 @@ fn a_member_with_an_emptied_disk_does_not_make_the_cluster_forget() {
     ok("etcdctl", &cluster.nodes[wiped].endpoint(), &["put", "after", "v", "--command-timeout=20s"]);
 }
 
+/// `node ctl recover` on the machine of a node.
+fn recover(node: &TestNode, more: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(NODE);
+    command.args(["ctl", "recover", "--endpoint", &node.endpoint(), "--data-dir"]).arg(node.data_dir()).args(more);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[test]
+fn a_cluster_is_recovered_from_one_member_and_the_others_join_anew() {
+    let mut cluster = TestCluster::start(3);
+    let survivor = cluster.nodes[0].endpoint();
+    let numbers: Vec<u64> = (0..20).collect();
+    for number in &numbers {
+        ok("etcdctl", &survivor, &["put", &format!("w/{number:06}"), "v"]);
+    }
+    let (code, told) = recover(&cluster.nodes[0], &["--yes"]);
+    assert!(code == Some(1) && told.contains("has a leader"), "{told}");
+    cluster.nodes[1].kill_9();
+    cluster.nodes[2].kill_9();
+    // While it runs it compares; it is not a service here, so that it cannot stop itself.
+    wait_for("the loss to be noticed", Instant::now() + PATIENCE, || {
+        let (_, told) = recover(&cluster.nodes[0], &[]);
+        told.contains("nothing was changed").then(|| {
+            assert!(told.contains("n1, this machine: votes; its log ends at entry"), "{told}");
+            assert!(told.contains("may be lost: what n2 and n3 acknowledged"), "{told}");
+        })
+    });
+    assert!(recover(&cluster.nodes[0], &["--yes"]).1.contains("stop it, and run this again"));
+    assert!(cluster.nodes[0].terminate().success());
+    let (code, told) = recover(&cluster.nodes[0], &[]);
+    assert!(code == Some(1) && told.contains("nothing was changed"), "{told}");
+    let (code, told) = recover(&cluster.nodes[0], &["--yes"]);
+    assert!(code == Some(0) && told.contains("has this machine as its only member"), "{told}");
+    cluster.nodes[0].start();
+    cluster.nodes[0].wait_until_it_serves();
+    assert_holds(&survivor, &numbers);
+    ok("etcdctl", &survivor, &["put", "after", "v"]);
+    assert_eq!(insist(&survivor, &["member", "list"]).lines().count(), 1);
+
+    // Those that were gone come back, a quorum of the old cluster: they are told, and stop.
+    cluster.nodes[1].start();
+    cluster.nodes[2].start();
+    for at in [1, 2] {
+        assert_eq!(cluster.nodes[at].wait_for_end().code(), Some(77), "{}", cluster.nodes[at].log());
+        let log = cluster.nodes[at].log();
+        assert!(log.contains("was given up when its quorum was gone"), "{log}");
+    }
+    // Without the old data they are as good as new machines.
+    for name in ["n4", "n5"] {
+        join(&mut cluster, &survivor, name);
+    }
+    cluster.nodes[0].kill_9();
+    let last = cluster.nodes[4].endpoint();
+    wait_for("a leader", Instant::now() + PATIENCE, || {
+        face("etcdctl", &last, &["get", "after"]).status.success().then_some(())
+    });
+    assert_holds(&last, &numbers);
+    // It knows for which cluster it stands after another start, too.
+    cluster.nodes[0].start();
+    cluster.nodes[0].wait_until_it_serves();
+}
+
 #[test]
 fn a_leader_that_ends_hands_over_first() {
     let mut cluster = TestCluster::start(3);

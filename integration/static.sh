@@ -16,6 +16,8 @@ here=$PWD home=${CARGO_HOME:-$HOME/.cargo} built=${CARGO_TARGET_DIR:-$PWD/target
 maps="--remap-path-prefix=$home=/cargo --remap-path-prefix=$here=/corenode --remap-path-prefix=$built=/corenode/target"
 export RUSTFLAGS="${RUSTFLAGS:-} $maps"
 export "CFLAGS_${target//-/_}=-ffile-prefix-map=$home=/cargo -ffile-prefix-map=$here=/corenode -ffile-prefix-map=$built=/corenode/target"
+# What `node --version` says of where it comes from.
+export CORENODE_COMMIT=${CORENODE_COMMIT:-$(git rev-parse --short=12 HEAD 2>/dev/null || true)}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 cargo build --locked --target "$target" --bin node "$@"
 case " $* " in

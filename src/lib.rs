@@ -86,6 +86,10 @@ pub mod app;
 pub mod ctl;
 
 pub use app::{Node, Settings, StartError, Teardown};
+pub use base::DATA_FORMAT;
+
+/// The commit that this was built from, where the build said so.
+pub const COMMIT: Option<&str> = option_env!("CORENODE_COMMIT");
 
 /// What is compiled in, for `--version`.
 pub const FEATURES: &[&str] = &[

@@ -76,8 +76,10 @@ fn first_argument(arguments: &[String]) -> u8 {
         corenode::process::SHIM_ARGUMENT => corenode::process::shim_main(rest),
         #[cfg(feature = "systemd")]
         corenode::systemd::GUARD_ARGUMENT => corenode::systemd::guard_main(rest),
+        #[cfg(feature = "api")]
+        app::TRIAL_ARGUMENT => app::trial_main(rest),
         "help" | "--help" | "-h" => say(HELP),
-        "version" | "--version" | "-V" => say(&version()),
+        "version" | "--version" | "-V" => say(&version(rest)),
         other => tool(other, rest),
     }
 }
@@ -104,8 +106,17 @@ fn say(text: &str) -> u8 {
     0
 }
 
-fn version() -> String {
-    format!("node {}\nfeatures: {}\n", env!("CARGO_PKG_VERSION"), corenode::FEATURES.join(" "))
+/// For people, or with `--json` for `node ctl upgrade`.
+fn version(arguments: &[String]) -> String {
+    let (version, features) = (env!("CARGO_PKG_VERSION"), corenode::FEATURES);
+    let (commit, format) = (corenode::COMMIT, corenode::DATA_FORMAT);
+    if arguments.first().is_some_and(|argument| argument == "--json") {
+        let commit = commit.unwrap_or_default();
+        let json = serde_json::json!({"version": version, "commit": commit, "format": format, "features": features});
+        return format!("{json}\n");
+    }
+    let commit = commit.filter(|commit| !commit.is_empty()).map(|commit| format!(" ({commit})")).unwrap_or_default();
+    format!("node {version}{commit}\nfeatures: {}\ndata format: {format}\n", features.join(" "))
 }
 
 /// A node that lost a thread is worse than one that is started again: say where, and end.

@@ -32,6 +32,8 @@ pub struct TestNode {
     pub machine_id: String,
     pub initial_cluster: String,
     pub more: Vec<String>,
+    /// What it is started with.
+    pub program: PathBuf,
     notices: UnixDatagram,
     child: Option<Child>,
 }
@@ -91,6 +93,7 @@ impl TestNode {
             machine_id: format!("{:032x}", rand::random::<u128>()),
             initial_cluster: initial_cluster.to_owned(),
             more: Vec::new(),
+            program: PathBuf::from(NODE),
             notices,
             child: None,
         }
@@ -106,7 +109,7 @@ impl TestNode {
 
     /// The command line that runs this node.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(NODE);
+        let mut command = Command::new(&self.program);
         command
             .args(["run", "--name", &self.name, "--initial-cluster", &self.initial_cluster])
             .args(["--peer-listen", &self.peer.to_string(), "--client-listen", &self.client.to_string()])

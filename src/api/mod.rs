@@ -19,6 +19,7 @@ mod http;
 mod info;
 mod joining;
 mod metrics;
+pub mod program;
 mod receiving;
 mod rights;
 pub mod secrets;

@@ -16,6 +16,7 @@ use crate::base::limits::GRPC_MESSAGE_BYTES_MAX;
 use crate::fleet::{executor::ExecutorError, inspect::InspectError};
 use crate::kv::auth::AuthError;
 use crate::kv::{KvError, MemberRefusal, PastRefusal, StoreError};
+use crate::wire::program::Refusal;
 
 /// A refusal of the state machine as gRPC.
 pub fn refused(error: &KvError) -> Status {
@@ -354,6 +355,16 @@ pub(super) fn joining(failure: &joining::Failure) -> StatusCode {
         Failure::Store(StoreError::Refused(_) | StoreError::Member(_)) => StatusCode::CONFLICT,
         Failure::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         Failure::Tls(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The HTTP code of what the door for a node's program refuses.
+pub(super) fn program(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::Bad(_) => StatusCode::BAD_REQUEST,
+        Refusal::Refused(_) => StatusCode::CONFLICT,
+        Refusal::Unreachable(_) => StatusCode::BAD_GATEWAY,
+        Refusal::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -49,7 +49,6 @@ pub struct Ready {
 
 /// A machine that takes part in the cluster.
 pub struct Machine {
-    #[cfg(any(feature = "api", feature = "template"))]
     id: MachineId,
     #[cfg(any(feature = "api", feature = "template"))]
     executor: Arc<dyn Executor>,
@@ -204,7 +203,6 @@ impl Ready {
         jobs.start(engine);
         jobs.start(Rollouts { store: store.clone(), member: settings.member, clock });
         Machine {
-            #[cfg(any(feature = "api", feature = "template"))]
             id: self.id,
             #[cfg(any(feature = "api", feature = "template"))]
             executor: self.executor,
@@ -247,6 +245,11 @@ impl Ready {
 }
 
 impl Machine {
+    /// Its id.
+    pub fn id(&self) -> String {
+        self.id.0.clone()
+    }
+
     /// Completes once this machine is in the list of machines.
     pub async fn announced(&self) {
         // An error means that the job is gone, and with it the node.

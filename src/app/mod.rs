@@ -17,6 +17,7 @@ mod discovery_srv;
 mod etcd;
 #[cfg(all(feature = "scheduler", feature = "api"))]
 mod fleetd;
+mod format;
 mod founding;
 mod host;
 #[cfg(feature = "scheduler")]
@@ -26,6 +27,8 @@ mod inspect;
 #[cfg(feature = "scheduler")]
 mod machine;
 mod node;
+#[cfg_attr(not(feature = "api"), path = "no_program.rs")]
+mod program;
 mod run;
 #[cfg(feature = "scheduler")]
 mod sessions;
@@ -44,5 +47,7 @@ pub use etcd::etcd;
 #[cfg(all(feature = "scheduler", feature = "api"))]
 pub use fleetd::fleetd;
 pub use node::{Node, StartError, Teardown};
+#[cfg(feature = "api")]
+pub use program::{TRIAL_ARGUMENT, trial_main};
 pub use run::{config, run};
 pub use settings::Settings;

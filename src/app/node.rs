@@ -11,10 +11,14 @@ use tokio::sync::watch;
 #[cfg(feature = "api")]
 use tokio_util::sync::CancellationToken;
 
-use super::host;
+#[cfg(feature = "api")]
+use super::program::Calls;
+use super::program::Program;
 use super::settings::tls::Listen;
 use super::settings::{PeerSetting, Settings};
+use super::{format, host};
 use crate::base::Clock as _;
+use crate::base::DATA_FORMAT;
 use crate::base::limits::{LEASE_CHECKPOINT_SECONDS, WAL_SEGMENT_BYTES};
 use crate::disk::FileSystem;
 use crate::jobs::Jobs;
@@ -37,6 +41,11 @@ pub enum StartError {
     Listen { key: &'static str, address: String, cause: io::Error },
     #[error("{0}")]
     Host(String),
+    #[error(
+        "{path}: the data there are of format {found}, this program reads up to format {DATA_FORMAT}: a later one has used them; run \
+         that one, or restore a backup of an earlier time"
+    )]
+    Format { path: String, found: u32 },
     #[error("{path}: {cause}; it must be a folder that this user may write to, see data_dir")]
     DataDir { path: String, cause: io::Error },
     #[cfg(feature = "api")]
@@ -102,7 +111,15 @@ impl Node {
     ///
     /// # Errors
     /// [`StartError`], naming the setting or the file and the remedy.
-    pub async fn start(mut settings: Settings) -> Result<Self, StartError> {
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        Self::start_as(settings, None).await
+    }
+
+    /// The same, for a process that is this node and nothing else: it can be upgraded.
+    ///
+    /// # Errors
+    /// As of [`Node::start`].
+    pub(super) async fn start_as(mut settings: Settings, program: Option<Arc<Program>>) -> Result<Self, StartError> {
         refuse_what_is_not_compiled_in(&settings)?;
         renew_certificate(&settings)?;
         let (peer_listeners, dialling) = bind_peers(&settings).await?;
@@ -113,6 +130,7 @@ impl Node {
         servers.extend(listeners.iter().filter_map(crate::api::Listener::tls));
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|cause| StartError::DataDir { path: settings.data_dir.display().to_string(), cause })?;
+        take_up_format(&settings)?;
         let joins = find_place(&mut settings, &dialling).await?;
         #[cfg(feature = "scheduler")]
         let executor = match settings.fleet.enabled {
@@ -127,6 +145,11 @@ impl Node {
         };
         #[cfg(not(feature = "scheduler"))]
         let handler: Arc<dyn PeerHandler> = Arc::new(raft::NoCalls);
+        #[cfg(feature = "api")]
+        let handler: Arc<dyn PeerHandler> = match &program {
+            Some(program) => Arc::new(Calls { program: program.clone(), units: handler }),
+            None => handler,
+        };
         let handler = match settings.identity.clone() {
             Some(identity) => Arc::new(KeyHandler { identity, others: handler }),
             None => handler,
@@ -177,6 +200,20 @@ impl Node {
             #[cfg(feature = "template")]
             meter.map(|meter| Arc::new(meter) as crate::api::Metrics),
         ];
+        #[cfg(feature = "scheduler")]
+        let machine_id = machine.as_ref().map(super::machine::Machine::id);
+        #[cfg(not(feature = "scheduler"))]
+        let machine_id = None;
+        #[cfg(feature = "api")]
+        let routes = match program {
+            Some(program) => {
+                program.attach(&store, machine_id);
+                routes.merge(crate::api::program::routes(program))
+            }
+            None => routes,
+        };
+        #[cfg(not(feature = "api"))]
+        let _: (Option<Arc<Program>>, Option<String>) = (program, machine_id);
         #[cfg(feature = "api")]
         let doors = crate::api::serve(
             listeners,
@@ -278,6 +315,15 @@ impl Node {
         #[cfg(not(feature = "scheduler"))]
         let _ = teardown;
         self.store.stop().await;
+    }
+}
+
+fn take_up_format(settings: &Settings) -> Result<(), StartError> {
+    let path = settings.data_dir.display().to_string();
+    match format::take_up(&settings.data_dir) {
+        Ok(None) => Ok(()),
+        Ok(Some(found)) => Err(StartError::Format { path, found }),
+        Err(cause) => Err(StartError::DataDir { path, cause }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::host;
 use super::node::{Node, Teardown};
+use super::program::Program;
 use super::settings::{self, Settings};
 use crate::base::SERVES_NOTICE;
 
@@ -43,6 +45,10 @@ pub fn run(arguments: &[String]) -> u8 {
     start_logging(&settings.log_level);
     match live(settings, leashed) {
         Ok(End::Asked) => 0,
+        Ok(End::Again(program)) => {
+            eprintln!("node: {}", program.go_on());
+            1
+        }
         Ok(End::Removed(reason)) => {
             eprintln!("node: {}", removed(&reason));
             EXIT_REMOVED
@@ -126,6 +132,8 @@ enum End {
     Asked,
     /// The cluster removed this member.
     Removed(String),
+    /// The node is to go on with another program.
+    Again(Arc<Program>),
 }
 
 /// What is said to whoever starts a member that was removed.
@@ -140,15 +148,17 @@ fn live(settings: Settings, leashed: bool) -> anyhow::Result<End> {
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
         let mut leash = std::pin::pin!(leash_closed(leashed));
+        let program = Program::of_this_process(&settings).context("finding this program")?;
+        // From the beginning on: where the process was handed on, the watchdog has not stopped.
+        let heartbeat = tokio::spawn(watchdog());
         let node = tokio::select! {
-            node = Node::start(settings) => node?,
+            node = Node::start_as(settings, program.clone()) => node?,
             // It may be waiting for others to be discovered.
             _ = terminate.recv() => return Ok(End::Asked),
             _ = interrupt.recv() => return Ok(End::Asked),
             () = &mut leash => return Ok(End::Asked),
         };
         tell(&[NotifyState::Ready, NotifyState::Status("doors are open; waiting for a leader")]);
-        let heartbeat = tokio::spawn(watchdog());
         let teardown = tokio::select! {
             _ = terminate.recv() => Teardown::KeepUnits,
             _ = interrupt.recv() => Teardown::KeepUnits,
@@ -163,7 +173,13 @@ fn live(settings: Settings, leashed: bool) -> anyhow::Result<End> {
                 node.stop(Teardown::KeepUnits).await;
                 return Ok(End::Removed(reason));
             }
-            never = serve_notice(&node) => match never {},
+            program = restart_asked(program.as_ref()) => {
+                tell(&[NotifyState::Status("ends, to go on with another program")]);
+                node.stop(Teardown::KeepUnits).await;
+                tell(&[NotifyState::Watchdog]);
+                return Ok(End::Again(program));
+            }
+            never = serve_notice(&node, program.as_ref()) => match never {},
         };
         tell(&[NotifyState::Stopping]);
         heartbeat.abort();
@@ -174,11 +190,24 @@ fn live(settings: Settings, leashed: bool) -> anyhow::Result<End> {
     ended
 }
 
+async fn restart_asked(program: Option<&Arc<Program>>) -> Arc<Program> {
+    match program {
+        Some(program) => {
+            program.restart_asked().await;
+            program.clone()
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// Tells the supervisor once the node serves; never completes.
-async fn serve_notice(node: &Node) -> Infallible {
+async fn serve_notice(node: &Node, program: Option<&Arc<Program>>) -> Infallible {
     node.serves().await;
     tell(&[NotifyState::Status("serves"), NotifyState::Custom(SERVES_NOTICE)]);
-    std::future::pending().await
+    match program {
+        Some(program) => program.serves().await,
+        None => std::future::pending().await,
+    }
 }
 
 pub(super) fn tell(state: &[NotifyState<'_>]) {

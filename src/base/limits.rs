@@ -449,3 +449,10 @@ pub const SESSION_OPENING_MS_MAX: u64 = 10_000;
 pub const SESSION_PING_MS: u64 = 15_000;
 /// How long a command may take to end once its client has gone; then it is killed.
 pub const SESSION_HANG_UP_MS: u64 = 5_000;
+/// A program that a node is upgraded to, and a piece of it on its way there.
+pub const PROGRAM_BYTES_MAX: u64 = 1 << 30;
+pub const PROGRAM_PIECE_BYTES_MAX: usize = 1 << 20;
+/// How long such a program may take to tell its version on the machine that is to run it.
+pub const PROGRAM_ANSWER_MS_MAX: u64 = 30_000;
+/// How long a node may take to serve with another program, before the former one is put back.
+pub const PROGRAM_TRIAL_MS_MAX: u64 = 120_000;

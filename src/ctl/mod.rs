@@ -20,6 +20,7 @@ mod kv;
 mod login;
 mod manual;
 mod node_ctl;
+mod recover;
 mod restore;
 #[cfg(feature = "scheduler")]
 mod rollout;
@@ -34,6 +35,7 @@ mod templates;
 mod terminal;
 mod tls;
 mod token;
+mod upgrade;
 #[cfg(feature = "scheduler")]
 mod work;
 

@@ -14,8 +14,8 @@ use super::contact::Contact;
 #[cfg(feature = "template")]
 use super::templates;
 use super::{
-    authority, backup, certificates, credentials, doctor, export, import, kv, login, restore, secret, snapshot, tls,
-    token,
+    authority, backup, certificates, credentials, doctor, export, import, kv, login, recover, restore, secret,
+    snapshot, tls, token, upgrade,
 };
 #[cfg(feature = "scheduler")]
 use super::{rollout, scheduling, work};
@@ -34,6 +34,8 @@ node ctl: ask the cluster how it is.
   $ node ctl cert list                            the certificates that the cluster gave out; `cert revoke NAME-OR-SERIAL`
   $ node ctl ca rotate [--keep-old 7d]            another authority takes over, member by member; `ca show` tells how far it
                                                   is (--pem prints who is trusted), `ca finish` ends the time of the old one
+  $ node ctl upgrade --binary FILE                has the nodes run another program, one after the other; --help has more
+  $ node ctl recover                              a cluster out of one member, when most of them are gone for good; --help has more
   $ node ctl limits                               what bounds requests, queues and waits
   $ node ctl apply --dry-run units/               what applying a folder of units would change; `apply --help` has more
   $ node ctl history                              what was applied, by whom, and what came of it
@@ -106,6 +108,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         ["snapshot", "export", ..] => return export::run(&arguments[2..]),
         words if verb(words) == Some("backup") => return backup::run(arguments),
         words if verb(words) == Some("doctor") => return doctor::run(arguments),
+        words if verb(words) == Some("upgrade") => return upgrade::run(arguments),
+        words if verb(words) == Some("recover") => return recover::run(arguments),
         ["import", ..] => return import::run(&arguments[1..]),
         #[cfg(feature = "scheduler")]
         words if verb(words).is_some_and(|verb| rollout::COMMANDS.contains(&verb)) => return rollout::run(arguments),

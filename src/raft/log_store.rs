@@ -86,6 +86,11 @@ impl LogStore {
         self.waiting().front().map(Instant::elapsed)
     }
 
+    /// Where it ends.
+    pub fn last(&self) -> Option<LogId> {
+        self.log().last
+    }
+
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Instant>> {
         self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,7 +121,7 @@ impl LogStore {
     }
 
     /// The entries of `start..end` as far as `max_bytes` go, at least one if there is one.
-    async fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+    pub(super) async fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
         let recent_from = {
             let log = self.log();
             let first = log.recent_from();

@@ -1,6 +1,7 @@
 //! Replication: a proposal batcher, openraft over our log and state, and the transport between members.
 //!
-//! `start` brings a node up · `seed` makes the data of a member that begins with a state · `store` is what the floors above
+//! `start` brings a node up · `seed` makes the data of a member that begins with a state, `recover` of a
+//! member whose quorum is gone · `store` is what the floors above
 //! use of it · `proposer`, `reads`, `lease_keeper` and `hub` (with a `mailbox` for each watcher) carry writes, reads, leases
 //! and watches · `members` changes and follows the membership, `join` finds a place in it, `probation` keeps one from voting
 //! that has lost its memory · `log_store`, `state_machine`, `machine` and `snapshot` are openraft's storage, `network` its
@@ -25,6 +26,7 @@ mod probation;
 mod proposer;
 mod read_lease;
 mod reads;
+mod recover;
 mod seats;
 mod seed;
 mod service;
@@ -67,6 +69,7 @@ pub use join::{Place, find_place, holds_data, joined, keep as keep_place};
 pub use options::{Options, Peer, PeerListener, SnapshotThresholds, StartError};
 pub use peer::session::PeerError;
 pub use peer::stream::{CallStream, NoCalls, PeerHandler, PeerStream};
+pub use recover::{RecoverError, Remains, Stopped};
 pub use seats::Seats;
 pub use seed::{Seed, SeedError, is_unfinished, seed};
 pub use store::RaftStore;

@@ -79,7 +79,11 @@ impl RaftStore {
         let tasks = TaskTracker::new();
         let names = options.peers.iter().filter(|peer| peer.id != options.member);
         let health = Arc::new(Health::new(names.map(|peer| (peer.id, peer.name.clone()))));
-        let roll = Arc::new(Roll::default());
+        let given_up = super::recover::former(&options.data_dir);
+        let roll = Arc::new(Roll::of(given_up.map_err(|error| StartError::Directory {
+            dir: options.data_dir.clone(),
+            why: format!("which clusters were given up for this one: {error}"),
+        })?));
         let peers = Peers::new(me.clone(), options.dialling.clone(), health.clone(), roll.clone(), &stop, &tasks);
         // What the log says of the members follows as soon as it is read.
         peers.settle(&addresses);
@@ -166,9 +170,9 @@ fn check(options: &Options) -> Result<BTreeMap<MemberId, Vec<Address>>, StartErr
 }
 
 /// What is open of the data directory.
-struct Files {
-    core: Arc<Core>,
-    log: LogStore,
+pub(super) struct Files {
+    pub core: Arc<Core>,
+    pub log: LogStore,
     transfers: Arc<Transfers>,
     probation: Probation,
 }
@@ -193,7 +197,7 @@ async fn open_files(options: &Options, me: &Identity, hub: Arc<Hub>, leases: Arc
     }
 }
 
-fn open_blocking(
+pub(super) fn open_blocking(
     dir: &Path,
     identity: &str,
     segment_bytes: u64,

@@ -70,6 +70,11 @@ impl RaftStore {
         }
     }
 
+    /// Term and index of the newest entry of this member's log, committed or not.
+    pub fn log_end(&self) -> (u64, u64) {
+        self.log.last().map_or((0, 0), |id| (id.leader_id.term, id.index))
+    }
+
     /// Completes when this node can do nothing any more, with the reason; the process should then end.
     pub async fn broken(&self) -> String {
         let mut lead = self.node.lead.subscribe();

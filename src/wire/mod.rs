@@ -3,7 +3,8 @@
 //! `proto/` holds the messages and services by the names and numbers that etcd's clients use. `generated/` is made from
 //! it by prost and tonic and committed; `integration/wire.rs` proves it fresh and rewrites it. The generated services
 //! name tonic, so this room does too, and only there: serving and calling stay with the doors above.
-//! `history` is the JSON of the door for people, `joining` that of the door for machines that join, `checkup` that of the one for `node ctl doctor`. `seal` is what is put around snapshots, `stored` what etcd keeps in its database file.
+//! `history` is the JSON of the door for people, `joining` that of the door for machines that join, `checkup` that of the one for `node ctl doctor`, `program` that of
+//! the one for `node ctl upgrade`. `seal` is what is put around snapshots, `stored` what etcd keeps in its database file.
 
 pub mod checkup;
 #[rustfmt::skip]
@@ -12,6 +13,7 @@ mod generated;
 pub mod history;
 pub mod joining;
 pub mod json;
+pub mod program;
 pub mod seal;
 pub mod stored;
 pub mod v2;

@@ -84,6 +84,15 @@ impl Credentials {
         }
     }
 
+    /// Whom the request names, for a log of what was done.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Basic { user, .. } | Self::Certificate(user) | Self::Believed(user) => user.clone(),
+            Self::Token(_) => "a user with a token".to_owned(),
+            Self::None | Self::Guest => "somebody who was not asked for a name".to_owned(),
+        }
+    }
+
     fn or_certificate(self, extensions: &Extensions) -> Self {
         match (&self, extensions.get::<CertificateName>()) {
             (Self::None, Some(CertificateName(name))) => Self::Certificate(name.to_string()),

@@ -35,6 +35,8 @@ pub const PAGES: &[Page] = &[
     node(&["ctl"]),
     node(&["ctl", "backup"]),
     node(&["ctl", "doctor"]),
+    node(&["ctl", "recover"]),
+    node(&["ctl", "upgrade"]),
     node(&["ctl", "import"]),
     node(&["ctl", "kv"]),
     node(&["ctl", "snapshot", "restore"]),

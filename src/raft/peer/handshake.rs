@@ -182,7 +182,11 @@ where
             };
         }
         let judged = judge(me, &hello);
-        if let (Ok(()), Some(reason)) = (&judged, roll.farewell(hello.from)) {
+        let farewell = match &judged {
+            Ok(()) => roll.farewell(hello.from),
+            Err(_) => roll.farewell_of_former(hello.cluster, me.cluster),
+        };
+        if let Some(reason) = farewell {
             send(writer, encode(&Answer::Removed(reason.clone()))).await?;
             return Err(HandshakeError::Rejected { from: hello.from, reason });
         }

@@ -5,16 +5,32 @@ use std::sync::{PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use crate::base::MemberId;
+use crate::base::{ClusterId, MemberId};
 
 /// The members that were removed, and whether this one is among them.
 #[derive(Debug, Default)]
 pub struct Roll {
     removed: RwLock<BTreeMap<MemberId, String>>,
+    /// Clusters that were given up for this one, when their quorum was gone for good.
+    given_up: Vec<ClusterId>,
     expelled: watch::Sender<Option<String>>,
 }
 
 impl Roll {
+    /// Of a cluster for which others were given up.
+    pub fn of(given_up: Vec<ClusterId>) -> Self {
+        Self { given_up, ..Self::default() }
+    }
+
+    /// What a member of another cluster is told if that one was given up for `now`.
+    pub fn farewell_of_former(&self, cluster: ClusterId, now: ClusterId) -> Option<String> {
+        self.given_up.contains(&cluster).then(|| {
+            format!(
+                "cluster {cluster} was given up when its quorum was gone: it was recovered as cluster {now} from a member that survived"
+            )
+        })
+    }
+
     /// Notes who was removed, with their names. Returns those that were not known to be.
     pub fn set_removed(&self, removed: Vec<(MemberId, String)>) -> Vec<MemberId> {
         let mut known = self.removed.write().unwrap_or_else(PoisonError::into_inner);
@@ -70,6 +86,10 @@ mod tests {
             "member a (ten) has been permanently removed from the cluster"
         );
         assert_eq!(roll.farewell(MemberId(11)).unwrap(), "member b has been permanently removed from the cluster");
+        let former = Roll::of(vec![ClusterId(1)]);
+        assert_eq!(former.farewell_of_former(ClusterId(2), ClusterId(3)), None);
+        let told = former.farewell_of_former(ClusterId(1), ClusterId(3)).unwrap();
+        assert!(told.contains("cluster 1 was given up") && told.contains("recovered as cluster 3"), "{told}");
         roll.expel("first");
         roll.expel("second");
         assert_eq!(roll.expelled().await, "first");

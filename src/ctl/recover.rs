@@ -1,0 +1,277 @@
+//! `node ctl recover`: after the loss of a quorum, a cluster out of one member that survived.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::args::{Flag, Parsed};
+use super::node_ctl;
+use super::upgrade::Cluster;
+use crate::base::{Clock, UnixMillis};
+use crate::raft::{Remains, Stopped};
+
+pub const HELP: &str = "\
+node ctl recover: when most of the voters are gone for good, make a new cluster of one member that survived.
+
+  $ node ctl recover                     looks at all members, and says what would be kept and what may be lost; changes nothing
+  $ systemctl stop node; node ctl recover --yes
+                                         does it, on this machine, with the data of this member
+
+Run it on the machine whose log ends furthest: it says which one that is. All that this member has is kept: keys with their history, users,
+units, tokens and the cluster's authority. Lost is what the members that are gone have acknowledged and this one never got. It becomes a
+cluster of one member under a new id; members of the old one that come back are refused and stop. On each other machine move the
+data directory away, and let it join with a token (`node ctl token create` here, `node join` there).
+While a quorum answers it refuses: `etcdctl member remove` takes one member out then.
+
+  --data-dir DIR    the data of the member on this machine [/var/lib/node]
+  --yes             do it; the node must be stopped. Where systemd runs it as node.service it is stopped and started again
+  --endpoint URL    the node on this machine, as for the other commands
+";
+
+const FLAGS: &[Flag] = &[
+    Flag { names: &["data-dir"], value: true, variable: Some("NODE_DATA_DIR"), help: "the member's data" },
+    Flag { names: &["yes"], value: false, variable: None, help: "do it" },
+];
+
+const DATA_DIR: &str = "/var/lib/node";
+/// The store's folder in a data directory, as a node lays it out.
+const STORE: &str = "store";
+const SERVICE: &str = "node.service";
+
+/// Runs the command: 0 where it was done, 1 where it was only told what would be, 2 for a command line that cannot be understood.
+///
+/// # Errors
+/// Why it must not be done, or could not.
+pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
+    let parsed = match node_ctl::understood(arguments, &[node_ctl::FLAGS, FLAGS], HELP) {
+        Ok(parsed) if parsed.words.len() > 1 => return Ok(node_ctl::misunderstood("`recover` takes no words")),
+        Ok(parsed) => parsed,
+        Err(code) => return Ok(code),
+    };
+    let store = Path::new(parsed.value("data-dir").unwrap_or(DATA_DIR)).join(STORE);
+    let sure = parsed.truth("yes")?;
+    node_ctl::runtime()?.block_on(async {
+        match live(&parsed).await? {
+            Some(found) => {
+                print!("{}", found.told());
+                found.check()?;
+                if !sure {
+                    println!("nothing was changed; `node ctl recover --yes` does it");
+                    return Ok(1);
+                }
+                let service = stop_service()?;
+                recover(&store, service).await
+            }
+            None if sure => recover(&store, false).await,
+            None => {
+                let stopped = Stopped::open(&store, Arc::new(Now))?;
+                print!("{}", told_of_remains(stopped.remains()));
+                println!("nothing was changed; `node ctl recover --yes` does it");
+                Ok(1)
+            }
+        }
+    })
+}
+
+struct Now;
+
+impl Clock for Now {
+    fn now(&self) -> UnixMillis {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A member as the node on this machine finds it.
+#[derive(Clone, Debug)]
+struct Seen {
+    name: String,
+    votes: bool,
+    own: bool,
+    /// Term and index of the end of its log, and its revision; or why it does not tell.
+    state: Result<(u64, u64, i64), String>,
+}
+
+/// The cluster as the node on this machine finds it.
+struct Found {
+    leader: Option<String>,
+    members: Vec<Seen>,
+}
+
+/// Asks the node on this machine about all members; `None`: it does not run.
+async fn live(parsed: &Parsed) -> anyhow::Result<Option<Found>> {
+    let cluster = Cluster::at(node_ctl::contact(parsed).await?);
+    let Ok(own) = cluster.own_facts().await else { return Ok(None) };
+    let mut members = Vec::new();
+    for member in cluster.members().await? {
+        let facts = cluster.facts(&member.id).await;
+        let state = facts.map(|facts| (facts.log_term, facts.log_index, facts.revision));
+        let state = state.map_err(|error| format!("{error:#}"));
+        members.push(Seen { own: member.id == own.member, name: member.name, votes: member.votes, state });
+    }
+    Ok(Some(Found { leader: own.leader, members }))
+}
+
+impl Found {
+    fn told(&self) -> String {
+        let mut text = String::new();
+        for member in &self.members {
+            let part = if member.votes { "votes" } else { "does not vote" };
+            let here = if member.own { ", this machine" } else { "" };
+            let _ = match &member.state {
+                Ok((term, index, revision)) => writeln!(
+                    text,
+                    "{}{here}: {part}; its log ends at entry {index} of term {term}, it has applied revision {revision}",
+                    member.name
+                ),
+                Err(error) => writeln!(text, "{}{here}: {part}; does not answer: {error}", member.name),
+            };
+        }
+        let gone: Vec<&str> =
+            self.members.iter().filter(|member| member.state.is_err()).map(|member| member.name.as_str()).collect();
+        let own = self.members.iter().find(|member| member.own).and_then(|member| member.state.as_ref().ok());
+        if let (Some((_, index, _)), false) = (own, gone.is_empty()) {
+            let _ = writeln!(
+                text,
+                "may be lost: what {} acknowledged and this machine never got, after entry {index}",
+                gone.join(" and ")
+            );
+        }
+        text
+    }
+
+    /// Refuses what would do harm.
+    fn check(&self) -> anyhow::Result<()> {
+        if let Some(leader) = &self.leader {
+            bail!(
+                "the cluster has a leader, {leader}: nothing needs to be recovered; `etcdctl member remove` takes a member out"
+            );
+        }
+        let voters = self.members.iter().filter(|member| member.votes).count();
+        let answer = self.members.iter().filter(|member| member.votes && member.state.is_ok()).count();
+        ensure!(
+            answer < voters / 2 + 1,
+            "{answer} of {voters} voters answer, which is a quorum: wait for them to elect a leader, `node ctl doctor` says what is in \
+             the way"
+        );
+        let end = |member: &Seen| member.state.as_ref().ok().map(|(term, index, _)| (*term, *index));
+        let own = self.members.iter().find(|member| member.own).and_then(end);
+        let furthest = self.members.iter().filter(|member| end(member) > own).max_by_key(|member| end(member));
+        if let Some(member) = furthest {
+            bail!("{} has more than this machine: run it there, so that nothing is lost which it has", member.name);
+        }
+        Ok(())
+    }
+}
+
+/// What a member that does not run has, where nobody else can be asked.
+fn told_of_remains(remains: &Remains) -> String {
+    let mut text = format!(
+        "this machine is member {} of cluster {}: its log ends at entry {} of term {}, it has applied {} with revision {}\n",
+        remains.member, remains.cluster, remains.log_index, remains.log_term, remains.applied_index, remains.revision
+    );
+    for (member, votes) in remains.members.iter().filter(|(member, _)| member.id != remains.member) {
+        let part = if *votes { "votes" } else { "does not vote" };
+        let _ = writeln!(
+            text,
+            "{} at {} {part}; the node here does not run, so it was not asked",
+            member.name,
+            member.peer_urls.join(" ")
+        );
+    }
+    text.push_str("With the node started, `node ctl recover` compares all members that answer.\n");
+    text
+}
+
+/// Stops the service where systemd runs it; whether it did.
+fn stop_service() -> anyhow::Result<bool> {
+    let active = Command::new("systemctl").args(["is-active", "--quiet", SERVICE]).status();
+    if !active.is_ok_and(|status| status.success()) {
+        bail!("the node runs and is no service of systemd's: stop it, and run this again");
+    }
+    systemctl("stop")?;
+    Ok(true)
+}
+
+fn systemctl(verb: &str) -> anyhow::Result<()> {
+    let output = Command::new("systemctl").args([verb, SERVICE]).output().context("systemctl")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "systemctl {verb} {SERVICE}: {}", said.trim());
+    Ok(())
+}
+
+async fn recover(store: &Path, service: bool) -> anyhow::Result<u8> {
+    let done = make(store).await;
+    // Whatever came of it: the node runs again as it did.
+    if service {
+        systemctl("start")?;
+    }
+    let (remains, cluster, old) = done?;
+    println!(
+        "recovered: cluster {cluster} has this machine as its only member, with all up to entry {}",
+        remains.log_index
+    );
+    println!("the former data are in {}; remove them when all is well", old.display());
+    if !service {
+        println!("start the node here now");
+    }
+    println!("others: move their data directories away, `node ctl token create` here, `node join TOKEN` there");
+    Ok(0)
+}
+
+async fn make(store: &Path) -> anyhow::Result<(Remains, crate::base::ClusterId, PathBuf)> {
+    let stopped = Stopped::open(store, Arc::new(Now))?;
+    let remains = stopped.remains().clone();
+    let (cluster, old) = stopped.recover().await?;
+    Ok((remains, cluster, old))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn found(leader: Option<&str>, ends: &[Option<(u64, u64)>]) -> Found {
+        let seen = |(at, end): (usize, &Option<(u64, u64)>)| Seen {
+            name: format!("n{at}"),
+            votes: true,
+            own: at == 0,
+            state: end.map(|(term, index)| (term, index, 7)).ok_or_else(|| "cannot connect".to_owned()),
+        };
+        Found { leader: leader.map(str::to_owned), members: ends.iter().enumerate().map(seen).collect() }
+    }
+
+    #[test]
+    fn only_the_furthest_member_of_a_lost_quorum_is_recovered() {
+        let cases = [
+            (None, vec![Some((2, 9)), None, None], ""),
+            (Some("2a"), vec![Some((2, 9)), None, None], "has a leader, 2a"),
+            (None, vec![Some((2, 9)), Some((2, 9)), None], "2 of 3 voters answer"),
+            // The later term counts, as in an election.
+            (None, vec![Some((2, 9)), Some((3, 4)), None, None, None], "n1 has more than this machine"),
+            (None, vec![Some((3, 4)), Some((2, 9)), None, None], ""),
+        ];
+        for (leader, ends, expected) in cases {
+            let outcome = found(leader, &ends).check();
+            match expected {
+                "" => outcome.unwrap(),
+                why => assert!(outcome.as_ref().unwrap_err().to_string().contains(why), "{ends:?}: {outcome:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_lost_is_said() {
+        let told = found(None, &[Some((2, 9)), None, None]).told();
+        for part in
+            ["n0, this machine: votes; its log ends at entry 9 of term 2", "may be lost: what n1 and n2 acknowledged"]
+        {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(!found(None, &[Some((2, 9))]).told().contains("may be lost"));
+    }
+}
