@@ -210,6 +210,12 @@ fn a_cluster_is_recovered_from_one_member_and_the_others_join_anew() {
     }
     let (code, told) = recover(&cluster.nodes[0], &["--yes"]);
     assert!(code == Some(1) && told.contains("has a leader"), "{told}");
+    // Nor does a member that is only stopped leave the others.
+    cluster.nodes[0].kill_9();
+    let (code, told) = recover(&cluster.nodes[0], &["--yes"]);
+    assert!(code == Some(1) && told.contains("2 of 3 voters are there without this machine"), "{told}");
+    cluster.nodes[0].start();
+    cluster.nodes[0].wait_until_it_serves();
     cluster.nodes[1].kill_9();
     cluster.nodes[2].kill_9();
     // While it runs it compares; it is not a service here, so that it cannot stop itself.

@@ -69,9 +69,19 @@ pub struct Install<'a> {
     pub settings: fn(&Host, &[Host]) -> String,
 }
 
+/// How a host is laid out.
+#[derive(Clone, Copy)]
+enum Layout<'a> {
+    /// As a node that starts at boot.
+    Node(&'a Install<'a>),
+    /// With the program and the units of its package, and nothing that says what to do with them.
+    Blank(&'a Path),
+}
+
 /// Hosts that are up, in a network of their own.
 pub struct Lab {
     run: String,
+    image: String,
     hosts: Vec<Host>,
     janitor: Option<Child>,
 }
@@ -81,19 +91,28 @@ impl Lab {
     ///
     /// Returns when systemd on every host has finished booting, whether `node.service` came up or failed.
     pub fn start(names: &[&str], install: &Install<'_>) -> Result<Self> {
+        Self::start_as(names, Layout::Node(install))
+    }
+
+    /// The same with hosts on which the program lies, and nothing is set, enabled or started.
+    pub fn start_blank(names: &[&str], binary: &Path) -> Result<Self> {
+        Self::start_as(names, Layout::Blank(binary))
+    }
+
+    fn start_as(names: &[&str], layout: Layout<'_>) -> Result<Self> {
         let image = provision()?;
         let started = Instant::now();
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos();
         let run = format!("corenode-{}-{nanos:08x}", std::process::id());
         let janitor = start_janitor(&run)?;
-        let mut lab = Self { run, hosts: Vec::new(), janitor: Some(janitor) };
+        let mut lab = Self { run, image, hosts: Vec::new(), janitor: Some(janitor) };
         let subnet = lab.make_network()?;
         lab.hosts = names
             .iter()
             .enumerate()
             .map(|(index, name)| Host { name: (*name).to_owned(), ip: format!("{subnet}.{}", FIRST_ADDRESS + index) })
             .collect();
-        lab.on_every_host(|lab, host| lab.create(host, install, &image))?;
+        lab.on_every_host(|lab, host| lab.create(host, layout))?;
         lab.on_every_host(Self::boot)?;
         lab.on_every_host(|lab, host| lab.exec(&host.name, &app_image::IMPORT)?.ok().map(drop))?;
         eprintln!("lab: {} hosts up in {:.1?} as {}-*", names.len(), started.elapsed(), lab.run);
@@ -168,6 +187,14 @@ impl Lab {
         self.boot(self.host(host)?)
     }
 
+    /// Boots another host in the place of one that is gone, with its name and address and an empty disk.
+    pub fn replace(&self, host: &str, binary: &Path) -> Result<()> {
+        docker(&["rm", "-f", "-v", &self.container(host)])?.ok()?;
+        let host = self.host(host)?;
+        self.create(host, Layout::Blank(binary))?;
+        self.boot(host)
+    }
+
     /// Stalls a host: every process on it stands still, and its connections stay open.
     pub fn pause(&self, host: &str) -> Result<()> {
         docker(&["pause", &self.container(host)])?.ok().map(drop)
@@ -228,7 +255,7 @@ impl Lab {
     }
 
     /// Makes the container of a host and puts its files on its disk, without booting it.
-    fn create(&self, host: &Host, install: &Install<'_>, image: &str) -> Result<()> {
+    fn create(&self, host: &Host, layout: Layout<'_>) -> Result<()> {
         let container = self.container(&host.name);
         let label = format!("corenode.run={}", self.run);
         let mut argv = vec!["create", "--name", &container, "--label", &label, "--hostname", &host.name];
@@ -236,11 +263,11 @@ impl Lab {
         let names: Vec<String> = self.hosts.iter().map(|host| format!("{}:{}", host.name, host.ip)).collect();
         argv.extend(names.iter().flat_map(|name| ["--add-host", name]));
         argv.extend(HOST_FLAGS.split_whitespace());
-        argv.extend([image, "/sbin/init"]);
+        argv.extend([&self.image, "/sbin/init"]);
         let id = docker(&argv)?.ok()?.stdout;
 
         let disk = tempfile::tempdir().context("make a temporary folder")?;
-        lay_out(disk.path(), &self.hosts, host, install, id.trim())?;
+        lay_out(disk.path(), &self.hosts, host, layout, id.trim())?;
         let source = format!("{}/.", disk.path().display());
         docker(&["cp", &source, &format!("{container}:/")])?.ok().map(drop)
     }
@@ -311,7 +338,7 @@ fn start_janitor(run: &str) -> Result<Child> {
 }
 
 /// Writes below `disk` what a host has on top of the image. `container` is its id in the outer engine.
-fn lay_out(disk: &Path, hosts: &[Host], host: &Host, install: &Install<'_>, container: &str) -> Result<()> {
+fn lay_out(disk: &Path, hosts: &[Host], host: &Host, layout: Layout<'_>, container: &str) -> Result<()> {
     for folder in ["usr/bin", "etc/node/node.toml.d", "etc/docker", WANTS, UNITS, "opt"] {
         fs::create_dir_all(disk.join(folder))?;
     }
@@ -325,10 +352,16 @@ fn lay_out(disk: &Path, hosts: &[Host], host: &Host, install: &Install<'_>, cont
 
     // As the machines of vagrant/ are made.
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/vagrant/provision.sh");
-    let (root, binary) = (disk.to_string_lossy(), install.binary.to_string_lossy());
+    let binary = match layout {
+        Layout::Node(install) => install.binary,
+        Layout::Blank(binary) => binary,
+    };
+    let (root, binary) = (disk.to_string_lossy(), binary.to_string_lossy());
     command::run(&[script, "--root", &*root, &*binary], None, COMMAND_BOUND)?.ok()?;
-    symlink(format!("/{UNITS}/node.service"), disk.join(WANTS).join("node.service"))?;
-    fs::write(disk.join("etc/node/node.toml.d/host.toml"), (install.settings)(host, hosts))?;
+    if let Layout::Node(install) = layout {
+        symlink(format!("/{UNITS}/node.service"), disk.join(WANTS).join("node.service"))?;
+        fs::write(disk.join("etc/node/node.toml.d/host.toml"), (install.settings)(host, hosts))?;
+    }
     app_image::write_archive(&disk.join(app_image::ARCHIVE.trim_start_matches('/')))
 }
 

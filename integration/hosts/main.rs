@@ -1,6 +1,7 @@
 //! Tests on three real hosts with systemd and Docker. `make integration` runs them, as root; see provision.sh and lab.rs.
 
 mod app_image;
+mod birth;
 mod cluster;
 mod command;
 mod containers;
@@ -20,6 +21,7 @@ mod tables;
 mod timers;
 mod tutorials;
 mod units;
+mod upgrade;
 mod waits;
 mod walkthrough;
 
@@ -67,6 +69,16 @@ fn an_exclusive_unit_runs_on_one_host_at_a_time() -> anyhow::Result<()> {
 #[test]
 fn timers_run_once_wherever_they_are() -> anyhow::Result<()> {
     timers::run()
+}
+
+#[test]
+fn hosts_become_a_cluster_by_a_command_each_and_a_lost_one_is_made_up_for() -> anyhow::Result<()> {
+    birth::run()
+}
+
+#[test]
+fn a_cluster_is_upgraded_under_load_and_nothing_is_lost() -> anyhow::Result<()> {
+    upgrade::run()
 }
 
 #[test]

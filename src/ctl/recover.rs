@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail, ensure};
 
 use super::args::{Flag, Parsed};
 use super::node_ctl;
 use super::upgrade::Cluster;
-use crate::base::{Clock, UnixMillis};
+use crate::base::{Clock, MemberId, UnixMillis};
+use crate::net::{self, Address};
 use crate::raft::{Remains, Stopped};
 
 pub const HELP: &str = "\
@@ -41,6 +42,8 @@ const DATA_DIR: &str = "/var/lib/node";
 /// The store's folder in a data directory, as a node lays it out.
 const STORE: &str = "store";
 const SERVICE: &str = "node.service";
+/// How long another member may take to let somebody in.
+const PEER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs the command: 0 where it was done, 1 where it was only told what would be, 2 for a command line that cannot be understood.
 ///
@@ -66,12 +69,16 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
                 let service = stop_service()?;
                 recover(&store, service).await
             }
-            None if sure => recover(&store, false).await,
             None => {
-                let stopped = Stopped::open(&store, Arc::new(Now))?;
-                print!("{}", told_of_remains(stopped.remains()));
-                println!("nothing was changed; `node ctl recover --yes` does it");
-                Ok(1)
+                let remains = Stopped::open(&store, Arc::new(Now))?.remains().clone();
+                let there = who_is_there(&remains).await;
+                print!("{}", told_of_remains(&remains, &there));
+                check_absence(&remains, &there)?;
+                if !sure {
+                    println!("nothing was changed; `node ctl recover --yes` does it");
+                    return Ok(1);
+                }
+                recover(&store, false).await
             }
         }
     })
@@ -113,6 +120,7 @@ async fn live(parsed: &Parsed) -> anyhow::Result<Option<Found>> {
         let state = state.map_err(|error| format!("{error:#}"));
         members.push(Seen { own: member.id == own.member, name: member.name, votes: member.votes, state });
     }
+    members.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Some(Found { leader: own.leader, members }))
 }
 
@@ -168,23 +176,52 @@ impl Found {
     }
 }
 
-/// What a member that does not run has, where nobody else can be asked.
-fn told_of_remains(remains: &Remains) -> String {
+/// The other members whose peer port somebody listens on: all that can be found out of them while the node here does not run.
+async fn who_is_there(remains: &Remains) -> Vec<MemberId> {
+    let mut there = Vec::new();
+    for (member, _) in remains.members.iter().filter(|(member, _)| member.id != remains.member) {
+        for url in &member.peer_urls {
+            let address = match Address::from_url(url) {
+                Ok(Address::Tls { host, port, .. }) => Address::Tcp { host, port },
+                Ok(address) => address,
+                Err(_) => continue,
+            };
+            if net::connect(&address, PEER_WITHIN).await.is_ok() {
+                there.push(member.id);
+                break;
+            }
+        }
+    }
+    there
+}
+
+/// What a member that does not run has, and who else is there.
+fn told_of_remains(remains: &Remains, there: &[MemberId]) -> String {
     let mut text = format!(
-        "this machine is member {} of cluster {}: its log ends at entry {} of term {}, it has applied {} with revision {}\n",
+        "this machine is member {} of cluster {}: its log ends at entry {} of term {}, it has applied entry {}, revision {}\n",
         remains.member, remains.cluster, remains.log_index, remains.log_term, remains.applied_index, remains.revision
     );
     for (member, votes) in remains.members.iter().filter(|(member, _)| member.id != remains.member) {
         let part = if *votes { "votes" } else { "does not vote" };
-        let _ = writeln!(
-            text,
-            "{} at {} {part}; the node here does not run, so it was not asked",
-            member.name,
-            member.peer_urls.join(" ")
-        );
+        let answers = if there.contains(&member.id) { "somebody listens" } else { "nobody listens" };
+        let _ = writeln!(text, "{}: {part}; {answers} at {}", member.name, member.peer_urls.join(" "));
     }
-    text.push_str("With the node started, `node ctl recover` compares all members that answer.\n");
+    if !there.is_empty() {
+        text.push_str("Who has the most can only be told while the node here runs: start it and run this again.\n");
+    }
     text
+}
+
+/// Refuses while others may be a quorum without this member: they go on as they are, and would be told to stop.
+fn check_absence(remains: &Remains, there: &[MemberId]) -> anyhow::Result<()> {
+    let voters = remains.members.iter().filter(|(_, votes)| *votes);
+    let others = voters.clone().filter(|(member, _)| there.contains(&member.id)).count();
+    let voters = voters.count();
+    ensure!(
+        others < voters / 2 + 1,
+        "{others} of {voters} voters are there without this machine, which is a quorum: start the node here, and it follows them"
+    );
+    Ok(())
 }
 
 /// Stops the service where systemd runs it; whether it did.
@@ -262,6 +299,15 @@ mod tests {
                 why => assert!(outcome.as_ref().unwrap_err().to_string().contains(why), "{ends:?}: {outcome:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_member_that_was_stopped_does_not_leave_a_quorum() {
+        let member = |id| (crate::kv::Member { id: MemberId(id), ..Default::default() }, id < 4);
+        let remains = Remains { member: MemberId(1), members: (1..=5).map(member).collect(), ..Remains::default() };
+        check_absence(&remains, &[MemberId(2), MemberId(4), MemberId(5)]).unwrap();
+        let refusal = check_absence(&remains, &[MemberId(2), MemberId(3)]).unwrap_err().to_string();
+        assert!(refusal.contains("2 of 3 voters are there without this machine"), "{refusal}");
     }
 
     #[test]

@@ -73,6 +73,10 @@ impl Program {
     pub fn attach(&self, store: &Arc<RaftStore>, machine: Option<String>) {
         // A node is started once.
         let _ = self.node.set((Arc::downgrade(store), machine));
+        // What an upgrade has left that did not come to its end.
+        if let Ok(files) = self.files() {
+            files.discard();
+        }
     }
 
     /// Completes when the node is to go on with another program.

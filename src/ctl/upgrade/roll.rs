@@ -35,10 +35,18 @@ pub async fn run(cluster: &Cluster, binary: &Binary, names: &[&str]) -> anyhow::
         send(cluster, member, binary).await.with_context(|| format!("{}; nothing was changed", member.name))?;
     }
     let mut done = Vec::new();
-    while let Some(member) = next(cluster, &mut left).await? {
+    while !left.is_empty() {
+        let member = match next(cluster, &mut left).await {
+            Ok(member) => member,
+            Err(error) => {
+                println!("{error:#}");
+                print!("{}", stopped(&done, None, &left));
+                return Ok(1);
+            }
+        };
         if let Err(error) = step(cluster, &member, binary).await {
             println!("{}: {error:#}", member.name);
-            print!("{}", stopped(&member, &done, &left));
+            print!("{}", stopped(&done, Some(&member), &left));
             return Ok(1);
         }
         done.push(member.name);
@@ -94,14 +102,11 @@ async fn send(cluster: &Cluster, member: &Member, binary: &Binary) -> anyhow::Re
 }
 
 /// The next one of those that are left, once all members are well: those that do not vote first, the leader last.
-async fn next(cluster: &Cluster, left: &mut Vec<Member>) -> anyhow::Result<Option<Member>> {
-    if left.is_empty() {
-        return Ok(None);
-    }
+async fn next(cluster: &Cluster, left: &mut Vec<Member>) -> anyhow::Result<Member> {
     let members = well(cluster).await?;
     let leader = members.first().and_then(|(_, facts)| facts.leader.clone());
     left.sort_by_key(|member| rank(member, leader.as_deref()));
-    Ok(Some(left.remove(0)))
+    Ok(left.remove(0))
 }
 
 /// Smaller goes first.
@@ -183,17 +188,17 @@ fn check_units(before: &Lives, after: &Lives) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is said when a step has failed.
-fn stopped(at: &Member, done: &[String], left: &[Member]) -> String {
+/// What is said where it does not go on, before a step or in the one of `at`.
+fn stopped(done: &[String], at: Option<&Member>, left: &[Member]) -> String {
     let list = |names: Vec<&str>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let done = list(done.iter().map(String::as_str).collect());
     let left = list(left.iter().map(|member| member.name.as_str()).collect());
+    let at = at.map(|member| format!(" at {}", member.name)).unwrap_or_default();
     format!(
-        "stopped at {}. Upgraded: {done}. Not touched: {left}.\n\
-         To go on, see to {} (`node ctl doctor`, its log) and run the same command again: who has the program is left alone.\n\
-         To go back, run `node ctl upgrade --binary FILE` with the former program; nodes that were upgraded keep it as node.previous,\n\
-         beside the program that runs. A node that does not answer: on its machine, move node.previous to its place and restart node.\n",
-        at.name, at.name
+        "stopped{at}. Upgraded: {done}. Not touched: {left}.\n\
+         To go on, see to what is wrong (`node ctl doctor`, the node's log) and run the same command again: who has the program is left\n\
+         alone. To go back, run `node ctl upgrade --binary FILE` with the former program; nodes that were upgraded keep it as\n\
+         node.previous, beside the program that runs. Where a node does not answer, move node.previous to its place there, and restart it.\n"
     )
 }
 
@@ -237,7 +242,7 @@ mod tests {
 
     #[test]
     fn whoever_is_left_half_way_knows_how_to_go_on_and_back() {
-        let told = stopped(&member("2", true), &["n1".to_owned()], &[]);
+        let told = stopped(&["n1".to_owned()], Some(&member("2", true)), &[]);
         for part in ["stopped at n2. Upgraded: n1. Not touched: none.", "To go on", "To go back", "node.previous"] {
             assert!(told.contains(part), "{part}: {told}");
         }
