@@ -33,6 +33,7 @@ check:
 integration:
 	integration/hosts/provision.sh
 	$(CARGO) build --locked --bin node
+	integration/previous.sh
 	$(CARGO) test --locked --no-fail-fast $(SLOW:%=--test %) -- --test-threads=1
 
 # One file without a dynamic linker, the same wherever it is built. Fails if the result is not static.

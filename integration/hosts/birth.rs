@@ -1,7 +1,7 @@
 //! Hosts with nothing on them but the program: they become a cluster with a command each, one more joins, one is lost for good and
 //! replaced, and nobody types anything for what runs there.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,7 +13,7 @@ const NAMES: [&str; 4] = ["core-01", "core-02", "core-03", "core-04"];
 const WEB: &str = "[Service]\nExecStart=/bin/sleep infinity\n\n[X-Fleet]\nConflicts=web@*.service\n";
 const PATTERNS: [&str; 1] = ["web@*"];
 /// Three vote, and one that is silent for so long is gone for good.
-const INIT: &str = "node init --voters 3 --voter-lost-after 10s";
+const SEATS: &str = "--voters 3 --voter-lost-after 10s";
 
 pub fn run() -> Result<()> {
     Lab::start_blank(&NAMES, &crate::binary())?.tell(|lab| {
@@ -27,13 +27,13 @@ pub fn run() -> Result<()> {
     })
 }
 
-/// Two commands each: the one that makes it a member, and one that starts a unit.
+/// Two commands on each: the one that makes it a member, and one that starts a unit.
 fn three_become_a_cluster(lab: &Lab) -> Result<String> {
     let begun = Instant::now();
-    let told = lab.shell(NAMES[0], INIT)?.ok()?.stdout;
+    let told = lab.shell(NAMES[0], &format!("node init {SEATS}"))?.ok()?.stdout;
     let token = told.split_whitespace().find(|word| word.starts_with("node1.")).context("a token")?.to_owned();
     for name in &NAMES[1..3] {
-        lab.shell(name, &format!("node join {token}"))?.ok()?;
+        lab.shell(name, &format!("node join {token} {SEATS}"))?.ok()?;
     }
     for (at, name) in NAMES[..3].iter().enumerate() {
         lab.shell(name, &format!("fleetctl start web@{}", at + 1))?.ok()?;
@@ -52,7 +52,7 @@ fn three_become_a_cluster(lab: &Lab) -> Result<String> {
 }
 
 fn a_fourth_joins(lab: &Lab, token: &str) -> Result<()> {
-    lab.shell(NAMES[3], &format!("node join {token}"))?.ok()?;
+    lab.shell(NAMES[3], &format!("node join {token} {SEATS}"))?.ok()?;
     wait_until("the fourth to be listed", SEEN_BOUND, || {
         Ok(lab.exec(NAMES[0], &["fleetctl", "list-machines", "--no-legend"])?.ok()?.stdout.lines().count() == 4)
     })?;
@@ -79,7 +79,7 @@ fn another_takes_its_name(lab: &Lab) -> Result<()> {
     let token = lab.exec(NAMES[0], &["node", "ctl", "token", "create"])?.ok()?.stdout.trim().to_owned();
     let refused = lab.shell(NAMES[2], &format!("node join {token} --name {}", NAMES[0]))?.exits_with(1)?;
     ensure!(refused.stderr.contains(&format!("a member {} runs at", NAMES[0])), "{refused}");
-    lab.shell(NAMES[2], &format!("node join {token}"))?.ok()?;
+    lab.shell(NAMES[2], &format!("node join {token} {SEATS}"))?.ok()?;
     wait_until("the new machine in the place of the lost one", SEEN_BOUND, || {
         let members = lab.exec(NAMES[0], &["etcdctl", "member", "list"])?.ok()?.stdout;
         let own: Vec<&str> = members.lines().filter(|line| line.contains(", core-03, ")).collect();

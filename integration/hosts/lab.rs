@@ -155,6 +155,16 @@ impl Lab {
         Ok(output)
     }
 
+    /// As [`Lab::shell`], for what may take longer than a minute.
+    pub fn shell_within(&self, host: &str, line: &str, bound: Duration) -> Result<Output> {
+        let container = self.container(host);
+        let argv = ["docker", "exec", "-w", "/root", &container, "sh", "-c", line];
+        let mut output = command::run(&argv, None, bound)?;
+        output.command = format!("{host}# {line}");
+        print!("{output}");
+        Ok(output)
+    }
+
     /// Writes a file on a host; the folders above it are made.
     pub fn write_file(&self, host: &str, path: &str, contents: &str) -> Result<()> {
         let mut input = tempfile::tempfile().context("make a temporary file")?;
@@ -263,7 +273,7 @@ impl Lab {
         let names: Vec<String> = self.hosts.iter().map(|host| format!("{}:{}", host.name, host.ip)).collect();
         argv.extend(names.iter().flat_map(|name| ["--add-host", name]));
         argv.extend(HOST_FLAGS.split_whitespace());
-        argv.extend([&self.image, "/sbin/init"]);
+        argv.extend([self.image.as_str(), "/sbin/init"]);
         let id = docker(&argv)?.ok()?.stdout;
 
         let disk = tempfile::tempdir().context("make a temporary folder")?;

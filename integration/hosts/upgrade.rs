@@ -16,10 +16,20 @@ const NAMES: [&str; 3] = ["core-01", "core-02", "core-03"];
 const PATTERNS: [&str; 1] = ["sleeper@*"];
 const SLEEPER: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
 const FORMS_BOUND: Duration = Duration::from_secs(60);
+const UPGRADE_BOUND: Duration = Duration::from_secs(300);
 /// A build of the other crates, too, where nothing is built yet.
 const BUILD_BOUND: Duration = Duration::from_secs(1800);
 /// Writes one key after the other by all nodes, and notes each that was acknowledged.
-const WRITER: &str = "i=0; while [ ! -e /root/stop ]; do i=$((i+1)); etcdctl put w/$i v >/dev/null 2>&1 && echo w/$i >>/root/acknowledged; done";
+const WRITER: &str = "i=0
+while [ ! -e /root/stop ]; do
+    i=$((i + 1))
+    etcdctl put w/$i v >/dev/null 2>&1 && echo w/$i >>/root/acknowledged
+done
+";
+/// What of it is not there afterwards, and how many there were.
+const LOST: &str = "etcdctl get --prefix w/ --keys-only | sort >/tmp/there
+sort /root/acknowledged | comm -23 - /tmp/there
+wc -l </root/acknowledged";
 
 pub fn run() -> Result<()> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/previous.sh");
@@ -49,28 +59,29 @@ fn upgraded(lab: &Lab, new: &Path) -> Result<()> {
     let old = lab.shell(NAMES[1], "node --version")?.ok()?.stdout;
     let endpoints: Vec<String> = lab.hosts().iter().map(|host| format!("http://{}:2379", host.ip)).collect();
     let endpoints = format!("--setenv=ETCDCTL_ENDPOINTS={}", endpoints.join(","));
-    lab.exec(NAMES[1], &["systemd-run", "--unit=load", &endpoints, "sh", "-c", WRITER])?.ok()?;
+    lab.write_file(NAMES[1], "/root/writer", WRITER)?;
+    lab.exec(NAMES[1], &["systemd-run", "--unit=writer", &endpoints, "sh", "/root/writer"])?.ok()?;
     lab.copy_file(NAMES[0], new, "/root/node")?;
     let begun = Instant::now();
-    let told = lab.shell(NAMES[0], "node ctl upgrade --binary /root/node")?.ok()?;
+    let told = lab.shell_within(NAMES[0], "node ctl upgrade --binary /root/node", UPGRADE_BOUND)?.ok()?;
     eprintln!("lab: three hosts were upgraded in {:.1?}", begun.elapsed());
     ensure!(told.stdout.matches(": serves with ").count() == NAMES.len(), "{told}");
     lab.exec(NAMES[1], &["touch", "/root/stop"])?.ok()?;
+    wait_until("the last write", FORMS_BOUND, || {
+        Ok(lab.exec(NAMES[1], &["systemctl", "is-active", "writer"])?.stdout.trim() != "active")
+    })?;
     for name in NAMES {
         let now = lab.exec(name, &["node", "--version"])?.ok()?.stdout;
         ensure!(now != old, "{name} still has {now}");
-        let audited =
-            lab.exec(name, &["journalctl", "-u", "node", "-o", "cat", "--grep", "this node is upgraded"])?.ok()?;
-        ensure!(audited.stdout.contains("by="), "{audited}");
+        let log = lab.exec(name, &["journalctl", "-u", "node", "-o", "cat"])?.ok()?.stdout;
+        ensure!(log.contains("this node is upgraded by="), "{log}");
         // The same life of the service: systemd has seen no restart.
         let restarts = lab.exec(name, &["systemctl", "show", "-P", "NRestarts", "node"])?.ok()?.stdout;
         ensure!(restarts.trim() == "0", "{name}: systemd has restarted the node {restarts} times");
     }
     let after = units::settle(lab, NAMES[2], &NAMES, &PATTERNS, six)?;
     ensure!(after == before, "units have other processes: {before:?} became {after:?}");
-    let lost = "etcdctl get --prefix w/ --keys-only --endpoints $(hostname -i):2379 | sort >/tmp/there; \
-        sort /root/acknowledged | comm -23 - /tmp/there; wc -l </root/acknowledged";
-    let left = lab.shell(NAMES[1], lost)?.ok()?.stdout;
+    let left = lab.shell(NAMES[1], LOST)?.ok()?.stdout;
     let lines: Vec<&str> = left.lines().collect();
     let [acknowledged] = lines[..] else { anyhow::bail!("acknowledged and gone: {left}") };
     ensure!(acknowledged.trim().parse::<u32>()? > 0, "nothing was written");

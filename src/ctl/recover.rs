@@ -70,7 +70,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
                 recover(&store, service).await
             }
             None => {
-                let remains = Stopped::open(&store, Arc::new(Now))?.remains().clone();
+                let remains = Stopped::open(&store, Arc::new(Now)).await?.remains().clone();
                 let there = who_is_there(&remains).await;
                 print!("{}", told_of_remains(&remains, &there));
                 check_absence(&remains, &there)?;
@@ -198,8 +198,8 @@ async fn who_is_there(remains: &Remains) -> Vec<MemberId> {
 /// What a member that does not run has, and who else is there.
 fn told_of_remains(remains: &Remains, there: &[MemberId]) -> String {
     let mut text = format!(
-        "this machine is member {} of cluster {}: its log ends at entry {} of term {}, it has applied entry {}, revision {}\n",
-        remains.member, remains.cluster, remains.log_index, remains.log_term, remains.applied_index, remains.revision
+        "this machine is member {} of cluster {}: its log ends at entry {} of term {}\n",
+        remains.member, remains.cluster, remains.log_index, remains.log_term
     );
     for (member, votes) in remains.members.iter().filter(|(member, _)| member.id != remains.member) {
         let part = if *votes { "votes" } else { "does not vote" };
@@ -261,9 +261,9 @@ async fn recover(store: &Path, service: bool) -> anyhow::Result<u8> {
 }
 
 async fn make(store: &Path) -> anyhow::Result<(Remains, crate::base::ClusterId, PathBuf)> {
-    let stopped = Stopped::open(store, Arc::new(Now))?;
+    let stopped = Stopped::open(store, Arc::new(Now)).await?;
     let remains = stopped.remains().clone();
-    let (cluster, old) = stopped.recover().await?;
+    let (cluster, old) = stopped.recover()?;
     Ok((remains, cluster, old))
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::EntryPayload;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,7 @@ use super::types::{self, Entry};
 use crate::base::limits::{PEER_APPEND_BYTES_MAX, WAL_SEGMENT_BYTES};
 use crate::base::{Clock, ClusterId, MemberId};
 use crate::disk::{Database, DiskError};
-use crate::kv::{self, Member};
+use crate::kv::{self, Member, Op};
 
 /// Within a store's directory: the clusters that were given up for this one.
 const FORMER_FILE: &str = "former.json";
@@ -42,10 +43,6 @@ pub struct Remains {
     /// Where its log ends.
     pub log_term: u64,
     pub log_index: u64,
-    /// Up to where it was applied.
-    pub applied_index: u64,
-    /// Of users' keys by then.
-    pub revision: i64,
 }
 
 /// Why data are not made into those of a new cluster. Nothing was changed then.
@@ -67,39 +64,29 @@ pub enum RecoverError {
 pub struct Stopped {
     dir: PathBuf,
     files: Files,
+    /// What its log has beyond its state.
+    rest: Vec<Entry>,
     remains: Remains,
     clock: Arc<dyn Clock>,
 }
 
 impl Stopped {
-    /// Opens the data in the store's directory `dir`, as the member itself does at its start. Blocks.
+    /// Opens the data in the store's directory `dir`, as the member itself does at its start.
     ///
     /// # Errors
     /// [`RecoverError`]; [`WalError::InUse`](crate::wal::WalError::InUse) within it where the node runs.
-    pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, RecoverError> {
+    pub async fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, RecoverError> {
         let (cluster, member) = identity(dir)?;
         let text = format!("cluster {cluster} member {member}");
         let files = open_blocking(dir, &text, WAL_SEGMENT_BYTES, |database| load(database, clock.clone()))?;
         let state = |why: String| RecoverError::State { dir: dir.to_owned(), why };
-        let (applied, stored) = files.core.recorded();
-        let known =
-            files.core.database().and_then(|database| kv::members(&database.reader()).map_err(|e| e.to_string()));
-        let known = known.map_err(state)?;
-        let voters: Vec<u64> = stored.membership().voter_ids().collect();
-        let member_of = |(id, node): (&u64, &types::Node)| {
-            let told = known.iter().find(|member| member.id.0 == *id).cloned().unwrap_or_default();
-            (Member { id: MemberId(*id), peer_urls: node.urls.clone(), ..told }, voters.contains(id))
-        };
-        let remains = Remains {
-            cluster,
-            member,
-            members: stored.membership().nodes().map(member_of).collect(),
-            log_term: files.log.last().map_or(0, |id| id.leader_id.term),
-            log_index: files.log.last().map_or(0, |id| id.index),
-            applied_index: applied.map_or(0, |id| id.index),
-            revision: files.core.position().revision,
-        };
-        Ok(Self { dir: dir.to_owned(), files, remains, clock })
+        let (applied, _) = files.core.recorded();
+        let rest =
+            unapplied(&files, applied.map_or(0, |id| id.index + 1)).await.map_err(|error| state(error.to_string()))?;
+        let members = members(&files, &rest).map_err(state)?;
+        let (log_term, log_index) = files.log.last().map_or((0, 0), |id| (id.leader_id.term, id.index));
+        let remains = Remains { cluster, member, members, log_term, log_index };
+        Ok(Self { dir: dir.to_owned(), files, rest, remains, clock })
     }
 
     pub fn remains(&self) -> &Remains {
@@ -107,12 +94,12 @@ impl Stopped {
     }
 
     /// Makes the new cluster, whose id and the place of the old data are returned. Killed at any point, it leaves the directory as it
-    /// was or as it is to be. Blocks between reads.
+    /// was or as it is to be. Blocks.
     ///
     /// # Errors
     /// [`RecoverError`].
-    pub async fn recover(self) -> Result<(ClusterId, PathBuf), RecoverError> {
-        let Self { dir, files, remains, clock } = self;
+    pub fn recover(self) -> Result<(ClusterId, PathBuf), RecoverError> {
+        let Self { dir, files, rest, remains, clock } = self;
         let own = remains.members.iter().find(|(member, _)| member.id == remains.member);
         let Some((own, _)) = own.cloned() else {
             let why = format!("member {} is none of its own cluster's: it was removed", remains.member);
@@ -139,7 +126,6 @@ impl Stopped {
         }
         let database = files.core.database().map_err(|why| RecoverError::State { dir: dir.clone(), why })?;
         let parent = dir.parent().unwrap_or(Path::new("/"));
-        let rest = unapplied(&files, remains.applied_index).await.map_err(at(&dir))?;
         seed(&draft, &new, |into| {
             // Between the two, so that neither has to be whole in memory.
             let mut copy = tempfile::tempfile_in(parent).map_err(at(parent))?;
@@ -180,17 +166,44 @@ fn load(database: Database, clock: Arc<dyn Clock>) -> Result<Arc<Core>, String> 
     Core::load(database, Hub::new(), Leases::new(clock, Duration::MAX), u64::MAX)
 }
 
-/// What the log has beyond the state.
-async fn unapplied(files: &Files, applied_index: u64) -> io::Result<Vec<Entry>> {
+/// What the log has from an index on.
+async fn unapplied(files: &Files, from: u64) -> io::Result<Vec<Entry>> {
     let mut all: Vec<Entry> = Vec::new();
     loop {
-        let next = all.last().map_or(applied_index, |entry| entry.log_id.index) + 1;
+        let next = all.last().map_or(from, |entry| entry.log_id.index + 1);
         let entries = files.log.read(next, u64::MAX, PEER_APPEND_BYTES_MAX).await?;
         if entries.is_empty() {
             return Ok(all);
         }
         all.extend(entries);
     }
+}
+
+/// All members by the newest entry about them, and whether they vote.
+fn members(files: &Files, rest: &[Entry]) -> Result<Vec<(Member, bool)>, String> {
+    let database = files.core.database()?;
+    let mut known = kv::members(&database.reader()).map_err(|error| error.to_string())?;
+    let mut membership = files.core.recorded().1.membership().clone();
+    for entry in rest {
+        match &entry.payload {
+            EntryPayload::Membership(newer) => membership = newer.clone(),
+            EntryPayload::Normal(batch) => {
+                for command in batch.commands().map_err(|error| error.to_string())? {
+                    if let Op::MemberUpdate(member) = command.op {
+                        known.retain(|older| older.id != member.id);
+                        known.push(member);
+                    }
+                }
+            }
+            EntryPayload::Blank => {}
+        }
+    }
+    let voters: Vec<u64> = membership.voter_ids().collect();
+    let member = |(id, node): (&u64, &types::Node)| {
+        let told = known.iter().find(|member| member.id.0 == *id).cloned().unwrap_or_default();
+        (Member { id: MemberId(*id), peer_urls: node.urls.clone(), ..told }, voters.contains(id))
+    };
+    Ok(membership.nodes().map(member).collect())
 }
 
 /// Whose data a directory holds, as `claim` has written it.

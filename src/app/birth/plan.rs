@@ -194,9 +194,11 @@ fn decide(
         ensure!(!given.entries.contains_key(path), "`{path}` follows from the command and cannot be given");
     }
     let of = |path: &str| given.entries.get(path).map(|entry| entry.value.clone());
-    // What a file says is not written again.
+    // What a file says is not written again; where it repeats the default, as the one that is shipped does, it says nothing.
+    let defaults = settings::fragment::defaults();
+    let is_default = |path: &str, value: &str| defaults.entries.get(path).is_some_and(|entry| entry.value == value);
     let said = |path: &str| {
-        let said = below.entries.get(path).filter(|entry| entry.origin != "default" && !entry.value.is_empty());
+        let said = below.entries.get(path).filter(|entry| !entry.value.is_empty() && !is_default(path, &entry.value));
         of(path).or_else(|| said.map(|entry| entry.value.clone()))
     };
     let address = |path: &str| said(path)?.split(',').find_map(|listen| bare(listen).parse::<SocketAddr>().ok());
@@ -237,4 +239,27 @@ fn of_default(below: &Fragment, path: &str) -> String {
 
 fn bare(listen: &str) -> &str {
     listen.trim().trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_file_that_is_shipped_keeps_nobody_on_loopback() {
+        let mut below = settings::fragment::defaults();
+        below.overlay(files_of(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/etc/node/node.toml"))));
+        let ip = Some("10.0.0.7".parse().unwrap());
+        let written = decide(&from_flags(&[]).0, &below, ip, true).unwrap();
+        let of = |path: &str| written.iter().find(|(written, _)| *written == path).map(|(_, value)| value.as_str());
+        for (path, expected) in [
+            ("peer.listen", "10.0.0.7:2380"),
+            ("client.listen", "10.0.0.7:2379,127.0.0.1:2379"),
+            ("client.advertise", "https://10.0.0.7:2379"),
+            ("identity", "/var/lib/node/identity"),
+        ] {
+            assert_eq!(of(path), Some(expected), "{path}");
+        }
+    }
 }
