@@ -250,6 +250,9 @@ fn a_cluster_is_recovered_from_one_member_and_the_others_join_anew() {
     for name in ["n4", "n5"] {
         join(&mut cluster, &survivor, name);
     }
+    wait_for("both to vote", Instant::now() + PATIENCE, || {
+        (cluster.nodes[0].log().matches("has caught up and votes now").count() == 2).then_some(())
+    });
     cluster.nodes[0].kill_9();
     let last = cluster.nodes[4].endpoint();
     wait_for("a leader", Instant::now() + PATIENCE, || {

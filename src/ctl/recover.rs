@@ -19,8 +19,7 @@ pub const HELP: &str = "\
 node ctl recover: when most of the voters are gone for good, make a new cluster of one member that survived.
 
   $ node ctl recover                     looks at all members, and says what would be kept and what may be lost; changes nothing
-  $ systemctl stop node; node ctl recover --yes
-                                         does it, on this machine, with the data of this member
+  $ node ctl recover --yes               does it, with the data of the member on this machine
 
 Run it on the machine whose log ends furthest: it says which one that is. All that this member has is kept: keys with their history, users,
 units, tokens and the cluster's authority. Lost is what the members that are gone have acknowledged and this one never got. It becomes a
@@ -29,7 +28,7 @@ data directory away, and let it join with a token (`node ctl token create` here,
 While a quorum answers it refuses: `etcdctl member remove` takes one member out then.
 
   --data-dir DIR    the data of the member on this machine [/var/lib/node]
-  --yes             do it; the node must be stopped. Where systemd runs it as node.service it is stopped and started again
+  --yes             do it; where systemd runs the node as node.service it is stopped and started again, elsewhere it must be stopped
   --endpoint URL    the node on this machine, as for the other commands
 ";
 

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,7 +129,7 @@ impl Stopped {
         let parent = dir.parent().unwrap_or(Path::new("/"));
         seed(&draft, &new, |into| {
             // Between the two, so that neither has to be whole in memory.
-            let mut copy = tempfile::tempfile_in(parent).map_err(at(parent))?;
+            let mut copy = nameless(&sibling(&dir, "copy")).map_err(at(parent))?;
             let copied = |error: DiskError| RecoverError::from(SeedError::from(error));
             let mut out = BufWriter::new(&copy);
             database.export(&database.reader(), &mut out).map_err(copied)?;
@@ -153,6 +154,12 @@ impl Stopped {
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(at(parent))?;
         Ok((cluster, old))
     }
+}
+
+/// A file that is gone with its handle.
+fn nameless(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    std::fs::remove_file(path).map(|()| file)
 }
 
 fn sibling(dir: &Path, ending: &str) -> PathBuf {

@@ -45,6 +45,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[allow(clippy::zombie_processes)] // That it is waited for elsewhere is what is looked at.
     async fn a_child_is_found_and_its_end_seen_to() {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
