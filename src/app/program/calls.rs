@@ -12,7 +12,7 @@ use crate::raft::{PeerHandler, PeerStream, RaftStore};
 use crate::wire::program::{Question, Refusal, Reply};
 
 /// Begins such a question; those about units are JSON from their first byte on.
-const MARK: u8 = 0;
+const MARK: u8 = 1;
 
 /// How long a member may take: it runs the program that it was sent.
 const ANSWER_WITHIN: Duration = Duration::from_millis(2 * PROGRAM_ANSWER_MS_MAX);
