@@ -23,8 +23,7 @@ pub mod cloudinit;
 pub mod confd;
 /// Machines, units, states; `plan` and `diff`; the trait `Executor`.
 pub mod fleet;
-/// Tokens by which machines join, and what the cluster keeps of them.
-#[cfg(feature = "api")]
+/// Who may join and whom the cluster trusts: tokens, certificates, and how one authority follows another.
 pub mod trust;
 
 // 3 · hands

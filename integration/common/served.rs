@@ -20,10 +20,10 @@ impl Served {
     /// Out of a node's log at the level `debug`.
     pub fn by(log: &str) -> Self {
         let line = log.lines().find(|line| line.contains("what the doors serve")).expect("a log at the level debug");
-        let routes: BTreeSet<&str> = line.split("RouteId(").filter_map(route).collect();
+        let routes: BTreeSet<&str> =
+            line.split("RouteId(").filter_map(route).filter(|path| !path.contains("__private")).collect();
         assert!(routes.len() > 60, "{routes:?}");
-        let (services, paths): (Vec<&str>, Vec<&str>) =
-            routes.into_iter().partition(|path| path.ends_with("/{*rest}") && path[1..].contains('.'));
+        let (services, paths): (Vec<&str>, Vec<&str>) = routes.into_iter().partition(|path| is_service(path));
         let known = grpc_methods();
         let of = |service: &str| {
             let prefix = service.trim_end_matches("{*rest}");
@@ -42,6 +42,12 @@ impl Served {
 fn route(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("): \"")?;
     Some(rest.split_once('"')?.0)
+}
+
+/// `/package.Service/{*rest}`.
+fn is_service(path: &str) -> bool {
+    let service = path[1..].strip_suffix("/{*rest}");
+    service.is_some_and(|service| service.contains('.') && !service.contains('/'))
 }
 
 /// A path with something for each of its parameters.

@@ -12,12 +12,14 @@ mod checkup;
 mod cloudinit;
 #[cfg(feature = "api")]
 mod discovery;
+#[cfg(feature = "api")]
 mod discovery_srv;
 #[cfg(feature = "api")]
 mod etcd;
 #[cfg(all(feature = "scheduler", feature = "api"))]
 mod fleetd;
 mod format;
+#[cfg(feature = "api")]
 mod founding;
 mod host;
 #[cfg(feature = "scheduler")]

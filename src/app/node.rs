@@ -51,6 +51,7 @@ pub enum StartError {
     #[cfg(feature = "api")]
     #[error(transparent)]
     Discovery(#[from] super::discovery::DiscoveryError),
+    #[cfg(feature = "api")]
     #[error(transparent)]
     DiscoverySrv(#[from] super::discovery_srv::SrvError),
     #[error(transparent)]
@@ -123,11 +124,11 @@ impl Node {
         refuse_what_is_not_compiled_in(&settings)?;
         renew_certificate(&settings)?;
         let (peer_listeners, dialling) = bind_peers(&settings).await?;
-        let mut servers: Vec<_> = peer_listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
+        let servers: Vec<_> = peer_listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
         #[cfg(feature = "api")]
         let (listeners, client_addresses) = bind_clients(&settings).await?;
         #[cfg(feature = "api")]
-        servers.extend(listeners.iter().filter_map(crate::api::Listener::tls));
+        let servers = [servers, listeners.iter().filter_map(crate::api::Listener::tls).collect()].concat();
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|cause| StartError::DataDir { path: settings.data_dir.display().to_string(), cause })?;
         take_up_format(&settings)?;
@@ -343,6 +344,9 @@ fn refuse_what_is_not_compiled_in(settings: &Settings) -> Result<(), StartError>
     if settings.discovery.is_some() && cfg!(not(feature = "api")) {
         return Err(StartError::NotCompiledIn { setting: "discovery", feature: "api" });
     }
+    if settings.discovery_srv.is_some() && cfg!(not(feature = "api")) {
+        return Err(StartError::NotCompiledIn { setting: "discovery_srv", feature: "api" });
+    }
     Ok(())
 }
 
@@ -458,6 +462,7 @@ async fn find_place(settings: &mut Settings, dialling: &Arc<ClientTls>) -> Resul
             if let Some(discovery) = settings.discovery.clone() {
                 super::discovery::settle(settings, &discovery, raft::holds_data(&dir)).await?;
             }
+            #[cfg(feature = "api")]
             if let Some(srv) = settings.discovery_srv.clone() {
                 super::discovery_srv::settle(settings, &srv, raft::holds_data(&dir)).await?;
             }

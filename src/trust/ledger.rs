@@ -5,8 +5,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::record;
-use super::token::{Token, hex};
+use super::record::{self, hex};
+use super::token::Token;
 use crate::base::UnixMillis;
 use crate::base::limits::JOIN_TOKEN_REMEMBERED_MS;
 use crate::kv::{KeyValue, RangeRequest, TxnRequest};

@@ -54,3 +54,8 @@ pub fn read<T: DeserializeOwned>(prefix: &str, found: &[KeyValue]) -> Vec<(T, i6
     let found = found.iter().filter(|kv| kv.key.starts_with(prefix.as_bytes()));
     found.filter_map(|kv| Some((serde_json::from_slice(&kv.value).ok()?, kv.mod_revision))).collect()
 }
+
+/// Secrets and hashes as they are sent and kept.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::record::hex;
 use crate::base::UnixMillis;
 use crate::base::limits::JOIN_TOKEN_BYTES_MAX;
 
@@ -45,11 +46,6 @@ impl Token {
     pub fn digest(&self) -> String {
         hex(&Sha256::digest(self.secret))
     }
-}
-
-/// A secret as it is sent.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Display for Token {
