@@ -54,7 +54,7 @@ const ROUTES: &[(&str, For)] = &[
     ("/node/v1", For::Root),
 ];
 
-/// Streams, which refuse within: `auth.rs` has them.
+/// Streams, whose refusal comes within: `api::users::tests` and the table of `auth.rs` have them.
 const STREAMS: &[&str] = &["Watch", "LeaseKeepAlive", "Observe", "ServerReflectionInfo"];
 
 /// gRPC methods that answer whoever reaches the node.
