@@ -87,6 +87,7 @@ fn containers_are_run_and_entered_from_a_command_line() {
     wait_for("the command to end", Instant::now() + SOON, gone);
 
     world.fleetctl(&["stop", "web@1.container"]);
+    world.wait_for_state("web@1.container", "inactive dead");
     let (refusal, code) = exec(&["web@1", "--", "true"]);
     assert!(code == 126 && refusal.contains("its container does not run"), "{code} {refusal}");
 }
