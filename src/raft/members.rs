@@ -98,7 +98,7 @@ fn unknown(why: String) -> StoreError {
 
 /// Carries a change out, if this member leads for certain. `None`: it does not, and nothing was done. `Err`: nobody knows.
 pub async fn change_here(node: &Arc<Node>, change: &MemberChange) -> Result<Option<Outcome>, String> {
-    let deadline = Instant::now() + Duration::from_millis(QUORUM_WAIT_MS_MAX);
+    let deadline = change_ends();
     let Ok(_alone) = tokio::time::timeout_at(deadline, node.changing.lock()).await else {
         return Err("another change of the members is under way".to_owned());
     };
@@ -119,17 +119,16 @@ pub async fn change_here(node: &Arc<Node>, change: &MemberChange) -> Result<Opti
             Err(refusal) => return Ok(Some(Err(refusal))),
         };
         let id = next.id();
-        match tokio::time::timeout_at(deadline, propose(node, &stored, next)).await {
-            Ok(Proposed::Done) => {
+        match propose(node, &stored, next, deadline).await {
+            Proposed::Done => {
                 tracing::info!(member = %id, "{}", done(change));
                 let members = all(node).map_err(|error| error.to_string())?;
                 return Ok(Some(Ok(MemberChanged { id, members })));
             }
-            Ok(Proposed::NotLeader) => return Ok(None),
+            Proposed::NotLeader => return Ok(None),
             // The one before is not committed yet.
-            Ok(Proposed::Later) => tokio::time::sleep(AGAIN).await,
-            Ok(Proposed::Unknown(why)) => return Err(why),
-            Err(_) => return Err(node.unavailable("changing the members").to_string()),
+            Proposed::Later => tokio::time::sleep(AGAIN).await,
+            Proposed::Unknown(why) => return Err(why),
         }
     }
     Err("the change before it is not committed yet".to_owned())
@@ -176,17 +175,28 @@ pub(super) async fn effective(node: &Node) -> Result<Arc<StoredMembership>, Stri
     read.await.map_err(|error| error.to_string())
 }
 
-/// Writes what comes after `stored`, unless something else has come after that.
-pub(super) async fn propose(node: &Node, stored: &StoredMembership, next: Next) -> Proposed {
-    let result = match next {
-        Next::Append(_, membership) => {
-            let after = Precondition::LastMembershipLogId { last_membership_log_id: *stored.log_id() };
-            node.raft.append_membership(membership, EntryPayload::Blank, [after]).await.map(drop)
+/// The moment until which a change that begins now may take.
+pub(super) fn change_ends() -> Instant {
+    Instant::now() + Duration::from_millis(QUORUM_WAIT_MS_MAX)
+}
+
+/// Writes what comes after `stored`, unless something else has come after that. A quorum that says nothing until `deadline` is not
+/// waited for: others wait for their turn.
+pub(super) async fn propose(node: &Node, stored: &StoredMembership, next: Next, deadline: Instant) -> Proposed {
+    let writing = async {
+        match next {
+            Next::Append(_, membership) => {
+                let after = Precondition::LastMembershipLogId { last_membership_log_id: *stored.log_id() };
+                node.raft.append_membership(membership, EntryPayload::Blank, [after]).await.map(drop)
+            }
+            Next::Move(id, moved) => {
+                let nodes = [(id.0, moved)].into();
+                node.raft.change_membership(ChangeMembers::SetNodes(nodes), false).await.map(drop)
+            }
         }
-        Next::Move(id, moved) => {
-            let nodes = [(id.0, moved)].into();
-            node.raft.change_membership(ChangeMembers::SetNodes(nodes), false).await.map(drop)
-        }
+    };
+    let Ok(result) = tokio::time::timeout_at(deadline, writing).await else {
+        return Proposed::Unknown(node.unavailable("changing the members").to_string());
     };
     match result {
         Ok(()) => Proposed::Done,
@@ -417,7 +427,7 @@ async fn promote_one(node: &Node, id: MemberId) -> Result<(), String> {
     let voters: BTreeSet<u64> = now.voter_ids().chain([id.0]).collect();
     let nodes: std::collections::BTreeMap<_, _> = now.nodes().map(|(id, node)| (*id, node.clone())).collect();
     let next = Membership::new(vec![voters], nodes).map_err(|error| error.to_string())?;
-    match propose(node, &stored, Next::Append(id, next)).await {
+    match propose(node, &stored, Next::Append(id, next), change_ends()).await {
         Proposed::Done => {
             tracing::info!(member = %id, "a member has caught up and votes now");
             Ok(())

@@ -119,6 +119,10 @@ async fn members_that_join_vote_where_there_is_room_and_take_the_place_of_one_th
     cluster.start_node(1).await;
     cluster.announce(1).await;
     cluster.voters(0, &[0, 2, 3]).await;
+    // The one that founded the cluster is lost like any other.
+    cluster.kill(0).await;
+    cluster.voters(2, &[1, 2, 3]).await;
+    put(cluster.store(1), "d", "1").await;
     cluster.end().await;
 }
 

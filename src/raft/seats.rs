@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 
-use super::members::{Next, Proposed, caught_up, effective, propose};
+use super::members::{Next, Proposed, caught_up, change_ends, effective, propose};
 use super::node::Node;
 use super::types::{self, Membership};
 use crate::base::MemberId;
@@ -94,20 +94,14 @@ async fn fill_one(node: &Node) -> Result<(), String> {
     let lost = voters.iter().copied().find(gone);
     let spare = now.nodes().filter_map(standing).find(|id| voters.contains(id) && *id != node.me.member.0);
     let Some(step) = step(voters.len(), node.seats.voters_max, ready, lost, spare) else { return Ok(()) };
-    let mut nodes: BTreeMap<u64, types::Node> = now.nodes().map(|(id, member)| (*id, member.clone())).collect();
-    let (id, voters): (u64, BTreeSet<u64>) = match step {
-        Step::Promote(id) => (id, voters.into_iter().chain([id]).collect()),
-        Step::Demote(id) => (id, voters.into_iter().filter(|voter| *voter != id).collect()),
+    let id = match step {
+        Step::Promote(id) | Step::Demote(id) => MemberId(id),
     };
-    if let (Step::Demote(_), Some(member)) = (step, nodes.get_mut(&id)) {
-        (member.votes, member.stands) = (false, true);
-    }
-    let next = Membership::new(vec![voters], nodes).map_err(|error| error.to_string())?;
-    match propose(node, &stored, Next::Append(MemberId(id), next)).await {
+    match propose(node, &stored, change(now, &voters, step)?, change_ends()).await {
         Proposed::Done => {
             match step {
-                Step::Promote(_) => tracing::info!(member = %MemberId(id), "a member that stands votes now"),
-                Step::Demote(_) => tracing::warn!(member = %MemberId(id), "a member that is gone has lost its vote"),
+                Step::Promote(_) => tracing::info!(member = %id, "a member that stands votes now"),
+                Step::Demote(_) => tracing::warn!(member = %id, "a member that is gone loses its vote"),
             }
             Ok(())
         }
@@ -115,6 +109,24 @@ async fn fill_one(node: &Node) -> Result<(), String> {
         Proposed::Later => Err("the change before it is not committed yet".to_owned()),
         Proposed::Unknown(why) => Err(why),
     }
+}
+
+/// What a step comes to. Who voted from the beginning is made one that stands first, in an entry of its own: openraft takes no
+/// entry that changes what is said of a member together with the voters.
+fn change(now: &Membership, voters: &BTreeSet<u64>, step: Step) -> Result<Next, String> {
+    let (id, voters) = match step {
+        Step::Promote(id) => (id, voters.iter().copied().chain([id]).collect()),
+        Step::Demote(id) => match now.get_node(&id).filter(|member| member.votes) {
+            Some(member) => {
+                let stands = types::Node { votes: false, stands: true, ..member.clone() };
+                return Ok(Next::Move(MemberId(id), stands));
+            }
+            None => (id, voters.iter().copied().filter(|voter| *voter != id).collect::<BTreeSet<u64>>()),
+        },
+    };
+    let nodes: BTreeMap<u64, types::Node> = now.nodes().map(|(id, member)| (*id, member.clone())).collect();
+    let next = Membership::new(vec![voters], nodes).map_err(|error| error.to_string())?;
+    Ok(Next::Append(MemberId(id), next))
 }
 
 #[cfg(test)]
