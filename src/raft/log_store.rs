@@ -37,8 +37,15 @@ struct Shared {
     /// `None` once it is closed.
     wal: Mutex<Option<Arc<Wal>>>,
     log: Mutex<Log>,
-    /// When each append began that the disk has not acknowledged, in their order.
-    waiting: Mutex<VecDeque<Instant>>,
+    owed: Mutex<Owed>,
+}
+
+/// Appends that the disk has not acknowledged.
+#[derive(Default)]
+struct Owed {
+    appends: usize,
+    /// When the first of them came, or the disk last acknowledged one: a disk that is slow goes on, one that hangs does not.
+    since: Option<Instant>,
 }
 
 /// What is in memory of the log.
@@ -55,6 +62,18 @@ struct Log {
     purged: Option<LogId>,
     vote: Option<Vote>,
     committed: Option<LogId>,
+}
+
+impl Owed {
+    fn add(&mut self) {
+        self.appends += 1;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn acknowledge(&mut self) {
+        self.appends = self.appends.saturating_sub(1);
+        self.since = (self.appends > 0).then(Instant::now);
+    }
 }
 
 impl LogStore {
@@ -76,14 +95,14 @@ impl LogStore {
             shared: Arc::new(Shared {
                 wal: Mutex::new(Some(Arc::new(wal))),
                 log: Mutex::new(log),
-                waiting: Mutex::default(),
+                owed: Mutex::default(),
             }),
         })
     }
 
-    /// For how long the disk has owed its word on an append.
+    /// For how long the disk, which owes its word on an append, has said nothing.
     pub fn held_up(&self) -> Option<Duration> {
-        self.waiting().front().map(Instant::elapsed)
+        self.owed().since.map(|since| since.elapsed())
     }
 
     /// Where it ends.
@@ -91,8 +110,8 @@ impl LogStore {
         self.log().last
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Instant>> {
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn owed(&self) -> MutexGuard<'_, Owed> {
+        self.shared.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Occupies the log's thread until `hold` is dropped, as a disk that hangs does.
@@ -373,11 +392,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             (stored, next_index(log.last), log.epoch)
         };
         let store = self.clone();
-        self.waiting().push_back(Instant::now());
+        self.owed().add();
         wal.append(
             stored,
             Box::new(move |result| {
-                store.waiting().pop_front();
+                store.owed().acknowledge();
                 if result.is_ok() {
                     let mut log = store.log();
                     if log.epoch == epoch {

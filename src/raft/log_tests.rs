@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use openraft::StorageError;
+use openraft::entry::RaftEntry as _;
+use openraft::storage::{IOFlushed, RaftLogStorage as _};
 use openraft::testing::log::{StoreBuilder, Suite};
 
 use super::hub::Hub;
@@ -14,7 +16,7 @@ use super::log_store::LogStore;
 use super::machine::Core;
 use super::state_machine::StateMachine;
 use super::test_cluster::{SystemClock, scratch_dir};
-use super::types::TypeConfig;
+use super::types::{Entry, TypeConfig, Vote, log_id};
 use crate::disk::Database;
 use crate::wal::{Options, Wal};
 
@@ -36,4 +38,31 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Bui
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_storage_passes_the_suite() {
     Suite::test_all(Builder).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_acknowledges_one_append_after_the_other_does_not_hang() {
+    let (_dir, mut log, _machine) = Builder.build().await.unwrap();
+    log.save_vote(&Vote::new(1, 0)).await.unwrap();
+    let mut ends = Vec::new();
+    for index in 0..2 {
+        let (end, hold) = mpsc::channel();
+        log.hang(hold);
+        log.append([Entry::new_blank(log_id(1, index))], IOFlushed::noop()).await.unwrap();
+        ends.push(end);
+    }
+    let began = Instant::now();
+    let hangs = log.held_up().unwrap();
+    drop(ends.remove(0));
+    // The second append waits as long as the first, but the disk has answered meanwhile.
+    let deadline = began + Duration::from_secs(60);
+    while log.held_up().unwrap() >= hangs + began.elapsed() {
+        assert!(Instant::now() < deadline, "the first append was not acknowledged");
+        tokio::task::yield_now().await;
+    }
+    drop(ends);
+    while log.held_up().is_some() {
+        assert!(Instant::now() < deadline, "the second append was not acknowledged");
+        tokio::task::yield_now().await;
+    }
 }

@@ -24,6 +24,9 @@ use crate::base::limits::SNAPSHOT_INSTALL_MS_MAX;
 
 /// Messages with log entries that may be under way to one peer.
 const APPENDS_IN_FLIGHT_MAX: usize = 8;
+/// An answer to log entries may take so many times as long as any other, for it waits for the peer's disk: what is sent once more to a
+/// disk that is slow makes it slower. That a peer is gone is seen by its connections.
+const APPEND_PATIENCE: u32 = 5;
 /// Pause after a peer could not be reached. The link has a growing pause of its own and fails at once during it.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
 /// Pause after a snapshot could not be sent, which costs more to try.
@@ -39,7 +42,7 @@ pub struct Network {
     pub peers: Arc<Peers>,
     pub core: Arc<Core>,
     pub transfers: Arc<Transfers>,
-    /// How long an answer may take.
+    /// How long an answer may take that is not about log entries.
     pub patience: Duration,
 }
 
@@ -76,7 +79,11 @@ impl Network {
 
 impl Way {
     async fn ask(&self, lane: Lane, request: Request) -> Rpc<Response> {
-        let asked = self.network.peers.ask(self.to, lane, &request, self.network.patience);
+        let patience = match lane {
+            Lane::Log => APPEND_PATIENCE * self.network.patience,
+            _ => self.network.patience,
+        };
+        let asked = self.network.peers.ask(self.to, lane, &request, patience);
         asked.await.map_err(|error| rpc_error(&error))
     }
 
