@@ -201,8 +201,19 @@ impl TestNode {
 
 impl Drop for TestNode {
     fn drop(&mut self) {
+        show_if_panicking(&self.name, &self.log());
         self.kill_9();
         corenode::process::kill_all(&self.data_dir().join("units"));
+    }
+}
+
+/// What a node said last, where a test fails: its cause is seldom in the test alone.
+pub fn show_if_panicking(name: &str, log: &str) {
+    const LINES: usize = 40;
+    if std::thread::panicking() {
+        let first = log.lines().count().saturating_sub(LINES);
+        eprintln!("the last lines of {name}:");
+        log.lines().skip(first).for_each(|line| eprintln!("    {line}"));
     }
 }
 
