@@ -49,7 +49,7 @@ pub fn to_command(number: u64, input: &Input) -> Bytes {
     Bytes::from([&[FOR_COMMAND], &number.to_be_bytes()[..], &input.encode()].concat())
 }
 
-fn for_command(payload: &[u8]) -> Option<(u64, Input)> {
+pub(super) fn for_command(payload: &[u8]) -> Option<(u64, Input)> {
     let (number, input) = payload.strip_prefix(&[FOR_COMMAND])?.split_first_chunk()?;
     Some((u64::from_be_bytes(*number), Input::decode(input)?))
 }

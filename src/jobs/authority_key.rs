@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::base::limits::AUTHORITY_KEY_MS_MAX;
 use crate::base::{BoxFuture, MemberId};
 use crate::net::tls::{ClusterIdentity, Fingerprint};
-use crate::raft::{PeerHandler, PeerStream, RaftStore};
+use crate::raft::{OnePiece, PeerHandler, PeerStream, RaftStore};
 
 /// Begins a question for a key; the authority's hash follows.
 const QUESTION: &[u8] = b"authority-key ";
@@ -28,18 +28,8 @@ impl PeerHandler for KeyHandler {
             let hash = hash.map_err(|_| "a hash of another length".to_owned())?;
             let key = self.identity.key_of(&hash).ok_or("this member does not have that key")?;
             tracing::info!(to = %from, "the key of the new authority is handed to another member");
-            Ok(Box::new(Once(Some(key.into()))) as Box<dyn PeerStream>)
+            Ok(OnePiece::boxed(key))
         })
-    }
-}
-
-/// An answer of one piece.
-struct Once(Option<Bytes>);
-
-impl PeerStream for Once {
-    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, String>>> {
-        let piece = self.0.take();
-        Box::pin(async move { piece.map(Ok) })
     }
 }
 

@@ -68,7 +68,7 @@ mod upkeep_tests;
 pub use join::{Place, find_place, holds_data, joined, keep as keep_place};
 pub use options::{Options, Peer, PeerListener, SnapshotThresholds, StartError};
 pub use peer::session::PeerError;
-pub use peer::stream::{CallStream, NoCalls, PeerHandler, PeerStream};
+pub use peer::stream::{CallStream, NoCalls, OnePiece, PeerHandler, PeerStream};
 pub use recover::{RecoverError, Remains, Stopped};
 pub use seats::Seats;
 pub use seed::{Seed, SeedError, is_unfinished, seed};

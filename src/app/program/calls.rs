@@ -8,10 +8,10 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use super::Program;
 use crate::base::limits::PROGRAM_ANSWER_MS_MAX;
 use crate::base::{BoxFuture, MemberId};
-use crate::raft::{PeerHandler, PeerStream, RaftStore};
+use crate::raft::{OnePiece, PeerHandler, PeerStream, RaftStore};
 use crate::wire::program::{Question, Refusal, Reply};
 
-/// Begins such a question; those about units are JSON from their first byte on.
+/// Begins such a question: those about units are JSON from their first byte on, and what is for a command begins with byte 0.
 const MARK: u8 = 1;
 
 /// How long a member may take: it runs the program that it was sent.
@@ -25,14 +25,14 @@ pub struct Calls {
 
 impl PeerHandler for Calls {
     fn handle(&self, from: MemberId, payload: Bytes) -> BoxFuture<'_, Result<Box<dyn PeerStream>, String>> {
-        if payload.first() != Some(&MARK) {
+        if !is_question(&payload) {
             return self.units.handle(from, payload);
         }
         Box::pin(async move {
             let (question, piece) = unpacked(payload)?;
             let answer = self.program.answer(question, piece).await;
             let text = serde_json::to_vec(&answer).map_err(|error| error.to_string())?;
-            Ok(Box::new(One(Some(text.into()))) as Box<dyn PeerStream>)
+            Ok(OnePiece::boxed(text))
         })
     }
 }
@@ -64,6 +64,10 @@ fn packed(question: &Question, piece: &[u8]) -> Result<Bytes, String> {
     Ok(bytes.freeze())
 }
 
+fn is_question(payload: &[u8]) -> bool {
+    payload.first() == Some(&MARK)
+}
+
 fn unpacked(mut payload: Bytes) -> Result<(Question, Bytes), String> {
     let short = || "a question that is cut short".to_owned();
     payload.advance(1);
@@ -75,15 +79,6 @@ fn unpacked(mut payload: Bytes) -> Result<(Question, Bytes), String> {
     let question =
         serde_json::from_slice(&text).map_err(|error| format!("a question that is not known here: {error}"))?;
     Ok((question, payload))
-}
-
-/// An answer in one piece.
-struct One(Option<Bytes>);
-
-impl PeerStream for One {
-    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, String>>> {
-        Box::pin(async { self.0.take().map(Ok) })
-    }
 }
 
 #[cfg(test)]
@@ -100,5 +95,20 @@ mod tests {
             assert!(unpacked(packed.slice(..length)).is_err(), "{length}");
         }
         assert!(unpacked(Bytes::from_static(b"\0\0\0\0\x02{}")).unwrap_err().contains("not known here"));
+    }
+
+    #[test]
+    #[cfg(feature = "scheduler")]
+    fn calls_about_units_and_about_a_program_are_told_apart() {
+        use crate::app::answer::{self, for_command, to_command};
+        use crate::fleet::session::Input;
+        let about_units = serde_json::to_vec(&answer::Question::Status { unit: "a.service".into() }).unwrap();
+        assert!(!is_question(&about_units) && for_command(&about_units).is_none());
+        let about_program = packed(&Question::Tell, b"").unwrap();
+        // What goes to the command is such a question itself.
+        let input = Input::Bytes(about_program.to_vec());
+        let to_command = to_command(u64::MAX, &input);
+        assert!(!is_question(&to_command) && for_command(&to_command) == Some((u64::MAX, input)));
+        assert!(is_question(&about_program) && for_command(&about_program).is_none());
     }
 }

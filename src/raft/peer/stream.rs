@@ -31,6 +31,22 @@ impl PeerHandler for NoCalls {
     }
 }
 
+/// An answer of one piece.
+pub struct OnePiece(Option<Bytes>);
+
+impl OnePiece {
+    /// As a handler gives it.
+    pub fn boxed(piece: impl Into<Bytes>) -> Box<dyn PeerStream> {
+        Box::new(Self(Some(piece.into())))
+    }
+}
+
+impl PeerStream for OnePiece {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, String>>> {
+        Box::pin(async { self.0.take().map(Ok) })
+    }
+}
+
 /// What the connection delivers to the receiver of a stream.
 pub(super) enum Piece {
     Chunk(Bytes),
