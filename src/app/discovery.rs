@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use sd_notify::NotifyState;
 use tokio::time::{sleep, timeout};
 
-use super::founding::{self, Founding};
-use super::run::tell;
+use super::founding::{self, FoundersError};
+use super::run::tell_starting;
 use super::settings::{DiscoverySettings, PeerSetting, Settings};
 use crate::base::limits::{
     DISCOVERY_REQUEST_MS_MAX, DISCOVERY_RETRY_MS_MAX, DISCOVERY_RETRY_MS_MIN, DISCOVERY_WATCH_MS_MAX,
@@ -22,8 +21,6 @@ use crate::net::http::{self, Answer as HttpAnswer};
 use crate::wire::v2::{Answer, Failure, Node};
 
 const FORM: &str = "application/x-www-form-urlencoded";
-/// What systemd is asked for at a time, longer than anything here takes.
-const START_LONGER_MICROSECONDS: u32 = 120_000_000;
 
 /// Why no cluster came about.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +56,8 @@ pub enum DiscoveryError {
          discovery_wait is how long a start waits"
     )]
     TimedOut { url: String, waited: Duration, cause: String },
-    #[error(
-        "discovery {url}: data_dir holds a member that was not founded by it; take the setting out, or name another data_dir for a new member"
-    )]
-    FoundedOtherwise { url: String },
-    #[error("{0}")]
-    Founders(String),
+    #[error(transparent)]
+    Founders(#[from] FoundersError),
 }
 
 /// Gives the settings the first members: those that an earlier start was told, else those that discovery finds. `is_member`: there is data.
@@ -76,23 +69,9 @@ pub async fn settle(
     discovery: &DiscoverySettings,
     is_member: bool,
 ) -> Result<(), DiscoveryError> {
-    let url = &discovery.url;
-    let kept = Founding::read(&settings.data_dir).map_err(DiscoveryError::Founders)?;
-    let founding = match kept {
-        Some(kept) if is_member || (kept.cluster_token == *url && kept.name == settings.name) => kept,
-        _ if is_member => return Err(DiscoveryError::FoundedOtherwise { url: url.clone() }),
-        _ => {
-            let own = settings.peers.first().cloned().unwrap_or_default();
-            let initial_cluster = found(discovery, &own).await?;
-            let founding = Founding { name: settings.name.clone(), initial_cluster, cluster_token: url.clone() };
-            let failed = |error| DiscoveryError::Founders(format!("{}: {error}", settings.data_dir.display()));
-            founding.write(&settings.data_dir).map_err(failed)?;
-            founding
-        }
-    };
-    settings
-        .take_founders(&founding.initial_cluster, &founding.cluster_token)
-        .map_err(|why| DiscoveryError::Founders(format!("{}: {why}", founding::file(&settings.data_dir).display())))
+    let own = settings.peers.first().cloned().unwrap_or_default();
+    let (by, token) = (format!("discovery {}", discovery.url), &discovery.url);
+    founding::settle(settings, by, token, is_member, found(discovery, &own)).await
 }
 
 /// Registers `own` and waits for the others, for as long as the settings say: the first members, as `initial_cluster` has them.
@@ -246,8 +225,7 @@ impl<'a> Registry<'a> {
 
     /// Says what goes on, here and to the supervisor.
     fn wait_for(&self, cause: String) {
-        let status = format!("discovery: {cause}");
-        tell(&[NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(START_LONGER_MICROSECONDS)]);
+        tell_starting(&format!("discovery: {cause}"));
         let Ok(mut waits_for) = self.waits_for.lock() else { return };
         if *waits_for != cause {
             tracing::info!(discovery = self.url, "{cause}");

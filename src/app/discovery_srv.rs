@@ -8,17 +8,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use sd_notify::NotifyState;
-
-use super::founding::{self, Founding};
-use super::run::tell;
+use super::founding::{self, FoundersError};
+use super::run::tell_starting;
 use super::settings::{PeerSetting, Settings, SrvSettings};
 use crate::base::limits::{DISCOVERY_RETRY_MS_MAX, DISCOVERY_RETRY_MS_MIN};
 use crate::net::Address;
 use crate::net::resolve::{Srv, resolve, resolve_srv};
-
-/// What systemd is asked for at a time, longer than a pause and the questions after it take.
-const START_LONGER_MICROSECONDS: u32 = 120_000_000;
 
 /// Why no cluster came about.
 #[derive(Debug, thiserror::Error)]
@@ -28,13 +23,8 @@ pub enum SrvError {
          start waits"
     )]
     TimedOut { domain: String, waited: Duration, cause: String },
-    #[error(
-        "discovery_srv {domain}: data_dir holds a member that was not founded by it; take the setting out, or name another data_dir for a \
-         new member"
-    )]
-    FoundedOtherwise { domain: String },
-    #[error("{0}")]
-    Founders(String),
+    #[error(transparent)]
+    Founders(#[from] FoundersError),
 }
 
 /// Gives the settings the first members: those that an earlier start found, else those that are found now. `is_member`: there is data.
@@ -42,22 +32,9 @@ pub enum SrvError {
 /// # Errors
 /// [`SrvError`].
 pub async fn settle(settings: &mut Settings, srv: &SrvSettings, is_member: bool) -> Result<(), SrvError> {
-    let kept = Founding::read(&settings.data_dir).map_err(SrvError::Founders)?;
-    let founding = match kept {
-        Some(kept) if is_member || (kept.cluster_token == srv.token && kept.name == settings.name) => kept,
-        _ if is_member => return Err(SrvError::FoundedOtherwise { domain: srv.domain.clone() }),
-        _ => {
-            let own = settings.peers.first().cloned().unwrap_or_default();
-            let initial_cluster = found(srv, &own).await?;
-            let founding = Founding { name: settings.name.clone(), initial_cluster, cluster_token: srv.token.clone() };
-            let failed = |error| SrvError::Founders(format!("{}: {error}", settings.data_dir.display()));
-            founding.write(&settings.data_dir).map_err(failed)?;
-            founding
-        }
-    };
-    settings
-        .take_founders(&founding.initial_cluster, &founding.cluster_token)
-        .map_err(|why| SrvError::Founders(format!("{}: {why}", founding::file(&settings.data_dir).display())))
+    let own = settings.peers.first().cloned().unwrap_or_default();
+    let by = format!("discovery_srv {}", srv.domain);
+    founding::settle(settings, by, &srv.token, is_member, found(srv, &own)).await
 }
 
 /// Asks until this member is among those that are found, for as long as the settings say.
@@ -79,8 +56,7 @@ async fn found(srv: &SrvSettings, own: &PeerSetting) -> Result<String, SrvError>
         if left < pause {
             return Err(SrvError::TimedOut { domain: srv.domain.clone(), waited: srv.wait, cause });
         }
-        let status = format!("discovery_srv: {cause}");
-        tell(&[NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(START_LONGER_MICROSECONDS)]);
+        tell_starting(&format!("discovery_srv: {cause}"));
         if cause != told {
             tracing::info!(domain = srv.domain, "{cause}");
             told = cause;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::settings::Settings;
 use super::settings::fragment::{Entry, Fragment};
 
 /// By which a member and its cluster are known for good.
@@ -14,6 +15,17 @@ pub struct Founding {
     pub name: String,
     pub initial_cluster: String,
     pub cluster_token: String,
+}
+
+/// Why the first members cannot be those that were found, now or by an earlier start.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundersError {
+    #[error(
+        "{by}: data_dir holds a member that was not founded by it; take the setting out, or name another data_dir for a new member"
+    )]
+    FoundedOtherwise { by: String },
+    #[error("{0}")]
+    Kept(String),
 }
 
 /// Where it is kept.
@@ -83,6 +95,35 @@ pub fn recall(data_dir: &Path, settings: &mut Fragment) -> Result<Vec<String>, S
         settings.entries.insert(key, Entry { value: String::new(), origin: origin.clone() });
     }
     Ok(overruled)
+}
+
+/// Gives the settings the first members: those that an earlier start found, else what `found` completes with, which is kept. `by`: the
+/// setting that has them found; `is_member`: there is data.
+///
+/// # Errors
+/// [`FoundersError`], and those of `found`.
+pub async fn settle<E: From<FoundersError>>(
+    settings: &mut Settings,
+    by: String,
+    cluster_token: &str,
+    is_member: bool,
+    found: impl Future<Output = Result<String, E>>,
+) -> Result<(), E> {
+    let kept = Founding::read(&settings.data_dir).map_err(FoundersError::Kept)?;
+    let founding = match kept {
+        Some(kept) if is_member || (kept.cluster_token == cluster_token && kept.name == settings.name) => kept,
+        _ if is_member => return Err(FoundersError::FoundedOtherwise { by }.into()),
+        _ => {
+            let (name, initial_cluster) = (settings.name.clone(), found.await?);
+            let founding = Founding { name, initial_cluster, cluster_token: cluster_token.to_owned() };
+            let failed = |error| FoundersError::Kept(format!("{}: {error}", settings.data_dir.display()));
+            founding.write(&settings.data_dir).map_err(failed)?;
+            founding
+        }
+    };
+    let taken = settings.take_founders(&founding.initial_cluster, &founding.cluster_token);
+    let file = file(&settings.data_dir);
+    taken.map_err(|why| FoundersError::Kept(format!("{}: {why}", file.display())).into())
 }
 
 /// Keeps the settings for later starts, if none are kept yet.

@@ -210,6 +210,16 @@ async fn serve_notice(node: &Node, program: Option<&Arc<Program>>) -> Infallible
     }
 }
 
+/// What systemd is asked for at a time while the node starts: longer than any step of it takes before it tells again.
+#[cfg(feature = "api")]
+const START_LONGER_MICROSECONDS: u32 = 120_000_000;
+
+/// Tells the supervisor what a start waits for, which may take longer yet.
+#[cfg(feature = "api")]
+pub(super) fn tell_starting(status: &str) {
+    tell(&[NotifyState::Status(status), NotifyState::ExtendTimeoutUsec(START_LONGER_MICROSECONDS)]);
+}
+
 pub(super) fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!("telling the supervisor: {error}");
