@@ -38,7 +38,12 @@ impl Inspection {
         Ok(record.member)
     }
 
-    async fn ask(&self, machine: &MachineId, question: &Question) -> Result<(Head, CallStream), InspectError> {
+    /// The answer of a machine's node, and its member, for what follows.
+    async fn ask(
+        &self,
+        machine: &MachineId,
+        question: &Question,
+    ) -> Result<(MemberId, Head, CallStream), InspectError> {
         let unreachable = |reason: String| InspectError::Unreachable { machine: machine.clone(), reason };
         let member = self.member_of(machine).await?;
         let payload = serde_json::to_vec(question).map_err(|error| unreachable(error.to_string()))?;
@@ -49,7 +54,7 @@ impl Inspection {
             let head = first.map_err(|error| unreachable(error.to_string()))?;
             let head = serde_json::from_slice(&head)
                 .map_err(|error| unreachable(format!("an answer that is not known here: {error}")))?;
-            Ok((head, stream))
+            Ok((member, head, stream))
         };
         let waited = Duration::from_millis(INSPECT_MS_MAX);
         let timed_out = |_| InspectError::TimedOut { machine: machine.clone(), waited };
@@ -70,7 +75,7 @@ impl Inspector for Inspection {
             if *machine == self.machine {
                 return Ok(self.executor.status(unit).await?);
             }
-            match self.ask(machine, &Question::Status { unit: unit.to_owned() }).await?.0 {
+            match self.ask(machine, &Question::Status { unit: unit.to_owned() }).await?.1 {
                 Head::Status(status) => Ok(status),
                 Head::Refused(reason) => Err(refused(unit, "asking for its status", reason)),
                 Head::Journal | Head::Exec => Err(refused(unit, "asking for its status", NO_ANSWER.to_owned())),
@@ -89,10 +94,10 @@ impl Inspector for Inspection {
                 return Ok(self.executor.journal(unit, query).await?);
             }
             match self.ask(machine, &Question::Journal { unit: unit.to_owned(), query }).await? {
-                (Head::Journal, stream) => {
+                (_, Head::Journal, stream) => {
                     Ok(Box::new(RemoteJournal { unit: unit.to_owned(), stream }) as Box<dyn JournalStream>)
                 }
-                (Head::Refused(reason), _) => Err(refused(unit, "reading its journal", reason)),
+                (_, Head::Refused(reason), _) => Err(refused(unit, "reading its journal", reason)),
                 _ => Err(refused(unit, "reading its journal", NO_ANSWER.to_owned())),
             }
         })
@@ -117,13 +122,12 @@ impl Inspector for Inspection {
             let question = Question::Exec { number, target: target.clone(), command, by: by.to_owned() };
             let refused = |reason: String| InspectError::Refused { machine: machine.clone(), reason };
             match self.ask(machine, &question).await? {
-                (Head::Exec, stream) => {
-                    let member = self.member_of(machine).await?;
+                (member, Head::Exec, stream) => {
                     let input = RemoteInput { store: self.store.clone(), member, number };
                     let output = RemoteOutput { machine: machine.clone(), stream };
                     Ok(Session { input: Box::new(input), output: Box::new(output) })
                 }
-                (Head::Refused(reason), _) => Err(refused(reason)),
+                (_, Head::Refused(reason), _) => Err(refused(reason)),
                 _ => Err(refused(NO_ANSWER.to_owned())),
             }
         })
