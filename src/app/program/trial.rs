@@ -3,12 +3,14 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::files;
 use crate::app::format;
@@ -67,17 +69,18 @@ pub fn main(arguments: &[String]) -> u8 {
     let patience = Duration::from_millis(PROGRAM_TRIAL_MS_MAX);
     let begun = Instant::now();
     let why = loop {
+        // Before the look at what is noted: it may have come to serve and then ended.
+        let ended = process.ends_within(LOOK_EVERY);
         match read(&data_dir) {
             Some(Trial { outcome: Outcome::Open, .. }) => {}
             _ => return 0,
         }
-        if !process.lives() {
+        if ended {
             break "it ended before it served".to_owned();
         }
         if begun.elapsed() > patience {
             break format!("it did not come to serve within {patience:?}");
         }
-        std::thread::sleep(LOOK_EVERY);
     };
     match back(&program, &data_dir, &why, &process) {
         // Without a supervisor the node goes on as this process.
@@ -108,41 +111,26 @@ fn back(program: &Path, data_dir: &Path, why: &str, process: &Process) -> io::Re
     Ok(())
 }
 
-/// A process that is not this one's child.
-struct Process {
-    pid: Pid,
-    /// When it began: the number alone may be another process's by now.
-    began: String,
-}
+/// A process that is not this one's child, whatever its number comes to mean.
+struct Process(OwnedFd);
 
 impl Process {
     fn new(pid: i32) -> Option<Self> {
-        Some(Self { pid: Pid::from_raw(pid)?, began: Self::began(pid)?.0 })
+        pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok().map(Self)
     }
 
-    /// When a process began, and its state, as the kernel writes them.
-    fn began(pid: i32) -> Option<(String, String)> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-        let state = fields.next()?.to_owned();
-        Some((fields.nth(18)?.to_owned(), state))
-    }
-
-    fn lives(&self) -> bool {
-        let now = Self::began(self.pid.as_raw_nonzero().get());
-        now.is_some_and(|(began, state)| began == self.began && !matches!(state.as_str(), "Z" | "X"))
+    /// Waits for its end, for so long at most; whether it has ended.
+    fn ends_within(&self, wait: Duration) -> bool {
+        let wait = wait.try_into().ok();
+        poll(&mut [PollFd::new(&self.0, PollFlags::IN)], wait.as_ref()).is_ok_and(|ready| ready > 0)
     }
 
     /// Ends it, in order if it can.
     fn end(&self) {
         for signal in [Signal::TERM, Signal::KILL] {
-            let asked = Instant::now();
             // One that has ended by itself is as good.
-            let _ = kill_process(self.pid, signal);
-            while self.lives() && asked.elapsed() < END_WITHIN {
-                std::thread::sleep(LOOK_EVERY);
-            }
-            if !self.lives() {
+            let _ = pidfd_send_signal(&self.0, signal);
+            if self.ends_within(END_WITHIN) {
                 return;
             }
         }
@@ -167,12 +155,12 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_ended_lives_no_more_though_nobody_has_waited_for_it() {
+    fn a_process_has_ended_though_nobody_has_waited_for_it() {
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         let process = Process::new(child.id().cast_signed()).unwrap();
-        assert!(process.lives());
+        assert!(!process.ends_within(Duration::ZERO));
         process.end();
-        assert!(!process.lives());
+        assert!(process.ends_within(Duration::ZERO));
         child.wait().unwrap();
     }
 }
