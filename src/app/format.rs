@@ -1,10 +1,10 @@
 //! The format of a node's data, kept beside them, so that an earlier program leaves data alone that it could not go on with.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use crate::base::DATA_FORMAT;
+use crate::disk;
 
 /// Within the data directory: one number.
 const FILE: &str = "format";
@@ -32,12 +32,7 @@ pub fn take_up(dir: &Path) -> io::Result<Option<u32>> {
         return Ok(Some(found));
     }
     if found < DATA_FORMAT || !dir.join(FILE).exists() {
-        let draft = dir.join(format!("{FILE}.new"));
-        let mut file = File::create(&draft)?;
-        writeln!(file, "{DATA_FORMAT}")?;
-        file.sync_all()?;
-        std::fs::rename(&draft, dir.join(FILE))?;
-        File::open(dir)?.sync_all()?;
+        disk::replace(&dir.join(FILE), format!("{DATA_FORMAT}\n").as_bytes())?;
     }
     Ok(None)
 }

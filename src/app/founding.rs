@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::Settings;
 use super::settings::fragment::{Entry, Fragment};
+use crate::disk;
 
 /// By which a member and its cluster are known for good.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,11 +64,9 @@ impl Founding {
     /// # Errors
     /// A file that cannot be written.
     pub fn write(&self, data_dir: &Path) -> io::Result<()> {
-        let staged = data_dir.join("founding.json.new");
-        let mut text = serde_json::to_string(self).map_err(io::Error::other)?;
-        text.push('\n');
-        std::fs::write(&staged, text)?;
-        std::fs::rename(&staged, file(data_dir))
+        let mut text = serde_json::to_vec(self)?;
+        text.push(b'\n');
+        disk::replace(&file(data_dir), &text)
     }
 
     fn entries(&self) -> [(&'static str, &str); 3] {

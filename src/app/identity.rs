@@ -6,6 +6,7 @@ use std::path::Path;
 use super::StartError;
 use super::host::SystemRandom;
 use crate::base::{MachineId, Random as _};
+use crate::disk;
 
 /// The id in `/etc/machine-id`.
 ///
@@ -42,8 +43,7 @@ pub fn owner(data_dir: &Path) -> Result<String, StartError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
         _ => {
             let owner = format!("{:016x}", SystemRandom.next_u64());
-            let staged = data_dir.join("owner.new");
-            std::fs::write(&staged, &owner).and_then(|()| std::fs::rename(&staged, &file)).map_err(failed)?;
+            disk::replace(&file, owner.as_bytes()).map_err(failed)?;
             Ok(owner)
         }
     }

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::staged::{Staged, put_in_place};
+use super::staged::Staged;
 use super::{BackupError, Listed, Name};
+use crate::disk;
 
 /// The folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ impl Folder {
 
     /// A file of this folder gets its name.
     pub fn put(&self, name: &Name, staged: &Staged) -> Result<(), BackupError> {
-        put_in_place(staged.path(), &self.file(name)).map_err(self.failed("putting a backup in its place"))
+        disk::put_in_place(staged.path(), &self.file(name)).map_err(self.failed("putting a backup in its place"))
     }
 
     /// What has a backup's name. A folder that is not there yet has none.

@@ -19,7 +19,7 @@ use tokio::io::AsyncWriteExt as _;
 
 pub use check::{Found, SnapshotError, look};
 pub use name::Name;
-pub use staged::{Staged, put_in_place};
+pub use staged::Staged;
 pub use target::{S3Terms, Target};
 
 use crate::base::{Clock, MemberId, UnixMillis};

@@ -31,16 +31,6 @@ impl Drop for Staged {
     }
 }
 
-/// Gives a file that is on the disk its name, which is on the disk then too.
-///
-/// # Errors
-/// What the file system says.
-pub fn put_in_place(staged: &Path, file: &Path) -> io::Result<()> {
-    std::fs::rename(staged, file)?;
-    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
-}
-
 /// An empty file of this member's in `folder`, which is made if it is not there. Nobody else may read it: it is to hold every
 /// key's value.
 pub(super) fn within(folder: &Path, owner: MemberId) -> Result<Staged, BackupError> {

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use crate::backup;
 pub use crate::backup::{Found, Staged};
-use crate::disk::Database;
+use crate::disk::{self, Database};
 use crate::etcd_file::{self, EtcdFile, FileKind};
 use crate::net::Address;
 use crate::remote::{self, Login};
@@ -66,9 +66,9 @@ pub async fn save_any(from: &Address, login: Option<&Login>, file: &Path) -> any
     put_in_place(staged.path(), file)
 }
 
-/// See [`backup::put_in_place`].
+/// See [`disk::put_in_place`].
 pub fn put_in_place(staged: &Path, file: &Path) -> anyhow::Result<()> {
-    backup::put_in_place(staged, file).with_context(|| format!("renaming it to {}", file.display()))
+    disk::put_in_place(staged, file).with_context(|| format!("renaming it to {}", file.display()))
 }
 
 /// Fetches what a server sends as its snapshot; nothing of it is checked.

@@ -11,6 +11,7 @@ use super::options::{Peer, StartError};
 use super::peer::handshake::{Roster, inquire};
 use crate::base::limits::{PEER_CONNECT_MS_MAX, PEER_HANDSHAKE_BYTES_MAX};
 use crate::base::{ClusterId, MemberId};
+use crate::disk;
 use crate::kv::Member;
 use crate::net::tls::ClientTls;
 use crate::net::{self, Address, FrameReader, FrameWriter};
@@ -43,12 +44,8 @@ pub fn joined(dir: &Path) -> Result<Option<Place>, StartError> {
 
 /// Remembers the place, before the directory is anybody's.
 pub fn keep(dir: &Path, place: &Place) -> io::Result<()> {
-    let draft = dir.join(format!("{JOINED_FILE}.new"));
     std::fs::create_dir_all(dir)?;
-    std::fs::write(&draft, serde_json::to_vec(place).map_err(io::Error::other)?)?;
-    std::fs::File::open(&draft)?.sync_all()?;
-    std::fs::rename(&draft, dir.join(JOINED_FILE))?;
-    std::fs::File::open(dir)?.sync_all()
+    disk::replace(&dir.join(JOINED_FILE), &serde_json::to_vec(place)?)
 }
 
 /// Whether a member's data is in `dir`.

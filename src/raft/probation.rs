@@ -27,6 +27,7 @@ use super::peer::message::{Lane, Request, Response};
 use super::types::{self, LogId};
 use crate::base::MemberId;
 use crate::base::limits::QUORUM_WAIT_MS_MAX;
+use crate::disk;
 
 /// The mark's file.
 const PROBATION_FILE: &str = "probation";
@@ -73,7 +74,7 @@ impl Probation {
         let mark = dir.join(PROBATION_FILE);
         if fresh {
             std::fs::File::create(&mark)?.sync_all()?;
-            std::fs::File::open(dir)?.sync_all()?;
+            disk::sync_folder_of(&mark)?;
         }
         let standing = if mark.exists() { Standing::Unknown } else { Standing::Trusted };
         Ok(Self { mark, standing: watch::Sender::new(standing) })
@@ -116,9 +117,7 @@ impl Probation {
     /// Removes the mark for good. Blocks.
     fn clear(&self) -> io::Result<()> {
         std::fs::remove_file(&self.mark)?;
-        if let Some(dir) = self.mark.parent() {
-            std::fs::File::open(dir)?.sync_all()?;
-        }
+        disk::sync_folder_of(&self.mark)?;
         self.standing.send_replace(Standing::Trusted);
         Ok(())
     }

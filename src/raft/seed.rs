@@ -6,7 +6,6 @@
 //! the disk; a node does not start while that folder is there.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -17,7 +16,7 @@ use super::options::Peer;
 use super::start::{LOG_FOLDER, STATE_FILE, claim};
 use super::types::{self, Membership, Vote, log_id};
 use crate::base::{ClusterId, MemberId};
-use crate::disk::{Database, DiskError};
+use crate::disk::{self, Database, DiskError};
 use crate::kv::{LogPosition, Member, Refounding, TablesError, refound};
 use crate::wal::{self, Wal, WalError};
 
@@ -123,9 +122,7 @@ impl Draft {
         let identity = format!("cluster {} member {}", seed.cluster, seed.member);
         begin_log(&self.0.join(LOG_FOLDER), &identity, seed)?;
         claim(&self.0, &identity, false).map_err(|error| SeedError::Members(error.to_string()))?;
-        std::fs::rename(&self.0, dir).map_err(io_at(dir))?;
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent).and_then(|parent| parent.sync_all()).map_err(io_at(parent))
+        disk::put_in_place(&self.0, dir).map_err(io_at(dir))
     }
 }
 

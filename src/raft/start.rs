@@ -1,8 +1,7 @@
 //! Starting a node: identity, files, openraft, peers; and the one way in which a cluster comes into being.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -44,7 +43,7 @@ use super::upkeep::{self, DiskView};
 use super::watchdog;
 use crate::base::MemberId;
 use crate::base::limits::PEER_APPEND_BYTES_MAX;
-use crate::disk::Database;
+use crate::disk::{self, Database};
 use crate::net::Address;
 use crate::wal::{self, Wal};
 
@@ -245,14 +244,7 @@ pub(super) fn claim(dir: &Path, identity: &str, in_use: bool) -> Result<(), Star
             dir: dir.to_owned(),
             why: format!("it holds data but no file `{IDENTITY_FILE}` that says whose"),
         }),
-        Err(_) => {
-            let draft = dir.join(format!("{IDENTITY_FILE}.new"));
-            let mut file = File::create(&draft).map_err(io)?;
-            file.write_all(wanted.as_bytes()).map_err(io)?;
-            file.sync_all().map_err(io)?;
-            std::fs::rename(&draft, &path).map_err(io)?;
-            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)
-        }
+        Err(_) => disk::replace(&path, wanted.as_bytes()).map_err(io),
     }
 }
 

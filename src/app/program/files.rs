@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::limits::{PROGRAM_ANSWER_MS_MAX, PROGRAM_BYTES_MAX};
 use crate::base::with_causes;
+use crate::disk;
 use crate::trust::hex;
 use crate::wire::program::{Refusal, Version};
 
@@ -80,8 +81,7 @@ impl Files {
         let _ = std::fs::remove_file(&kept);
         std::fs::hard_link(&self.program, &kept).map_err(failed)?;
         std::fs::rename(&kept, self.previous()).map_err(failed)?;
-        std::fs::rename(&self.staged, &self.program).map_err(failed)?;
-        sync_folder(&self.program).map_err(failed)
+        disk::put_in_place(&self.staged, &self.program).map_err(failed)
     }
 
     /// Forgets what was sent.
@@ -105,11 +105,7 @@ pub fn previous(program: &Path) -> PathBuf {
 /// Has `program` and the one before it change places.
 pub fn put_back(program: &Path) -> io::Result<()> {
     renameat_with(CWD, previous(program), CWD, program, RenameFlags::EXCHANGE)?;
-    sync_folder(program)
-}
-
-fn sync_folder(file: &Path) -> io::Result<()> {
-    File::open(file.parent().unwrap_or(Path::new("/")))?.sync_all()
+    disk::sync_folder_of(program)
 }
 
 /// The SHA-256 of a file, in hex. Blocks.

@@ -16,6 +16,7 @@ use super::files;
 use crate::app::format;
 use crate::base::DATA_FORMAT;
 use crate::base::limits::PROGRAM_TRIAL_MS_MAX;
+use crate::disk;
 use crate::wire::program::{Outcome, Trial};
 
 /// `node` with this as its first argument is the guard of a trial: program, data directory and process id follow, and then the
@@ -35,10 +36,7 @@ pub fn read(data_dir: &Path) -> Option<Trial> {
 
 /// Keeps what is known of it.
 pub fn write(data_dir: &Path, trial: &Trial) -> io::Result<()> {
-    let draft = data_dir.join(format!("{FILE}.new"));
-    std::fs::write(&draft, serde_json::to_vec(trial)?)?;
-    std::fs::File::open(&draft)?.sync_all()?;
-    std::fs::rename(&draft, data_dir.join(FILE))
+    disk::replace(&data_dir.join(FILE), &serde_json::to_vec(trial)?)
 }
 
 /// Notes what came of it, unless that is known.
