@@ -2,6 +2,8 @@
 //! without touching the unit. It owns the unit's processes, decides by [`Machine`], keeps the journal and serves the socket.
 
 mod fence;
+mod start;
+mod tell;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,23 +20,21 @@ use tokio::time::Instant;
 use rustix::process::WaitOptions;
 
 use self::fence::Allowance;
+pub use self::start::specifiers;
 use super::clock::boot_now;
 use super::conditions;
 use super::doors::{Asked, Doors, serve};
 use super::journal::Journal;
-use super::launch::{self, Circumstances};
-use super::machine::{Action, Ended, Event, Machine, Phase};
+use super::machine::{Action, Ended, Event, Machine};
 use super::notify::{self, Access, Note, NotifySocket};
 use super::output::{Log, Output, now};
-use super::pid_file;
 use super::processes;
-use super::protocol::{MainExit, Order, Push, Report, loaded};
-use super::spawn::{self, EXIT_EXEC, SpawnError};
+use super::protocol::{Order, Push, Report, loaded};
 use super::spec::Spec;
 use super::store::{StoredUnit, UnitDir};
 use crate::base::BootMillis;
 use crate::base::limits::{SHIM_FAREWELL_MS_MAX, SHIM_IDLE_MS_MAX, SHIM_LOCK_WAIT_MS_MAX};
-use crate::unit::{Specifiers, file_condition};
+use crate::unit::file_condition;
 
 /// Written to standard output once the shim listens.
 pub const READY: &[u8] = b"ready\n";
@@ -345,93 +345,6 @@ impl Shim {
         }
     }
 
-    /// A new start: the text as it is now, a new invocation.
-    fn begin(&mut self) {
-        self.invocation = invocation_id();
-        self.status_text.clear();
-        self.notify = None;
-        self.pid_file = None;
-        match self.dir.read_unit().map_err(|error| error.to_string()).and_then(|stored| {
-            let spec = Spec::read(&stored.unit, &specifiers(&stored)).map_err(|e| e.to_string())?;
-            Ok((stored, spec))
-        }) {
-            Ok((stored, spec)) => {
-                self.hash = stored.unit.hash;
-                self.boot_id = stored.host.boot_id;
-                self.spec = Arc::new(spec);
-            }
-            Err(error) => self.log.say(&format!("The unit cannot be read, the text before is used: {error}")),
-        }
-        if self.spec.notify_access() != Access::None {
-            match NotifySocket::bind(&self.invocation) {
-                Ok(socket) => self.notify = Some(socket),
-                Err(error) => self.log.say(&format!("No NOTIFY_SOCKET: {error}")),
-            }
-        }
-        let described = match self.spec.description.as_str() {
-            "" => self.name.clone(),
-            description => format!("{} - {description}", self.name),
-        };
-        self.log.say(&format!("Starting {described}"));
-        if let Some(said) = self.spec.said() {
-            self.log.say(&said);
-        }
-    }
-
-    fn spawn(&mut self, phase: Phase, index: usize) -> Event {
-        match self.try_spawn(phase, index) {
-            Ok(pid) => Event::Spawned(pid),
-            Err(error) => {
-                self.log.say(&format!("{}: {error}", name_of(phase)));
-                Event::SpawnFailed(error.code)
-            }
-        }
-    }
-
-    fn try_spawn(&mut self, phase: Phase, index: usize) -> Result<u32, SpawnError> {
-        let missing = || SpawnError { code: EXIT_EXEC, reason: "no such command".to_owned() };
-        let spec = Arc::clone(&self.spec);
-        let command = spec.commands(phase).get(index).ok_or_else(missing)?;
-        let circumstances = Circumstances {
-            invocation: self.invocation.clone(),
-            notify_address: self.notify.as_ref().map(NotifySocket::address),
-            main_pid: self.machine.main_pid(),
-            main_ended: self.machine.main_ended().map(|(_, ended)| ended),
-            result: self.machine.result(),
-        };
-        let launch = launch::prepare(&spec, phase, command, &circumstances)?;
-        let running = spawn::spawn(&launch)?;
-        if let Some(pipe) = running.output {
-            let identifier = launch::identifier(&spec, command);
-            match Output::new(pipe, identifier, running.pid, self.log.clone()) {
-                Ok(output) => {
-                    self.readers.spawn(Arc::clone(&output).run());
-                    self.outputs.push(output);
-                }
-                Err(error) => self.log.say(&format!("Its output is lost: {error}")),
-            }
-        }
-        Ok(running.pid)
-    }
-
-    /// The main process of a forking service: from its PID file, which is waited for; else the one process that there is.
-    fn find_main(&mut self) -> Option<u32> {
-        match self.spec.pid_file.clone() {
-            Some(path) => {
-                let found = pid_file::read(&path).filter(|pid| processes::alive(*pid));
-                if found.is_none() && self.machine.group_alive() {
-                    self.pid_file = Some(Box::pin(pid_file::wait(path)));
-                }
-                found
-            }
-            None => {
-                let all = processes::descendants(std::process::id());
-                let mut alive = all.into_iter().filter(|pid| processes::alive(*pid));
-                alive.next().filter(|_| alive.next().is_none())
-            }
-        }
-    }
-
     // ---- what comes from the unit
 
     fn reap(&mut self) {
@@ -499,87 +412,6 @@ impl Shim {
             // One that is gone by now can only have been the unit's: nobody else knows the socket's name.
             Access::All => processes::descends(sender, std::process::id()) || !processes::alive(sender),
         }
-    }
-
-    // ---- telling
-
-    fn publish(&mut self) {
-        let old = self.report.borrow().clone();
-        let state = self.machine.state();
-        let main_pid = self.machine.main_pid();
-        let mut new = Report {
-            state: loaded(state.active(), state.sub()),
-            hash: self.hash.clone(),
-            result: self.machine.result().name().to_owned(),
-            shim_pid: old.shim_pid,
-            main_pid,
-            main_name: old.main_name.clone(),
-            since: old.since,
-            main_exit: self.machine.main_ended().map(main_exit),
-            status_text: self.status_text.clone(),
-            restarts: self.machine.restarts(),
-            boot_id: self.boot_id.clone(),
-            invocation: self.invocation.clone(),
-            run: self.runs_before + self.machine.runs(),
-            reloads: self.machine.reloads(),
-        };
-        if new.state.active != old.state.active {
-            new.since = now();
-        }
-        if new == old {
-            return;
-        }
-        if let Some(pid) = main_pid {
-            new.main_name = processes::name(pid).unwrap_or_default();
-        }
-        if let Err(error) = self.dir.write_report(&new) {
-            self.log.say(&format!("The unit's report cannot be written: {error}"));
-        }
-        self.report.send_replace(new);
-    }
-}
-
-fn main_exit((pid, ended): (u32, Ended)) -> MainExit {
-    let (code, status) = match ended {
-        Ended::Code(code) => ("exited", code),
-        Ended::Signal { number, dumped: false } => ("killed", number),
-        Ended::Signal { number, dumped: true } => ("dumped", number),
-    };
-    MainExit { pid, code: code.to_owned(), status }
-}
-
-/// What specifiers stand for in this unit on this machine.
-pub fn specifiers(stored: &StoredUnit) -> Specifiers {
-    Specifiers {
-        hostname: stored.host.hostname.clone(),
-        machine_id: stored.host.machine_id.clone(),
-        boot_id: stored.host.boot_id.clone(),
-        kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
-        architecture: std::env::consts::ARCH.replace('_', "-"),
-        ..Specifiers::system(&stored.unit.name)
-    }
-}
-
-/// 128 random bits as the kernel gives them, 32 hex digits.
-fn invocation_id() -> String {
-    let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
-    let id: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
-    if id.is_empty() {
-        // Without that file: unique on this machine, which is all that is asked of it.
-        return format!("{:016x}{:016x}", now().0, std::process::id());
-    }
-    id
-}
-
-fn name_of(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Condition => "ExecCondition=",
-        Phase::StartPre => "ExecStartPre=",
-        Phase::Start => "ExecStart=",
-        Phase::StartPost => "ExecStartPost=",
-        Phase::Reload => "ExecReload=",
-        Phase::Stop => "ExecStop=",
-        Phase::StopPost => "ExecStopPost=",
     }
 }
 
