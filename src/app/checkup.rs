@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::host::SystemClock;
-use super::node::own_certificate;
+use super::listeners::own_certificate;
 use super::settings::Settings;
 use super::settings::tls::TlsSettings;
 use crate::api::checkup::Examine;

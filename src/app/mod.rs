@@ -15,6 +15,8 @@ mod discovery;
 #[cfg(feature = "api")]
 mod discovery_srv;
 #[cfg(feature = "api")]
+mod doors;
+#[cfg(feature = "api")]
 mod etcd;
 #[cfg(all(feature = "scheduler", feature = "api"))]
 mod fleetd;
@@ -26,9 +28,11 @@ mod host;
 mod identity;
 #[cfg(all(feature = "scheduler", feature = "api"))]
 mod inspect;
+mod listeners;
 #[cfg(feature = "scheduler")]
 mod machine;
 mod node;
+mod place;
 #[cfg_attr(not(feature = "api"), path = "no_program.rs")]
 mod program;
 mod run;

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::settings::Settings;
+use crate::raft::RaftStore;
 
 /// There is none.
 pub struct Program(Infallible);
@@ -12,6 +13,10 @@ pub struct Program(Infallible);
 impl Program {
     pub fn of_this_process(_settings: &Settings) -> io::Result<Option<Arc<Self>>> {
         Ok(None)
+    }
+
+    pub fn attach(&self, _store: &Arc<RaftStore>, _machine: Option<String>) {
+        match self.0 {}
     }
 
     pub async fn restart_asked(&self) {

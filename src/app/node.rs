@@ -6,18 +6,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-#[cfg(feature = "api")]
-use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "api")]
+use super::doors::{Doors, Inside};
+#[cfg(feature = "api")]
+use super::listeners::bind_clients;
+use super::listeners::{bind_peers, certificate_hosts, renew_certificate};
+use super::place::find_place;
 #[cfg(feature = "api")]
 use super::program::Calls;
 use super::program::Program;
-use super::settings::tls::Listen;
 use super::settings::{PeerSetting, Settings};
 use super::{format, host};
-use crate::base::Clock as _;
 use crate::base::DATA_FORMAT;
 use crate::base::limits::{LEASE_CHECKPOINT_SECONDS, WAL_SEGMENT_BYTES};
 use crate::disk::FileSystem;
@@ -28,7 +29,7 @@ use crate::jobs::certificates::Certificates;
 use crate::jobs::first_token::FirstToken;
 use crate::jobs::member::Announce;
 use crate::kv::{Member, Store};
-use crate::net::tls::{ClientTls, ServerTls, Terms, TlsError, host_of};
+use crate::net::tls::{ClientTls, ServerTls, TlsError};
 use crate::raft::{self, PeerHandler, PeerListener, RaftStore};
 
 /// How long jobs may take to end.
@@ -94,10 +95,7 @@ pub struct Node {
     #[cfg(feature = "scheduler")]
     machine: Option<super::machine::Machine>,
     #[cfg(feature = "api")]
-    doors: crate::api::Doors,
-    /// Ends fleet's long answers when the doors close.
-    #[cfg(feature = "api")]
-    closing: CancellationToken,
+    doors: Doors,
     #[cfg(feature = "api")]
     client_addresses: Vec<SocketAddr>,
 }
@@ -140,32 +138,13 @@ impl Node {
         };
         let (fatal_tx, fatal) = watch::channel(None);
         #[cfg(feature = "scheduler")]
-        let handler: Arc<dyn PeerHandler> = match &executor {
-            Some(executor) => executor.answering(),
-            None => Arc::new(raft::NoCalls),
-        };
+        let units = executor.as_ref().map(super::machine::Ready::answering);
         #[cfg(not(feature = "scheduler"))]
-        let handler: Arc<dyn PeerHandler> = Arc::new(raft::NoCalls);
-        #[cfg(feature = "api")]
-        let handler: Arc<dyn PeerHandler> = match &program {
-            Some(program) => Arc::new(Calls { program: program.clone(), units: handler }),
-            None => handler,
-        };
-        let handler = match settings.identity.clone() {
-            Some(identity) => Arc::new(KeyHandler { identity, others: handler }),
-            None => handler,
-        };
+        let units = None;
+        let handler = peer_handler(&settings, units, program.as_ref());
         let store = RaftStore::start(store_options(&settings, joins, peer_listeners, dialling, handler)).await?;
         let mut jobs = Jobs::default();
-        let (known_tx, published) = watch::channel(false);
-        if let Some(identity) = &settings.identity {
-            let (identity, hosts) = (identity.clone(), certificate_hosts(&settings));
-            #[cfg(feature = "api")]
-            jobs.start(FirstToken { store: store.clone(), identity: identity.clone() });
-            let (store, name, clock) = (store.clone(), settings.name.clone(), Arc::new(host::SystemClock));
-            jobs.start(Certificates { store, identity, name, hosts, servers, clock });
-        }
-        jobs.start(Announce { store: store.clone(), member: own_member(&settings), known: known_tx });
+        let published = start_member_jobs(&settings, &store, servers, &mut jobs);
         #[cfg(feature = "scheduler")]
         let machine = {
             let store: Arc<dyn Store> = store.clone();
@@ -184,57 +163,26 @@ impl Node {
         });
         #[cfg(all(feature = "template", not(feature = "api")))]
         drop(meter);
-        #[cfg(feature = "api")]
-        let backups = super::backups::start(&settings, &store, &mut jobs)?;
-        #[cfg(feature = "api")]
-        let checkup = super::checkup::Checkup::new(&settings, &store, backups.clone());
-        #[cfg(feature = "api")]
-        let closing = CancellationToken::new();
-        #[cfg(all(feature = "api", feature = "scheduler"))]
-        let routes = machine.as_ref().map(|machine| machine.routes(&store, &closing)).unwrap_or_default();
-        #[cfg(all(feature = "api", not(feature = "scheduler")))]
-        let routes = crate::api::Routes::default();
-        #[cfg(feature = "api")]
-        let metrics: &[Option<crate::api::Metrics>] = &[
-            #[cfg(feature = "scheduler")]
-            machine.as_ref().map(|machine| machine.counts() as crate::api::Metrics),
-            #[cfg(feature = "template")]
-            meter.map(|meter| Arc::new(meter) as crate::api::Metrics),
-        ];
         #[cfg(feature = "scheduler")]
         let machine_id = machine.as_ref().map(super::machine::Machine::id);
         #[cfg(not(feature = "scheduler"))]
         let machine_id = None;
+        if let Some(program) = &program {
+            program.attach(&store, machine_id);
+        }
         #[cfg(feature = "api")]
-        let routes = match program {
-            Some(program) => {
-                program.attach(&store, machine_id);
-                routes.merge(crate::api::program::routes(program))
-            }
-            None => routes,
+        let doors = {
+            let inside = Inside {
+                settings: &settings,
+                store: &store,
+                #[cfg(feature = "scheduler")]
+                machine: machine.as_ref(),
+                #[cfg(feature = "template")]
+                meter,
+                program,
+            };
+            Doors::open(listeners, inside, &mut jobs)?
         };
-        #[cfg(not(feature = "api"))]
-        let _: (Option<Arc<Program>>, Option<String>) = (program, machine_id);
-        #[cfg(feature = "api")]
-        let doors = crate::api::serve(
-            listeners,
-            crate::api::Services {
-                store: store.clone(),
-                clock: Arc::new(host::SystemClock),
-                random: Arc::new(host::SystemRandom),
-                users: crate::api::UsersOptions {
-                    token_ttl_seconds: settings.auth.token_ttl_seconds,
-                    password_cost: settings.auth.bcrypt_cost,
-                },
-                watch_progress: Duration::from_millis(settings.watch_progress_ms),
-                identity: settings.identity.clone(),
-                routes: routes
-                    .merge(crate::api::backups::routes(backups))
-                    .merge(crate::api::checkup::routes(Arc::new(checkup)))
-                    .merge(crate::api::secrets::routes(store.clone())),
-                metrics: metrics.iter().flatten().cloned().collect(),
-            },
-        );
         drop(fatal_tx);
         tracing::info!(name = settings.name, member = %settings.member, cluster = %settings.cluster, "this node is up");
         Ok(Self {
@@ -246,8 +194,6 @@ impl Node {
             machine,
             #[cfg(feature = "api")]
             doors,
-            #[cfg(feature = "api")]
-            closing,
             #[cfg(feature = "api")]
             client_addresses,
         })
@@ -304,10 +250,7 @@ impl Node {
         // First, so that nobody waits for an election while the doors close.
         self.store.hand_over().await;
         #[cfg(feature = "api")]
-        {
-            self.closing.cancel();
-            self.doors.stop().await;
-        }
+        self.doors.stop().await;
         self.jobs.stop(JOBS_END_WITHIN).await;
         #[cfg(feature = "scheduler")]
         if let (Some(machine), Teardown::RemoveUnits) = (self.machine, teardown) {
@@ -350,157 +293,47 @@ fn refuse_what_is_not_compiled_in(settings: &Settings) -> Result<(), StartError>
     Ok(())
 }
 
-/// The listeners for the other members, and how this one connects to theirs.
-async fn bind_peers(settings: &Settings) -> Result<(Vec<PeerListener>, Arc<ClientTls>), StartError> {
-    let failed = |cause| StartError::Tls { key: "peer.cert_file", cause };
-    let (mut tls, mut dialling) = (None, Arc::default());
-    if let Some(peer_tls) = &settings.peer_tls {
-        let terms = peer_tls.terms(&own_certificate(settings, "peer"), &hosts(&settings.peer_listen), &[]);
-        let terms = terms.map_err(failed)?;
-        dialling = Arc::new(peer_tls.dialling(&terms.identity));
-        tls = Some(server(terms).map_err(failed)?);
-    }
-    let mut listeners = Vec::new();
-    for listen in &settings.peer_listen {
-        let Listen { address, tls: within } = listen;
-        let failed = |cause| StartError::Listen { key: "peer.listen", address: address.to_string(), cause };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        if !within && !address.ip().is_loopback() {
-            tracing::warn!(
-                "peer.listen {address} is open to other machines in plain text; keep it on a network that you trust"
-            );
-        }
-        listeners.push(PeerListener { listener, tls: tls.clone().filter(|_| *within) });
-    }
-    Ok((listeners, dialling))
-}
-
-#[cfg(feature = "api")]
-async fn bind_clients(settings: &Settings) -> Result<(Vec<crate::api::Listener>, Vec<SocketAddr>), StartError> {
-    use crate::api::{Door, Listener};
-    use crate::net::tls::Protocol;
-    let door = match &settings.client_tls {
-        None => None,
-        Some(tls) => {
-            let (folder, hosts) = (own_certificate(settings, "client"), hosts(&settings.client_listen));
-            let terms = tls.terms(&folder, &hosts, &[Protocol::Http2, Protocol::Http1]);
-            let opened = terms.and_then(server).map_err(|cause| StartError::Tls { key: "client.cert_file", cause })?;
-            Some(Door { tls: opened, users_by_name: tls.client_cert_auth, of_cluster: tls.of_cluster.is_some() })
-        }
-    };
-    let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
-    for listen in &settings.client_listen {
-        let (listener, bound) = super::sockets::tcp("client.listen", *listen).await?;
-        listeners.push(match door.clone().filter(|_| listen.tls) {
-            Some(door) => Listener::Tls(listener, door),
-            None => Listener::Tcp(listener),
-        });
-        addresses.push(bound);
-    }
-    let fleet_socket = settings.fleet.socket.as_ref().filter(|_| settings.fleet.enabled);
-    let client_sockets = settings.client_sockets.iter().map(|path| ("client.socket", path));
-    for (key, path) in client_sockets.chain(fleet_socket.map(|path| ("fleet.socket", path))) {
-        listeners.push(super::sockets::unix(key, path).await?);
-    }
-    Ok((listeners, addresses))
-}
-
-fn server(terms: Terms) -> Result<Arc<ServerTls>, TlsError> {
-    ServerTls::new(terms).map(Arc::new)
-}
-
-/// Where a certificate is kept that the node makes for itself.
-pub(super) fn own_certificate(settings: &Settings, of: &str) -> std::path::PathBuf {
-    settings.data_dir.join("certificates").join(of)
-}
-
-/// For whom such a certificate is made.
-fn hosts(listens: &[Listen]) -> Vec<String> {
-    let mut hosts: Vec<String> = listens.iter().map(|listen| listen.address.ip().to_string()).collect();
-    hosts.push("localhost".to_owned());
-    hosts
-}
-
-/// For whom the cluster makes this member's certificate: wherever others reach it.
-pub fn certificate_hosts(settings: &Settings) -> Vec<String> {
-    let listens = settings.peer_listen.iter().chain(&settings.client_listen).map(|listen| listen.address.ip());
-    let listens = listens.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
-    let own = settings.peers.iter().filter(|peer| peer.name == settings.name).flat_map(|peer| &peer.urls);
-    let told = own.chain(&settings.client_advertise).map(|url| host_of(url));
-    let always = [settings.name.clone(), "localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    let is_host = |host: &String| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
-        host.parse::<std::net::IpAddr>().is_ok() || (!host.is_empty() && host.chars().all(plain))
-    };
-    let hosts: std::collections::BTreeSet<String> = listens.chain(told).chain(always).filter(is_host).collect();
-    hosts.into_iter().collect()
-}
-
-/// A certificate that has become old while the node did not run is renewed before anybody is shown it.
-fn renew_certificate(settings: &Settings) -> Result<(), StartError> {
-    let Some(identity) = &settings.identity else { return Ok(()) };
-    let renewed = identity.renew(&certificate_hosts(settings), host::SystemClock.now());
-    renewed.map(drop).map_err(|cause| StartError::Tls { key: "identity", cause })
-}
-
 /// Where a node's log and state lie in its data directory.
 pub fn store_dir(settings: &Settings) -> std::path::PathBuf {
     settings.data_dir.join("store")
 }
 
-/// Takes the ids and peers of a member that joins, or that once joined; whether it is one is returned.
-async fn find_place(settings: &mut Settings, dialling: &Arc<ClientTls>) -> Result<bool, StartError> {
-    let dir = store_dir(settings);
-    let place = match raft::joined(&dir)? {
-        Some(place) => place,
-        None if settings.existing && !raft::holds_data(&dir) => {
-            let initial: Vec<_> = settings.peers.iter().map(|peer| (peer.name.clone(), peer.urls.clone())).collect();
-            raft::find_place(&settings.name, &initial, dialling).await?
-        }
-        None => {
-            #[cfg(feature = "api")]
-            if let Some(discovery) = settings.discovery.clone() {
-                super::discovery::settle(settings, &discovery, raft::holds_data(&dir)).await?;
-            }
-            #[cfg(feature = "api")]
-            if let Some(srv) = settings.discovery_srv.clone() {
-                super::discovery_srv::settle(settings, &srv, raft::holds_data(&dir)).await?;
-            }
-            tell_whether_secured(settings);
-            return Ok(false);
-        }
+/// What members ask of this one: about its units, its program, and the key of the cluster's authority.
+fn peer_handler(
+    settings: &Settings,
+    units: Option<Arc<dyn PeerHandler>>,
+    program: Option<&Arc<Program>>,
+) -> Arc<dyn PeerHandler> {
+    let handler = units.unwrap_or_else(|| Arc::new(raft::NoCalls));
+    #[cfg(feature = "api")]
+    let handler: Arc<dyn PeerHandler> = match program {
+        Some(program) => Arc::new(Calls { program: program.clone(), units: handler }),
+        None => handler,
     };
-    let peer = |peer: raft::Peer| PeerSetting { id: peer.id, name: peer.name, urls: peer.urls };
-    settings.cluster = place.cluster;
-    settings.member = place.member;
-    settings.peers = place.peers.into_iter().map(peer).collect();
-    Ok(true)
+    #[cfg(not(feature = "api"))]
+    let _ = program;
+    match settings.identity.clone() {
+        Some(identity) => Arc::new(KeyHandler { identity, others: handler }),
+        None => handler,
+    }
 }
 
-/// How far the first members may be believed to be those that are meant.
-fn tell_whether_secured(settings: &Settings) {
-    let how = match settings {
-        Settings { discovery: Some(_), .. } => "discovery",
-        Settings { discovery_srv: Some(_), .. } => "discovery_srv",
-        _ => "initial_cluster",
-    };
-    let own = |peer: &&PeerSetting| peer.name != settings.name;
-    let others = settings.peers.iter().filter(own).flat_map(|peer| &peer.urls);
-    let local = |url: &String| {
-        host_of(url) == "localhost" || host_of(url).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-    };
-    let away = others.filter(|url| how != "initial_cluster" || !local(url)).count();
-    let authority = settings.peer_tls.as_ref().and_then(|tls| tls.trusted_ca.as_ref());
-    match authority {
-        _ if away == 0 => {}
-        Some(file) => {
-            tracing::info!("the members of {how} are let in with a certificate that {} vouches for", file.display())
-        }
-        None => tracing::warn!(
-            "the members of {how} are insecure: nobody vouches for them, and whoever answers at their addresses is taken for them; \
-             give peer.trusted_ca_file with peer.cert_file, or make the cluster by `node init` and `node join`"
-        ),
+/// The jobs of every member; what is returned turns true once the cluster knows its name and addresses.
+fn start_member_jobs(
+    settings: &Settings,
+    store: &Arc<RaftStore>,
+    servers: Vec<Arc<ServerTls>>,
+    jobs: &mut Jobs,
+) -> watch::Receiver<bool> {
+    let (known, published) = watch::channel(false);
+    if let Some(identity) = settings.identity.clone() {
+        #[cfg(feature = "api")]
+        jobs.start(FirstToken { store: store.clone(), identity: identity.clone() });
+        let (store, name, clock) = (store.clone(), settings.name.clone(), Arc::new(host::SystemClock));
+        jobs.start(Certificates { store, identity, name, hosts: certificate_hosts(settings), servers, clock });
     }
+    jobs.start(Announce { store: store.clone(), member: own_member(settings), known });
+    published
 }
 
 fn store_options(

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::Plan;
 use super::service;
 use crate::app::host::SystemClock;
-use crate::app::node::certificate_hosts;
+use crate::app::listeners::certificate_hosts;
 use crate::base::Clock as _;
 use crate::jobs::first_token;
 use crate::trust::{Pass, Token};
