@@ -14,11 +14,14 @@ use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 
+use super::lines::LineBuffer;
 use super::{Address, ConnectError, connect};
 use crate::base::with_causes;
 
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Longest line of an answer that is read by lines: a key and two values, escaped.
+const LINE_BYTES_MAX: usize = 64 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,7 @@ pub struct Streamed {
     pub headers: HeaderMap,
     address: String,
     body: Incoming,
+    lines: LineBuffer,
 }
 
 /// The value of `Authorization` for `NAME:PASSWORD`.
@@ -181,7 +185,8 @@ async fn send(
 impl Streamed {
     fn of(address: &Address, response: Response<Incoming>) -> Self {
         let (head, body) = response.into_parts();
-        Self { status: head.status, headers: head.headers, address: address.to_string(), body }
+        let (address, lines) = (address.to_string(), LineBuffer::default());
+        Self { status: head.status, headers: head.headers, address, body, lines }
     }
 
     /// All of the body that is left.
@@ -205,6 +210,25 @@ impl Streamed {
             let frame = frame.map_err(|error| broken(&self.address, "reading the answer", &error))?;
             if let Ok(data) = frame.into_data() {
                 return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next lines of the body as they come, at least one; `None` at its end. What comes after the last line's end is none.
+    /// Cancel-safe: what was read is kept.
+    ///
+    /// # Errors
+    /// [`HttpError::Broken`] where the connection broke off, or a line is longer than any that a node sends.
+    pub async fn lines(&mut self) -> Result<Option<Vec<Bytes>>, HttpError> {
+        while let Some(piece) = self.next().await? {
+            let lines = self.lines.take_in(&piece);
+            if !lines.is_empty() {
+                return Ok(Some(lines));
+            }
+            if self.lines.waiting_bytes() > LINE_BYTES_MAX {
+                let reason = format!("a line of more than {LINE_BYTES_MAX} bytes");
+                return Err(HttpError::Broken { address: self.address.clone(), doing: "reading the answer", reason });
             }
         }
         Ok(None)

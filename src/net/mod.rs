@@ -10,6 +10,8 @@ pub mod frame;
 pub mod http;
 #[cfg(feature = "template")]
 pub mod interfaces;
+#[cfg(feature = "api")]
+mod lines;
 pub mod resolve;
 pub mod tls;
 

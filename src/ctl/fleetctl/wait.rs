@@ -30,8 +30,6 @@ const POLL: Duration = Duration::from_millis(250);
 const REOPEN: Duration = Duration::from_millis(100);
 /// More units than these are not named in the watch's address.
 const NAMED_MAX: usize = 500;
-/// A line of the watch that is longer is none.
-const LINE_BYTES_MAX: usize = 4 << 20;
 
 /// How long may be waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +43,7 @@ struct Patience {
 /// Where news come from.
 enum Source {
     Closed,
-    Watch {
-        stream: Box<Streamed>,
-        rest: Vec<u8>,
-    },
+    Watch(Box<Streamed>),
     /// A fleetd of old.
     Polled,
 }
@@ -293,15 +288,8 @@ impl<'a> Waiter<'a> {
         match &mut self.source {
             Source::Closed => self.open().await,
             Source::Polled => self.poll().await,
-            Source::Watch { stream, rest } => match stream.next().await {
-                Ok(Some(chunk)) if rest.len() + chunk.len() <= LINE_BYTES_MAX => {
-                    rest.extend_from_slice(&chunk);
-                    let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-                    let lines: Vec<u8> = rest.drain(..whole).collect();
-                    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                        self.board.take_in(line);
-                    }
-                }
+            Source::Watch(stream) => match stream.lines().await {
+                Ok(Some(lines)) => lines.iter().for_each(|line| self.board.take_in(line)),
                 // The node stops, or we were too slow: another one, or the same, is asked anew.
                 _ => {
                     self.source = Source::Closed;
@@ -316,7 +304,7 @@ impl<'a> Waiter<'a> {
         let query: Vec<String> = self.names.iter().map(|name| format!("unit={}", escape(name))).collect();
         let query = if query.len() > NAMED_MAX { String::new() } else { format!("?{}", query.join("&")) };
         match self.context.client.open(&format!("watch{query}")).await {
-            Ok(stream) => self.source = Source::Watch { stream: Box::new(stream), rest: Vec::new() },
+            Ok(stream) => self.source = Source::Watch(Box::new(stream)),
             Err(error) if error.is_unknown_path() => self.source = Source::Polled,
             Err(_) => tokio::time::sleep(POLL).await,
         }

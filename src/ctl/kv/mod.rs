@@ -16,9 +16,6 @@ use super::http;
 use super::node_ctl::ANSWER_WITHIN;
 use crate::wire::history::{Data, News, Page, Refusal};
 
-/// Longest line of a watch: a key and two values, escaped.
-const LINE_BYTES_MAX: usize = 64 << 20;
-
 /// Carries out a command. Returns the exit code: 1 where the one key that is asked for is not there.
 ///
 /// # Errors
@@ -110,19 +107,16 @@ async fn watch(at: &Contact, command: &Command) -> anyhow::Result<u8> {
         get(at, &target).await?;
         anyhow::bail!("{at}: {}", stream.status);
     }
-    let (mut waiting, mut resume) = (Vec::new(), None);
+    let mut resume = None;
     let why = loop {
-        match stream.next().await {
-            Ok(Some(piece)) => waiting.extend_from_slice(&piece),
+        let lines = match stream.lines().await {
+            Ok(Some(lines)) => lines,
             Ok(None) => break "the node has ended the watch".to_owned(),
             Err(error) => break error.to_string(),
-        }
-        anyhow::ensure!(waiting.len() <= LINE_BYTES_MAX, "{at}: a line of more than {LINE_BYTES_MAX} bytes");
-        let complete = waiting.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let lines: Vec<u8> = waiting.drain(..complete).collect();
+        };
         let mut ended = None;
-        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let news: News = serde_json::from_slice(line)?;
+        for line in lines {
+            let news: News = serde_json::from_slice(&line)?;
             if let Some(from) = news.from {
                 resume = Some(from);
             }

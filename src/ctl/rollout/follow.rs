@@ -44,11 +44,8 @@ pub async fn to_the_end(at: &Contact, begun: &Planned) -> anyhow::Result<Option<
 async fn until_over(at: &Contact, begun: &Planned, seen: &mut Progress) -> anyhow::Result<bool> {
     let mut stream = at.open_stream(Method::GET, "/fleet/v1/watch?rollout=true").await?;
     anyhow::ensure!(stream.status.is_success(), "{}: {}", at, stream.status);
-    let mut rest = Vec::new();
-    while let Some(chunk) = stream.next().await? {
-        rest.extend_from_slice(&chunk);
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
+    while let Some(lines) = stream.lines().await? {
+        for line in lines {
             let Some(rolling) = serde_json::from_slice::<News>(&line).ok().and_then(|news| news.rollout) else {
                 continue;
             };

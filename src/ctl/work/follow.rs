@@ -1,7 +1,7 @@
 //! Output that is followed: held for a moment, so that lines of several machines fall into place, and gone on with when a machine is
 //! lost, when units move, come and go, and at another node when the one is lost that was asked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::stream::{BoxStream, FuturesUnordered, LocalBoxStream, SelectAll, StreamExt as _};
@@ -162,8 +162,7 @@ fn watch(client: &Client) -> LocalBoxStream<'_, News> {
 #[derive(Default)]
 struct Watch {
     stream: Option<Streamed>,
-    rest: Vec<u8>,
-    ready: Vec<News>,
+    ready: VecDeque<News>,
     /// Since when no node answers.
     silent: Option<Instant>,
 }
@@ -172,33 +171,23 @@ impl Watch {
     /// The next news; `None`: no node has answered for long.
     async fn next(&mut self, client: &Client) -> Option<News> {
         loop {
-            if let Some(news) = self.ready.pop() {
+            if let Some(news) = self.ready.pop_front() {
                 return Some(news);
             }
             match &mut self.stream {
-                Some(stream) => match stream.next().await {
-                    Ok(Some(chunk)) => self.take_in(&chunk),
+                Some(stream) => match stream.lines().await {
+                    Ok(Some(lines)) => {
+                        self.ready = lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
+                    }
                     // The node stops, or is lost: another one, or the same, is asked anew.
                     _ => self.stream = None,
                 },
                 None => match client.open("watch").await {
-                    Ok(stream) => {
-                        (self.stream, self.silent) = (Some(stream), None);
-                        self.rest.clear();
-                    }
+                    Ok(stream) => (self.stream, self.silent) = (Some(stream), None),
                     Err(_) if self.silent.get_or_insert_with(Instant::now).elapsed() > REOPEN_WITHIN => return None,
                     Err(_) => tokio::time::sleep(REOPEN).await,
                 },
             }
         }
-    }
-
-    fn take_in(&mut self, chunk: &[u8]) {
-        self.rest.extend_from_slice(chunk);
-        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let lines: Vec<u8> = self.rest.drain(..whole).collect();
-        let news = lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
-        self.ready = news.collect();
-        self.ready.reverse();
     }
 }

@@ -2,12 +2,10 @@
 
 use std::collections::VecDeque;
 
+use hyper::body::Bytes;
 use serde_json::Value;
 
-use crate::ctl::http::{HttpError, Streamed};
-
-/// What is longer is cut off there.
-const LINE_BYTES_MAX: usize = 1 << 20;
+use crate::ctl::http::Streamed;
 
 /// One line of output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,16 +18,13 @@ pub struct Line {
 /// The lines of one journal as they come.
 pub struct Lines {
     stream: Streamed,
-    rest: Vec<u8>,
-    ready: VecDeque<Line>,
-    /// Why there are no more, where the machine said so.
-    broken: Option<String>,
+    ready: VecDeque<Bytes>,
 }
 
 impl Lines {
     /// The lines of an answer that has begun.
     pub fn of(stream: Streamed) -> Self {
-        Self { stream, rest: Vec::new(), ready: VecDeque::new(), broken: None }
+        Self { stream, ready: VecDeque::new() }
     }
 
     /// The next one; `None` at the end.
@@ -38,30 +33,14 @@ impl Lines {
     /// Why there are no more, although there should be.
     pub async fn next(&mut self) -> Result<Option<Line>, String> {
         loop {
-            if let Some(line) = self.ready.pop_front() {
-                return Ok(Some(line));
+            if let Some(text) = self.ready.pop_front() {
+                return read(&text).map(Some);
             }
-            if let Some(why) = self.broken.take() {
-                return Err(why);
-            }
-            match self.stream.next().await.map_err(|error: HttpError| error.to_string())? {
-                Some(chunk) => self.take_in(&chunk),
+            match self.stream.lines().await.map_err(|error| error.to_string())? {
+                Some(lines) => self.ready = lines.into(),
                 None => return Ok(None),
             }
         }
-    }
-
-    fn take_in(&mut self, chunk: &[u8]) {
-        self.rest.extend_from_slice(chunk);
-        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let lines: Vec<u8> = self.rest.drain(..whole).collect();
-        for text in lines.split(|byte| *byte == b'\n').filter(|text| !text.is_empty()) {
-            match read(text) {
-                Ok(line) => self.ready.push_back(line),
-                Err(words) => self.broken = Some(words),
-            }
-        }
-        self.rest.truncate(LINE_BYTES_MAX);
     }
 }
 
