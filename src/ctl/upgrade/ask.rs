@@ -47,15 +47,16 @@ impl Cluster {
 
     /// How a member is.
     pub async fn facts(&self, member: &str) -> anyhow::Result<NodeFacts> {
-        match self.call(Method::GET, &format!("{PROGRAM_PATH}?member={member}"), Vec::new()).await? {
-            Reply::Facts(facts) => Ok(*facts),
-            _ => bail!("the answer is to another question"),
-        }
+        self.facts_at(&format!("{PROGRAM_PATH}?member={member}")).await
     }
 
     /// How the node that is asked is.
     pub async fn own_facts(&self) -> anyhow::Result<NodeFacts> {
-        match self.call(Method::GET, PROGRAM_PATH, Vec::new()).await? {
+        self.facts_at(PROGRAM_PATH).await
+    }
+
+    async fn facts_at(&self, path: &str) -> anyhow::Result<NodeFacts> {
+        match self.call(Method::GET, path, Vec::new()).await? {
             Reply::Facts(facts) => Ok(*facts),
             _ => bail!("the answer is to another question"),
         }
