@@ -57,29 +57,28 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
     let store = Path::new(parsed.value("data-dir").unwrap_or(DATA_DIR)).join(STORE);
     let sure = parsed.truth("yes")?;
     node_ctl::runtime()?.block_on(async {
-        match live(&parsed).await? {
+        let found = live(&parsed).await?;
+        match &found {
             Some(found) => {
                 print!("{}", found.told());
                 found.check()?;
-                if !sure {
-                    println!("nothing was changed; `node ctl recover --yes` does it");
-                    return Ok(1);
-                }
-                let service = stop_service()?;
-                recover(&store, service).await
             }
             None => {
                 let remains = Stopped::open(&store, Arc::new(Now)).await?.remains().clone();
                 let there = who_is_there(&remains).await;
                 print!("{}", told_of_remains(&remains, &there));
                 check_absence(&remains, &there)?;
-                if !sure {
-                    println!("nothing was changed; `node ctl recover --yes` does it");
-                    return Ok(1);
-                }
-                recover(&store, false).await
             }
         }
+        if !sure {
+            println!("nothing was changed; `node ctl recover --yes` does it");
+            return Ok(1);
+        }
+        let runs = found.is_some();
+        if runs {
+            stop_service()?;
+        }
+        recover(&store, runs).await
     })
 }
 
@@ -223,14 +222,13 @@ fn check_absence(remains: &Remains, there: &[MemberId]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stops the service where systemd runs it; whether it did.
-fn stop_service() -> anyhow::Result<bool> {
+/// Stops the node that runs, if systemd runs it and will start it again.
+fn stop_service() -> anyhow::Result<()> {
     let active = Command::new("systemctl").args(["is-active", "--quiet", SERVICE]).status();
     if !active.is_ok_and(|status| status.success()) {
         bail!("the node runs and is no service of systemd's: stop it, and run this again");
     }
-    systemctl("stop")?;
-    Ok(true)
+    systemctl("stop")
 }
 
 fn systemctl(verb: &str) -> anyhow::Result<()> {
