@@ -5,6 +5,7 @@ use hyper::Method;
 use serde::de::DeserializeOwned;
 
 use super::args::{Flag, Parsed};
+use super::certificates::shown;
 use super::contact::Contact;
 use super::node_ctl::{ANSWER_WITHIN, misunderstood};
 use crate::net::http::Answer;
@@ -47,7 +48,7 @@ async fn list(at: &Contact) -> anyhow::Result<u8> {
     let listed: Tokens = read(at, &at.call(Method::GET, TOKENS_PATH, None, ANSWER_WITHIN).await?)?;
     println!("{:12}  {:7}  {:4}  {:4}  UNTIL", "ID", "STATE", "USED", "LEFT");
     for token in listed.tokens {
-        let until = jiff::Timestamp::from_millisecond(token.until.0).map(|at| format!("{at:.0}")).unwrap_or_default();
+        let until = shown(token.until);
         println!("{:12}  {:7}  {:4}  {:4}  {until}", token.id, token.state, token.used, token.uses_left);
     }
     Ok(0)
