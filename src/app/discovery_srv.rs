@@ -13,7 +13,7 @@ use super::run::tell_starting;
 use super::settings::{PeerSetting, Settings, SrvSettings};
 use crate::base::limits::{DISCOVERY_RETRY_MS_MAX, DISCOVERY_RETRY_MS_MIN};
 use crate::net::Address;
-use crate::net::resolve::{Srv, resolve, resolve_srv};
+use crate::net::resolve::{Srv, resolve, resolve_srv, srv_name};
 
 /// Why no cluster came about.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ async fn look(srv: &SrvSettings, own: &PeerSetting) -> Result<String, String> {
     let own_places = places(&own.urls).await;
     let (mut members, mut failures, mut known) = (Vec::new(), Vec::new(), false);
     for (service, scheme) in [("etcd-server-ssl", "https"), ("etcd-server", "http")] {
-        let name = srv.record(service);
+        let name = srv_name(service, &srv.suffix, &srv.domain);
         match resolve_srv(&name).await {
             Ok(records) => {
                 for Srv { target, port, .. } in records {

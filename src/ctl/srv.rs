@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::node_ctl;
-use crate::net::resolve::{Srv, resolve_srv};
+use crate::net::resolve::{Srv, resolve_srv, srv_name};
 
 /// How long the name server may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -16,12 +16,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// # Errors
 /// No records, or no answer.
 pub fn endpoints(domain: &str, suffix: &str, plain: bool) -> anyhow::Result<Vec<String>> {
-    let hyphen = if suffix.is_empty() { "" } else { "-" };
     let services = [("etcd-client-ssl", "https"), ("etcd-client", "http")];
     let asked: Vec<(String, &'static str)> = services
         .into_iter()
         .filter(|(_, scheme)| plain || *scheme == "https")
-        .map(|(service, scheme)| (format!("_{service}{hyphen}{suffix}._tcp.{domain}"), scheme))
+        .map(|(service, scheme)| (srv_name(service, suffix, domain), scheme))
         .collect();
     // Whoever calls may be within a runtime already.
     let asking = std::thread::spawn(move || node_ctl::runtime()?.block_on(ask(&asked)));

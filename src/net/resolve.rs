@@ -46,6 +46,12 @@ pub struct Srv {
     pub weight: u16,
 }
 
+/// The name of the records of a service over TCP; `suffix`, if there is one, stands behind the service's name.
+pub fn srv_name(service: &str, suffix: &str, domain: &str) -> String {
+    let hyphen = if suffix.is_empty() { "" } else { "-" };
+    format!("_{service}{hyphen}{suffix}._tcp.{domain}")
+}
+
 /// The service records of `name` (`_service._proto.domain`), in the order of the answer.
 ///
 /// # Errors
@@ -81,6 +87,12 @@ mod tests {
         assert_eq!(resolve("10.1.2.3").await.unwrap(), [IpAddr::from([10, 1, 2, 3])]);
         assert_eq!(resolve("::1").await.unwrap(), [IpAddr::V6(Ipv6Addr::LOCALHOST)]);
         assert_eq!(resolve("LocalHost").await.unwrap()[0], IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+
+    #[test]
+    fn records_are_named_after_their_service() {
+        assert_eq!(srv_name("etcd-client", "", "example.com"), "_etcd-client._tcp.example.com");
+        assert_eq!(srv_name("etcd-client-ssl", "prod", "example.com"), "_etcd-client-ssl-prod._tcp.example.com");
     }
 
     #[tokio::test]

@@ -107,14 +107,6 @@ pub struct SrvSettings {
     pub wait: Duration,
 }
 
-impl SrvSettings {
-    /// The name of the records of a service.
-    pub fn record(&self, service: &str) -> String {
-        let hyphen = if self.suffix.is_empty() { "" } else { "-" };
-        format!("_{service}{hyphen}{}._tcp.{}", self.suffix, self.domain)
-    }
-}
-
 /// How users of the etcd APIs are let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthSettings {
