@@ -29,6 +29,7 @@ mod scheduling;
 mod secret;
 mod snapshot;
 mod srv;
+mod status;
 #[cfg(feature = "template")]
 mod templates;
 #[cfg(feature = "scheduler")]

@@ -1,13 +1,12 @@
-//! `node ctl`: the cluster at a glance, and what is asked of it.
+//! `node ctl`: which command is asked for, of which node, and as whom.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::args::{self, Flag, Parsed};
 use super::contact::Contact;
@@ -15,7 +14,7 @@ use super::contact::Contact;
 use super::templates;
 use super::{
     authority, backup, certificates, credentials, doctor, export, import, kv, login, recover, restore, secret,
-    snapshot, tls, token, upgrade,
+    snapshot, status, tls, token, upgrade,
 };
 #[cfg(feature = "scheduler")]
 use super::{rollout, scheduling, work};
@@ -90,8 +89,6 @@ pub const HELP_FLAG: &[Flag] = &[Flag { names: &["help", "h"], value: false, var
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
 /// Longer than a node takes to find that there is no quorum.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How long another member may take to say that it is there.
-const PEER_WITHIN: Duration = Duration::from_secs(2);
 /// Exit code of a command line that cannot be understood.
 const USAGE: u8 = 2;
 
@@ -154,7 +151,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         Some("cert") => runtime()?.block_on(async { certificates::run(&contact(&parsed).await?, &parsed).await }),
         Some("login") => runtime()?.block_on(async { login::run(&contact(&parsed).await?, &parsed).await }),
         Some("secret") => runtime()?.block_on(async { secret::run(&contact(&parsed).await?, &parsed).await }),
-        Some("status") => runtime()?.block_on(status(&parsed)),
+        Some("status") => runtime()?.block_on(status::run(&parsed)),
         Some("kv") => match kv::understand(&parsed) {
             Ok(command) => runtime()?.block_on(async { kv::run(&contact(&parsed).await?, command).await }),
             Err(what) => Ok(misunderstood(&format!("kv: {what}"))),
@@ -252,75 +249,9 @@ pub(super) fn address(parsed: &Parsed, text: &str) -> anyhow::Result<Address> {
     tls::address(&tls, text).context("--endpoint")
 }
 
-async fn status(parsed: &Parsed) -> anyhow::Result<u8> {
-    let at = contact(parsed).await?;
-    let own = post(&at, "/v3/maintenance/status", ANSWER_WITHIN).await?;
-    let members = post(&at, "/v3/cluster/member/list", ANSWER_WITHIN).await?;
-    let mut rows = Vec::new();
-    for member in members["members"].as_array().into_iter().flatten() {
-        rows.push(row(parsed, &at, member, &own).await);
-    }
-    let fleet = fleet_counts(&at).await;
-    let (text, well) = render(&own, &rows, fleet.as_ref());
-    print!("{text}");
-    Ok(u8::from(!well))
-}
-
-/// One member: id, name, part, address, and how it answers.
-struct Row {
-    id: String,
-    name: String,
-    part: &'static str,
-    address: String,
-    answer: Result<String, String>,
-    /// What it has to say besides.
-    troubles: Vec<String>,
-}
-
-async fn row(parsed: &Parsed, at: &Contact, member: &Value, own: &Value) -> Row {
-    let url = member["clientURLs"][0].as_str().unwrap_or_default();
-    let mut troubles = Vec::new();
-    let answer = match address(parsed, url) {
-        Ok(address) => match post(&at.at(address), "/v3/maintenance/status", PEER_WITHIN).await {
-            Ok(status) => {
-                let errors = status["errors"].as_array().into_iter().flatten();
-                troubles = errors.filter_map(Value::as_str).map(|text| text.trim().to_owned()).collect();
-                Ok(format!("revision {}", status["header"]["revision"].as_str().unwrap_or("?")))
-            }
-            Err(error) => Err(format!("{error:#}")),
-        },
-        Err(_) => Err("has never told its client address".to_owned()),
-    };
-    let leads = !member["ID"].is_null() && member["ID"] == own["leader"];
-    let learns = member["isLearner"].as_bool().unwrap_or(false);
-    Row {
-        id: hex(&member["ID"]),
-        name: member["name"].as_str().unwrap_or("-").to_owned(),
-        part: if leads {
-            "leader"
-        } else if learns {
-            "learner"
-        } else {
-            "follower"
-        },
-        address: if url.is_empty() { "-".to_owned() } else { url.to_owned() },
-        answer,
-        troubles,
-    }
-}
-
 pub(super) fn hex(id: &Value) -> String {
     let number = id.as_str().and_then(|text| text.parse::<u64>().ok()).or_else(|| id.as_u64());
     number.map_or_else(|| "-".to_owned(), |id| format!("{id:x}"))
-}
-
-/// Machines, units and active units; `None` where fleet is not served or does not answer.
-async fn fleet_counts(at: &Contact) -> Option<[usize; 3]> {
-    let machines = listed(at, "machines", "machines").await?;
-    let units = listed(at, "units", "units").await?;
-    let states = listed(at, "state", "states").await?;
-    let active = states.iter().filter(|state| state["systemdActiveState"] == "active").count();
-    Some([machines.len(), units.len(), active])
 }
 
 pub(super) async fn listed(at: &Contact, path: &str, field: &str) -> Option<Vec<Value>> {
@@ -338,41 +269,6 @@ pub(super) async fn listed(at: &Contact, path: &str, field: &str) -> Option<Vec<
             None => return Some(all),
         }
     }
-}
-
-async fn post(at: &Contact, path: &str, wait: Duration) -> anyhow::Result<Value> {
-    at.tell(path, &json!({}), wait).await
-}
-
-/// The text, and whether there is a leader, everyone answers and no alarm is raised.
-fn render(own: &Value, rows: &[Row], fleet: Option<&[usize; 3]>) -> (String, bool) {
-    let mut text = String::new();
-    let leader = rows.iter().find(|row| row.part == "leader");
-    let _ = match leader {
-        Some(row) => writeln!(text, "leader    {} ({})", row.name, row.id),
-        None => writeln!(text, "leader    none: an election is under way, or there is no quorum"),
-    };
-    let _ = writeln!(text, "revision  {}", own["header"]["revision"].as_str().unwrap_or("?"));
-    let answering = rows.iter().filter(|row| row.answer.is_ok()).count();
-    let _ = writeln!(text, "members   {answering} of {} answer", rows.len());
-    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
-    for row in rows {
-        let (mark, answer) = match &row.answer {
-            Ok(answer) => (' ', answer.clone()),
-            Err(error) => ('!', format!("MISSING: {error}")),
-        };
-        let _ =
-            writeln!(text, "  {mark} {:width$}  {:16}  {:8}  {}  {answer}", row.name, row.id, row.part, row.address);
-    }
-    let troubles: BTreeSet<&str> = rows.iter().flat_map(|row| &row.troubles).map(String::as_str).collect();
-    for trouble in &troubles {
-        let _ = writeln!(text, "trouble   {trouble}");
-    }
-    let alarmed = troubles.iter().any(|trouble| trouble.starts_with("memberID:"));
-    if let Some([machines, units, active]) = fleet {
-        let _ = writeln!(text, "machines  {machines}\nunits     {units} ({active} active)");
-    }
-    (text, leader.is_some() && answering == rows.len() && !alarmed)
 }
 
 fn limits() -> String {
@@ -402,33 +298,6 @@ fn limits() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_is_missing_is_said() {
-        let own = json!({"header": {"revision": "7"}, "leader": "1"});
-        let row = |id: &str, part, answer: Result<&str, &str>| Row {
-            id: id.into(),
-            name: format!("n{id}"),
-            part,
-            address: "http://a:1".into(),
-            answer: answer.map(str::to_owned).map_err(str::to_owned),
-            troubles: Vec::new(),
-        };
-        let rows = [row("1", "leader", Ok("revision 7")), row("2", "follower", Err("cannot connect"))];
-        let (text, well) = render(&own, &rows, Some(&[2, 5, 3]));
-        assert!(!well);
-        for part in ["leader    n1 (1)", "members   1 of 2 answer", "! n2", "MISSING: cannot connect", "5 (3 active)"] {
-            assert!(text.contains(part), "{part}\n{text}");
-        }
-        assert!(render(&own, &rows[..1], None).1);
-        assert!(!render(&own, &[], None).1);
-        for (trouble, expected) in [("the disk of n1 is 81 % full", true), ("memberID:1 alarm:NOSPACE", false)] {
-            let row = Row { troubles: vec![trouble.into()], ..row("1", "leader", Ok("revision 7")) };
-            let (text, well) = render(&own, &[row], None);
-            assert_eq!(well, expected);
-            assert!(text.contains(&format!("trouble   {trouble}\n")), "{text}");
-        }
-    }
 
     #[test]
     fn command_lines() {
