@@ -10,14 +10,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use common::beside::Beside;
-use common::{TestCluster, ok};
+use common::{TestCluster, WITHIN, ok};
 use corenode::remote::channel;
 use corenode::wire::etcdserverpb::kv_client::KvClient;
 use corenode::wire::etcdserverpb::request_op::Request as Op;
 use corenode::wire::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
 use tonic::Code;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// The beginning of a TLS connection: a record of a handshake, a hello of TLS 1.2, and what a random number is made of.
 const TLS_HELLO: [u8; 48] = {
     let mut hello = [7; 48];
@@ -33,7 +32,7 @@ const TLS_HELLO: [u8; 48] = {
 /// Sends bytes and reads what comes until the other side closes, which it must do by itself.
 fn tell(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(WITHIN)).unwrap();
     // It may be closed before all is written.
     let _ = stream.write_all(bytes);
     let mut heard = Vec::new();
@@ -54,7 +53,7 @@ fn requests_beyond_a_limit_are_refused_as_etcd_does() {
     let address = cluster.nodes[0].client;
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let channel = channel(&address.to_string().parse().unwrap(), PATIENCE).await.unwrap();
+        let channel = channel(&address.to_string().parse().unwrap(), WITHIN).await.unwrap();
         let mut client = KvClient::new(channel);
         let large = client.put(put(1_600_000)).await.unwrap_err();
         assert_eq!((large.code(), large.message()), (Code::InvalidArgument, "etcdserver: request is too large"));
@@ -80,7 +79,7 @@ fn requests_beyond_a_limit_are_refused_as_etcd_does() {
         let (client, connection) = h2::client::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         let client = client.ready().await.unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WITHIN;
         while client.current_max_send_streams() != 16_384 {
             assert!(Instant::now() < deadline, "{} streams", client.current_max_send_streams());
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -156,7 +155,7 @@ fn garbage_on_the_peer_port_keeps_no_member_out_and_fills_no_log() {
     cluster.nodes[follower].start();
     cluster.nodes[follower].wait_until_it_serves();
     for mut stream in silent.into_iter().chain(more) {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(WITHIN)).unwrap();
         let closed = stream.read(&mut [0; 16]);
         assert!(
             matches!(closed, Ok(0)) || closed.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)

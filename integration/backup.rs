@@ -10,7 +10,7 @@ mod common;
 use std::path::Path;
 use std::time::Instant;
 
-use common::{SERVES_WITHIN, TestCluster, TestNode, etcdctl_put, face, ok, wait_for};
+use common::{TestCluster, TestNode, WITHIN, etcdctl_put, face, ok, wait_for};
 use restoring::{made, restores};
 
 /// The files in the folder, in the order of their names.
@@ -31,7 +31,7 @@ fn start(count: usize, keep: &str) -> (TestCluster, std::path::PathBuf) {
         node.start();
     }
     cluster.nodes.iter_mut().for_each(TestNode::wait_until_it_serves);
-    wait_for("the first backup", Instant::now() + SERVES_WITHIN, || {
+    wait_for("the first backup", Instant::now() + WITHIN, || {
         files(&folder).iter().any(|name| name.ends_with(".snapshot")).then_some(())
     });
     (cluster, folder)

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{SERVES_WITHIN, TestCluster, etcdctl_put, face, free_addresses, ok, wait_for};
+use common::{TestCluster, WITHIN, etcdctl_put, face, free_addresses, ok, wait_for, wait_for_ok};
 use restoring::{made, restores};
 
 const PACKAGES: [&str; 1] = ["moto[s3,server]==5.2.5"];
@@ -63,10 +63,7 @@ fn store(folder: &Path) -> Store {
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let store = Store { child: command.spawn().unwrap(), endpoint: format!("http://{address}") };
     let bucket = format!("{}/saved", store.endpoint);
-    wait_for("a bucket", Instant::now() + 2 * SERVES_WITHIN, || {
-        let made = Command::new("curl").args(["-sS", "-f", "-X", "PUT", &bucket]).output().unwrap();
-        made.status.success().then_some(())
-    });
+    wait_for_ok("a bucket", || Command::new("curl").args(["-sS", "-f", "-X", "PUT", &bucket]).output().unwrap());
     store
 }
 
@@ -108,7 +105,7 @@ fn backups_go_to_a_bucket_in_parts_and_come_back() {
     node.wait_until_it_serves();
     let endpoint = node.endpoint();
     let listed = || ok("ctl", "", &[["backup", "list"].as_slice(), &place].concat());
-    wait_for("the first backup", Instant::now() + SERVES_WITHIN, || listed().contains(".snapshot").then_some(()));
+    wait_for("the first backup", Instant::now() + WITHIN, || listed().contains(".snapshot").then_some(()));
 
     // Small, in one piece; and more than one part.
     etcdctl_put(&endpoint, "a", "1");

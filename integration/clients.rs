@@ -99,7 +99,7 @@ fn python_v2_client() -> Command {
 
 /// The number of the node that leads, by its own word.
 fn leader(cluster: &TestCluster) -> usize {
-    wait_for("a leader", Instant::now() + common::SERVES_WITHIN, || {
+    wait_for("a leader", Instant::now() + common::WITHIN, || {
         cluster.nodes.iter().position(|node| {
             let status = common::face("etcdctl", &node.endpoint(), &["endpoint", "status"]);
             let line = String::from_utf8_lossy(&status.stdout).into_owned();

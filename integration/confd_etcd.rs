@@ -7,11 +7,9 @@ mod common;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::{NODE, TestCluster, free_addresses, ok, wait_for};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use common::{NODE, TestCluster, WITHIN, free_addresses, ok, wait_for};
 
 /// Debian's etcd.
 struct Etcd {
@@ -36,7 +34,7 @@ impl Etcd {
             .unwrap();
         let etcd = Self { child, client: addresses[0], _folder: folder };
         let up = || std::net::TcpStream::connect(etcd.client).ok();
-        wait_for("etcd", Instant::now() + PATIENCE, up);
+        wait_for("etcd", Instant::now() + WITHIN, up);
         etcd
     }
 }
@@ -99,7 +97,7 @@ fn story(node: SocketAddr, backend: &str, set: &dyn Fn(&str, Option<&str>), miss
     let mut child = confd(folder, &format!("-watch {args}")).stderr(Stdio::null()).spawn().unwrap();
     let until = |expected: &str| {
         let looked = || (out(folder) == expected).then_some(());
-        wait_for(&format!("{backend}: {expected}"), Instant::now() + PATIENCE, looked);
+        wait_for(&format!("{backend}: {expected}"), Instant::now() + WITHIN, looked);
     };
     set("/app/server/2", Some("b"));
     until("1=a 2=b ");

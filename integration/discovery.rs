@@ -14,11 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{NODE, TestCluster, TestNode, free_addresses, terminate, wait_for};
+use common::{NODE, TestCluster, TestNode, WITHIN, free_addresses, terminate, wait_for};
 
 const ETCD: &str = "/usr/bin/etcd";
 const READY: &str = "ready to serve client requests";
-const WITHIN: Duration = Duration::from_secs(60);
 
 /// One request; the status and the body.
 fn http(at: SocketAddr, method: &str, path: &str, form: &str) -> (u16, String) {

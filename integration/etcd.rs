@@ -17,7 +17,7 @@ use ports::free_addresses;
 
 const NODE: &str = env!("CARGO_BIN_EXE_node");
 const READY: &str = "ready to serve client requests";
-const WITHIN: Duration = Duration::from_secs(30);
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// A folder with a link named `etcd` to the binary; the processes run in it.
 struct Place(tempfile::TempDir);

@@ -8,7 +8,7 @@ mod common;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::{TestCluster, TestNode, ok, wait_for};
+use common::{TestCluster, TestNode, main_pid, ok, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Bound of every wait: generous, as machines that run tests are busy.
@@ -90,16 +90,13 @@ fn a_node_that_is_held_up_or_killed_loses_its_unit_before_another_has_it() {
 fn without_a_quorum_it_stops_and_with_one_it_goes_on_and_a_restart_of_its_node_costs_nothing() {
     let mut scene = Scene::new();
     let first = scene.runs()[0];
-    let pid = || ok("fleetctl", &scene.cluster.nodes[first].endpoint(), &["status", "only.service"]);
-    let main = |text: String| text.lines().find_map(|line| line.trim().strip_prefix("Main PID: ").map(str::to_owned));
-    let before = main(pid());
-    assert!(before.is_some());
+    let endpoint = scene.cluster.nodes[first].endpoint();
+    let before = main_pid(&endpoint, "only.service");
     scene.cluster.nodes[first].terminate();
     scene.cluster.nodes[first].start();
     scene.cluster.nodes[first].wait_until_it_serves();
     scene.wait_until_it_goes_on();
-    let after = main(ok("fleetctl", &scene.cluster.nodes[first].endpoint(), &["status", "only.service"]));
-    assert_eq!(before, after, "it is another process");
+    assert_eq!(before, main_pid(&endpoint, "only.service"), "it is another process");
     let others: Vec<usize> = (0..3).filter(|node| *node != first).collect();
     for node in &others {
         signal(&scene.cluster.nodes[*node], Signal::STOP);

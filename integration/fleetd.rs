@@ -8,12 +8,13 @@ mod common;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::{NODE, TestCluster, face, free_addresses, ok, runs_with_argument, terminate, wait_for};
+use common::{
+    NODE, TestCluster, WITHIN, face, free_addresses, ok, runs_with_argument, terminate, wait_for, wait_for_output,
+};
 
 const ETCD: &str = "/usr/bin/etcd";
-const SOON: Duration = Duration::from_secs(60);
 
 /// An etcd, killed with the value.
 struct Etcd(Child);
@@ -82,8 +83,8 @@ impl Drop for Fleetd {
 
 /// Lines of a list, once there are so many.
 fn lines(at: &Fleetd, count: usize, arguments: &[&str]) -> Vec<String> {
-    wait_for(&format!("{count} lines of {arguments:?}"), Instant::now() + SOON, || {
-        let output = face("fleetctl", &at.endpoint(), &[arguments, &["--no-legend", "--full"]].concat());
+    let list = || face("fleetctl", &at.endpoint(), &[arguments, &["--no-legend", "--full"]].concat());
+    wait_for_output(&format!("{count} lines of {arguments:?}"), list, |output| {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let lines: Vec<String> = text.lines().map(|line| line.replace('\t', " ")).collect();
         (output.status.success() && lines.len() == count).then_some(lines)
@@ -92,7 +93,7 @@ fn lines(at: &Fleetd, count: usize, arguments: &[&str]) -> Vec<String> {
 
 /// The machine on which a unit is active.
 fn place(at: &Fleetd, unit: &str, but: &str) -> String {
-    wait_for(&format!("{unit} to be active"), Instant::now() + SOON, || {
+    wait_for(&format!("{unit} to be active"), Instant::now() + WITHIN, || {
         let states =
             ok("fleetctl", &at.endpoint(), &["list-units", "--no-legend", "--full", "--fields", "unit,active,machine"]);
         let line = states.lines().find(|line| line.starts_with(unit) && line.contains("\tactive\t"))?.to_owned();
@@ -104,7 +105,7 @@ fn place(at: &Fleetd, unit: &str, but: &str) -> String {
 fn a_cluster_works_around(etcd: &str) {
     let folder = tempfile::Builder::new().prefix("corenode-fleetd-").tempdir().unwrap();
     let mut machines: Vec<Fleetd> = (1..=3).map(|number| Fleetd::new(folder.path(), number, etcd)).collect();
-    wait_for("the sockets", Instant::now() + SOON, || {
+    wait_for("the sockets", Instant::now() + WITHIN, || {
         machines.iter().all(|one| one.folder.join("sock").exists()).then_some(())
     });
     lines(&machines[0], 3, &["list-machines"]);
@@ -138,12 +139,9 @@ fn a_cluster_works_around(etcd: &str) {
     let pid = machines[0].child.as_ref().unwrap().id();
     terminate(pid);
     let mut child = machines[0].child.take().unwrap();
-    let status = wait_for("fleetd to end", Instant::now() + SOON, || child.try_wait().unwrap());
+    let status = wait_for("fleetd to end", Instant::now() + WITHIN, || child.try_wait().unwrap());
     assert!(status.success() && runs_with_argument(&mark), "{status}");
     machines[0].start();
-    wait_for("the socket", Instant::now() + SOON, || {
-        face("fleetctl", &machines[0].endpoint(), &["list-machines"]).status.success().then_some(())
-    });
     lines(&machines[0], 3, &["list-machines"]);
 
     // SIGHUP reads the configuration anew.
@@ -152,7 +150,7 @@ fn a_cluster_works_around(etcd: &str) {
     let text = std::fs::read_to_string(&conf).unwrap().replace("node=n2", "node=n2,new=yes");
     std::fs::write(&conf, text).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
-    wait_for("the new metadata", Instant::now() + SOON, || {
+    wait_for("the new metadata", Instant::now() + WITHIN, || {
         let list = lines(&machines[0], 3, &["list-machines", "--fields", "metadata"]);
         list.contains(&"new=yes,node=n2".to_owned()).then_some(())
     });

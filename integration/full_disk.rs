@@ -8,11 +8,9 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::{TestCluster, TestNode, face, free_addresses, ok, wait_for};
-
-const WITHIN: Duration = Duration::from_secs(60);
+use common::{TestCluster, TestNode, WITHIN, face, free_addresses, ok, wait_for};
 
 /// A file system in memory; unmounted when dropped.
 struct Small(PathBuf);

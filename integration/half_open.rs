@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::beside::Beside;
-use common::{TestCluster, resident_bytes, wait_for};
+use common::{TestCluster, WITHIN, resident_bytes, wait_for};
 use corenode::remote::channel;
 use corenode::wire::etcdserverpb::kv_client::KvClient;
 use corenode::wire::etcdserverpb::{PutRequest, RangeRequest};
@@ -22,7 +22,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const MIB: usize = 1 << 20;
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -114,7 +113,7 @@ fn a_thousand_half_sent_requests_take_bounded_memory_and_are_refused() {
     let node = &cluster.nodes[0];
     let address = node.client;
     let beside = Beside::start(address);
-    wait_for("the client beside", Instant::now() + PATIENCE, || (beside.served() > 10).then_some(()));
+    wait_for("the client beside", Instant::now() + WITHIN, || (beside.served() > 10).then_some(()));
     let before = resident_bytes(node.pid());
     let watermark = Watermark::of(node.pid());
     let part = Bytes::from(vec![b'v'; PART]);
@@ -124,7 +123,7 @@ fn a_thousand_half_sent_requests_take_bounded_memory_and_are_refused() {
             clients.spawn(half_a_call(address, part.clone()));
             clients.spawn(half_a_form(address, part.clone()));
         }
-        tokio::time::timeout(PATIENCE, clients.join_all()).await.expect("some are kept waiting")
+        tokio::time::timeout(WITHIN, clients.join_all()).await.expect("some are kept waiting")
     });
     let count = |wanted: &[&str]| outcomes.iter().filter(|outcome| wanted.contains(&outcome.as_str())).count();
     let (no_room, silent) = (count(&["8", "503"]), count(&["4", "408"]));
@@ -147,7 +146,7 @@ fn answers_that_nobody_reads_are_let_go() {
     let address = node.client;
     let runtime = runtime();
     runtime.block_on(async {
-        let channel = channel(&address.to_string().parse().unwrap(), PATIENCE).await.unwrap();
+        let channel = channel(&address.to_string().parse().unwrap(), WITHIN).await.unwrap();
         let mut client = KvClient::new(channel);
         for n in 0..VALUES {
             let (key, value) = (format!("large{n}").into(), vec![b'v'; MIB].into());
@@ -167,14 +166,14 @@ fn answers_that_nobody_reads_are_let_go() {
             let mut client = h2(address).await;
             let (answer, mut sending) = call(&mut client, "Range");
             sending.send_data(asked.clone(), true).unwrap();
-            let mut answer = tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap().into_body();
-            tokio::time::timeout(PATIENCE, answer.data()).await.unwrap().unwrap().unwrap();
+            let mut answer = tokio::time::timeout(WITHIN, answer).await.unwrap().unwrap().into_body();
+            tokio::time::timeout(WITHIN, answer.data()).await.unwrap().unwrap().unwrap();
             deaf.push((client, answer));
         }
         deaf
     });
     let all = READERS * VALUES * MIB;
-    wait_for("answers to be let go", Instant::now() + PATIENCE, || {
+    wait_for("answers to be let go", Instant::now() + WITHIN, || {
         let grown = resident_bytes(node.pid()).saturating_sub(before) as usize;
         (grown < all / 2).then_some(())
     });

@@ -6,9 +6,9 @@ mod common;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::{NODE, TestCluster, TestNode, ok, wait_for};
+use common::{NODE, TestCluster, TestNode, WITHIN, ok, wait_for};
 
 fn kv(node: &TestNode, arguments: &[&str]) -> Command {
     let mut command = Command::new(NODE);
@@ -105,7 +105,7 @@ fn watch_from_the_past(node: &TestNode, since: &str) {
     let reader = std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
     let mut lines = Vec::new();
     let mut until = |count: usize| {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + WITHIN;
         wait_for("the watch's lines", deadline, || {
             lines.extend(told.try_iter());
             (lines.len() >= count).then(|| lines.clone())

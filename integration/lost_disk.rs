@@ -13,12 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{TestCluster, TestNode, wait_for};
+use common::{TestCluster, TestNode, WITHIN, wait_for};
 use corenode::remote::channel;
 use corenode::wire::etcdserverpb::kv_client::KvClient;
 use corenode::wire::etcdserverpb::{PutRequest, RangeRequest};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// One request; a node that has lost its disk does not answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -71,7 +70,7 @@ impl Disk {
 
     /// Takes it away and puts it back.
     fn replace(&self) {
-        wait_for("the disk to be free", Instant::now() + PATIENCE, || run("umount", &[&self.at]).then_some(()));
+        wait_for("the disk to be free", Instant::now() + WITHIN, || run("umount", &[&self.at]).then_some(()));
         self.attach();
     }
 }
@@ -112,13 +111,13 @@ impl Count {
     /// Waits for so many more.
     fn wait(&self, more: usize) {
         let goal = self.0.load(Ordering::Relaxed) + more;
-        wait_for("writes", Instant::now() + PATIENCE, || (self.0.load(Ordering::Relaxed) >= goal).then_some(()));
+        wait_for("writes", Instant::now() + WITHIN, || (self.0.load(Ordering::Relaxed) >= goal).then_some(()));
     }
 }
 
 /// The keys that a node has.
 async fn keys(node: &TestNode, serializable: bool) -> BTreeSet<String> {
-    let channel = channel(&node.client.to_string().parse().unwrap(), PATIENCE).await.unwrap();
+    let channel = channel(&node.client.to_string().parse().unwrap(), WITHIN).await.unwrap();
     let range = RangeRequest {
         key: "w".into(),
         range_end: "x".into(),

@@ -8,12 +8,14 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{NODE, TestCluster, TestNode, face, free_addresses, ok, runs_with_argument, terminate, wait_for};
+use common::{
+    NODE, TestCluster, TestNode, WITHIN, face, free_addresses, main_pid, ok, runs_with_argument, terminate, wait_for,
+};
 
 /// Runs a node that is to refuse, and gives back how it did; one that does not end by itself is a failure.
 fn refusal(node: &TestNode) -> Output {
     let mut child = node.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + WITHIN;
     let ended = loop {
         match child.try_wait().unwrap() {
             Some(_) => break true,
@@ -108,7 +110,7 @@ fn a_node_on_a_leash_ends_when_asked_to_and_when_the_leash_does() {
             .spawn()
             .unwrap();
         let leash = child.stdin.take();
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + WITHIN;
         wait_for("the doors to open", deadline, || std::net::TcpStream::connect(node.client).ok());
         if asked {
             terminate(child.id());
@@ -170,7 +172,7 @@ fn a_peer_of_another_cluster_is_refused_and_named() {
     let mut cluster = TestCluster::plan(2);
     cluster.nodes[1].more = vec!["--cluster-token=other".to_owned()];
     cluster.nodes.iter_mut().for_each(TestNode::start);
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + WITHIN;
     wait_for("both to tell of the other's cluster", deadline, || {
         let told = |node: &TestNode| node.log().contains("cluster");
         cluster.nodes.iter().all(told).then_some(())
@@ -220,13 +222,7 @@ fn restarts_and_kills_of_the_node_leave_units_alone() {
     std::fs::write(&file, "[Service]\nExecStart=/bin/sh -c 'echo pid is $$$$; exec sleep infinity'\n").unwrap();
     let endpoint = cluster.nodes[0].endpoint();
     ok("fleetctl", &endpoint, &["start", &file.to_string_lossy()]);
-    let pid = |endpoint: &str| {
-        let status = ok("fleetctl", endpoint, &["status", "long.service"]);
-        let line =
-            status.lines().find(|line| line.contains("Main PID:")).unwrap_or_else(|| panic!("{status}")).to_owned();
-        line.split_whitespace().nth(2).unwrap().to_owned()
-    };
-    let before = pid(&endpoint);
+    let before = main_pid(&endpoint, "long.service");
     for round in 0..4 {
         let node = &mut cluster.nodes[0];
         match round % 2 {
@@ -236,16 +232,16 @@ fn restarts_and_kills_of_the_node_leave_units_alone() {
         assert!(Path::new(&format!("/proc/{before}")).exists(), "the unit's process is gone");
         node.start();
         node.wait_until_it_serves();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + WITHIN;
         wait_for("the unit to be shown again", deadline, || {
             ok("fleetctl", &endpoint, &["list-units", "--no-legend"]).contains("running").then_some(())
         });
-        assert_eq!(pid(&endpoint), before, "the unit was started again");
+        assert_eq!(main_pid(&endpoint, "long.service"), before, "the unit was started again");
     }
     let journal = ok("fleetctl", &endpoint, &["journal", "--lines=100", "long.service"]);
     assert_eq!(journal.matches("pid is").count(), 1, "{journal}");
     ok("fleetctl", &endpoint, &["destroy", "long.service"]);
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + WITHIN;
     wait_for("the unit's end", deadline, || (!Path::new(&format!("/proc/{before}")).exists()).then_some(()));
 }
 
@@ -286,7 +282,7 @@ fn dev_leaves_nothing_behind() {
     std::fs::write(&unit, format!("[Service]\nExecStart=/bin/sleep {marker}\n")).unwrap();
     let mut dev =
         Command::new(NODE).args(["dev", "--nodes", "1", "--env"]).arg(&env).stdout(Stdio::null()).spawn().unwrap();
-    wait_for("the cluster", Instant::now() + Duration::from_secs(60), || env.exists().then_some(()));
+    wait_for("the cluster", Instant::now() + WITHIN, || env.exists().then_some(()));
     let text = std::fs::read_to_string(&env).unwrap();
     let value =
         |name: &str| text.lines().find_map(|line| line.strip_prefix(&format!("export {name}="))).unwrap().to_owned();

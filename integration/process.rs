@@ -9,7 +9,7 @@ use corenode::process::{Host, ProcessExecutor, ProcessOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Longer than anything here takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Bench {
     dir: tempfile::TempDir,

@@ -143,7 +143,7 @@ fn a_cluster_comes_back_from_what_either_tool_saved() {
         new.nodes[0].wait_until_it_serves();
         let own = ["get", "", "--prefix", "--consistency=s"];
         let others = json(&new.nodes[1].endpoint(), &["get", "", "--prefix"]);
-        common::wait_for("the state", std::time::Instant::now() + common::SERVES_WITHIN, || {
+        common::wait_for("the state", std::time::Instant::now() + common::WITHIN, || {
             (json(&new.nodes[0].endpoint(), &own)["kvs"] == others["kvs"]).then_some(())
         });
         new.nodes.iter_mut().for_each(TestNode::kill_9);

@@ -7,12 +7,8 @@ mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-use common::{NODE, TestCluster, ok, wait_for};
-
-/// Long enough for a machine with other things to do.
-const SOON: Duration = Duration::from_secs(60);
+use common::{NODE, TestCluster, main_pid, ok, text, wait_for_ok};
 
 fn ctl(cluster: &TestCluster, arguments: &[&str]) -> Output {
     let endpoint = cluster.nodes[0].endpoint();
@@ -28,7 +24,7 @@ fn ctl(cluster: &TestCluster, arguments: &[&str]) -> Output {
 /// Runs a command that must end with this code; what it printed, both streams.
 fn ctl_ends(cluster: &TestCluster, code: i32, arguments: &[&str]) -> String {
     let output = ctl(cluster, arguments);
-    let text = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+    let text = text(&output);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}:\n{text}");
     text
 }
@@ -55,18 +51,7 @@ fn texts(cluster: &TestCluster, units: &[&str]) -> Vec<String> {
 /// The process of each instance.
 fn running(cluster: &TestCluster, units: &[&str]) -> Vec<u32> {
     let endpoint = cluster.nodes[0].endpoint();
-    let pid = |unit: &&str| {
-        let status = ok("fleetctl", &endpoint, &["status", unit]);
-        let line = status.lines().find(|line| line.trim_start().starts_with("Main PID:"));
-        let digits = line.unwrap_or_default().split(':').nth(1).unwrap_or_default().trim();
-        digits
-            .split(' ')
-            .next()
-            .unwrap_or_default()
-            .parse()
-            .unwrap_or_else(|_| panic!("{unit} has no process:\n{status}"))
-    };
-    units.iter().map(pid).collect()
+    units.iter().map(|unit| main_pid(&endpoint, unit)).collect()
 }
 
 /// `apply` of a folder, with short waits and more flags.
@@ -172,10 +157,7 @@ fn an_apply_outlives_its_client_and_the_leader() {
     if leader != "n1" {
         cluster.nodes.iter_mut().find(|node| node.name == leader).unwrap().kill_9();
     }
-    let told = wait_for("the end of the apply", Instant::now() + SOON, || {
-        let output = ctl(&cluster, &["apply", &dir]);
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-    });
+    let told = wait_for_ok("the end of the apply", || ctl(&cluster, &["apply", &dir]));
     assert!(told.contains("revision 2 is done") || told.contains("nothing to change"), "{told}");
     assert_eq!(texts(&cluster, &all), ["two", "two", "two"]);
     assert!(ctl_ends(&cluster, 0, &["history"]).lines().nth(1).unwrap().contains("\tdone\t"));

@@ -4,14 +4,11 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::{TestCluster, face, ok, wait_for};
+use common::{TestCluster, WITHIN, face, ok, wait_for, wait_for_output};
 
 const UNIT: &str = "[Service]\nExecStart=/bin/sleep 1000\n";
-
-/// Bound of every wait: generous, as machines that run tests are busy.
-const WITHIN: Duration = Duration::from_secs(60);
 
 struct Scene {
     cluster: TestCluster,
@@ -144,9 +141,9 @@ fn a_one_shot_that_is_done_is_not_done_again_when_its_machine_is_lost() {
     });
     scene.cluster.nodes[first].kill_9();
     let endpoint = scene.cluster.nodes[(first + 1) % 3].endpoint();
-    wait_for("another machine to have taken it over", Instant::now() + WITHIN, || {
-        let fields = ["list-unit-files", "--full", "--no-legend", "--fields", "state,target"];
-        let output = face("fleetctl", &endpoint, &fields);
+    let list =
+        || face("fleetctl", &endpoint, &["list-unit-files", "--full", "--no-legend", "--fields", "state,target"]);
+    wait_for_output("another machine to have taken it over", list, |output| {
         let line = String::from_utf8_lossy(&output.stdout).into_owned();
         let cells: Vec<&str> = line.split_whitespace().collect();
         let elsewhere = cells.get(1).is_some_and(|target| *target != "-" && !target.starts_with(scene.id(first)));

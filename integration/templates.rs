@@ -6,12 +6,10 @@ mod common;
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
-use common::{TestCluster, face, ok, wait_for};
-
-/// Longer than any of this takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use common::{TestCluster, WITHIN, face, ok, text, wait_for, wait_for_output};
 
 /// A cluster whose nodes render a confdir each.
 struct House {
@@ -59,32 +57,29 @@ impl House {
     fn until(&self, node: usize, name: &str, expected: &str) {
         let path = self.out(node, name);
         let looked = || std::fs::read_to_string(&path).is_ok_and(|text| text == expected).then_some(());
-        wait_for(&format!("{name} of node {node} to be {expected:?}"), Instant::now() + PATIENCE, looked);
+        wait_for(&format!("{name} of node {node} to be {expected:?}"), Instant::now() + WITHIN, looked);
     }
 
     fn put(&self, key: &str, value: &str) {
         ok("etcdctl", &self.cluster.endpoints(), &["put", key, value]);
     }
 
-    /// What `node ctl` prints at a node, whatever it ends with.
-    fn ctl(&self, node: usize, words: &[&str]) -> String {
+    fn ctl(&self, node: usize, words: &[&str]) -> Output {
         let endpoint = self.cluster.nodes[node].endpoint();
-        let output = face("ctl", &endpoint, &[words, &["--endpoint", &endpoint]].concat());
-        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+        face("ctl", &endpoint, &[words, &["--endpoint", &endpoint]].concat())
     }
 
-    /// Waits until a command of `node ctl` prints all of this; returns what it printed.
+    /// Waits until a command of `node ctl` prints all of this, whatever it ends with; returns what it printed.
+    #[track_caller]
     fn tells(&self, node: usize, words: &[&str], expected: &[&str]) -> String {
-        let mut last = String::new();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if expected.iter().all(|part| last.contains(part)) && !last.is_empty() {
-                return last;
-            }
-            assert!(Instant::now() < deadline, "{words:?}: {expected:?} is not in\n{last}");
-            std::thread::sleep(Duration::from_millis(50));
-            last = self.ctl(node, words);
-        }
+        wait_for_output(
+            &format!("{words:?} to tell {expected:?}"),
+            || self.ctl(node, words),
+            |output| {
+                let told = text(output);
+                (!told.is_empty() && expected.iter().all(|part| told.contains(part))).then_some(told)
+            },
+        )
     }
 }
 
@@ -113,8 +108,8 @@ fn a_key_is_followed_to_every_machine_and_told_of() {
     let machines: Vec<&str> = house.cluster.nodes.iter().map(|node| &node.machine_id[..8]).collect();
     house.tells(0, &["templates"], &["NAME  MACHINE", machines[0], machines[1], " ok "]);
     house.tells(0, &["templates", "x"], &["get /app/port", "revision", "last pass"]);
-    assert!(house.ctl(0, &["trace", "/other"]).contains("no template reads /other"));
-    assert!(house.ctl(0, &["templates", "none"]).contains("no machine has none"));
+    assert!(text(&house.ctl(0, &["trace", "/other"])).contains("no template reads /other"));
+    assert!(text(&house.ctl(0, &["templates", "none"])).contains("no machine has none"));
 }
 
 #[test]
@@ -130,7 +125,7 @@ fn a_unit_of_the_cluster_is_reloaded_and_passes_are_counted() {
     let unit = format!("[Service]\nExecStart=/bin/sh -c '{main}'\nExecReload=/bin/cp {out}/x {out}/reloaded\n");
     std::fs::write(&file, unit).unwrap();
     ok("fleetctl", &node.endpoint(), &["start", &file.display().to_string()]);
-    wait_for("the unit", Instant::now() + PATIENCE, || house.out(0, "up").exists().then_some(()));
+    wait_for("the unit", Instant::now() + WITHIN, || house.out(0, "up").exists().then_some(()));
     for value in ["1", "2"] {
         house.put("/k", value);
         house.until(0, "reloaded", value);
@@ -161,7 +156,7 @@ fn machines_take_turns() {
     house.put_all_after_start("/k", "1");
     house.put("/k", "2");
     (0..3).for_each(|node| house.until(node, "x", "2"));
-    wait_for("the last reload", Instant::now() + PATIENCE, || (!folder.join("lock").exists()).then_some(()));
+    wait_for("the last reload", Instant::now() + WITHIN, || (!folder.join("lock").exists()).then_some(()));
     assert!(!Path::new(&faults).exists(), "two machines reloaded at the same time");
     house.tells(0, &["templates"], &["x "]);
 }
@@ -218,9 +213,8 @@ fn what_goes_wrong_is_told_with_its_place_and_heals() {
     house.until(0, "syntax", "mended");
     house.resource(0, "toml", "x", "mode = \"0600\"");
     house.until(0, "toml", "x");
-    let deadline = Instant::now() + PATIENCE;
-    let well = || (!house.ctl(0, &["templates"]).contains("FAILED")).then_some(());
-    wait_for("everything to be well", deadline, well);
+    let well = |output: &Output| (!text(output).contains("FAILED")).then_some(());
+    wait_for_output("everything to be well", || house.ctl(0, &["templates"]), well);
 }
 
 #[test]
@@ -236,7 +230,7 @@ fn idle_templates_write_nothing() {
     };
     // What was under way comes to its end.
     let mut last = index();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WITHIN;
     loop {
         std::thread::sleep(Duration::from_secs(2));
         let now = index();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{TestCluster, resident_bytes, wait_for};
+use common::{TestCluster, WITHIN, resident_bytes, wait_for};
 use corenode::remote::channel;
 use corenode::wire::etcdserverpb::kv_client::KvClient;
 use corenode::wire::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -20,7 +20,6 @@ use corenode::wire::etcdserverpb::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tonic::Streaming;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const DIAL: Duration = Duration::from_secs(2);
 const WATCHERS: usize = 9;
 
@@ -98,7 +97,7 @@ fn a_watch_misses_nothing_and_repeats_nothing_whatever_happens() {
         }
     });
     let reach = |revision: i64| {
-        wait_for("writes", Instant::now() + PATIENCE, || (newest.load(Ordering::Relaxed) >= revision).then_some(()));
+        wait_for("writes", Instant::now() + WITHIN, || (newest.load(Ordering::Relaxed) >= revision).then_some(()));
     };
     reach(60);
     // From the past, from about now, and from the future.
@@ -128,11 +127,11 @@ fn a_watch_misses_nothing_and_repeats_nothing_whatever_happens() {
     }
     stop.store(true, Ordering::Relaxed);
     runtime.block_on(async {
-        tokio::time::timeout(PATIENCE, writer).await.expect("the writer hangs").unwrap();
+        tokio::time::timeout(WITHIN, writer).await.expect("the writer hangs").unwrap();
         let end = put(&addresses[0], "k-last", Vec::new()).await.unwrap();
         last.store(end, Ordering::Relaxed);
         for (start, watcher) in watchers {
-            let seen = tokio::time::timeout(PATIENCE, watcher).await.expect("a watcher misses the end").unwrap();
+            let seen = tokio::time::timeout(WITHIN, watcher).await.expect("a watcher misses the end").unwrap();
             let every: Vec<i64> = (start..=end).collect();
             assert_eq!(seen, every, "from {start}");
         }
@@ -140,7 +139,7 @@ fn a_watch_misses_nothing_and_repeats_nothing_whatever_happens() {
 }
 
 async fn leader(addresses: &[String]) -> usize {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WITHIN;
     loop {
         for (at, address) in addresses.iter().enumerate() {
             let Ok(channel) = channel(&address.parse().unwrap(), DIAL).await else { continue };
@@ -156,7 +155,7 @@ async fn leader(addresses: &[String]) -> usize {
 }
 
 async fn compact(address: &str, revision: i64) {
-    let channel = channel(&address.parse().unwrap(), PATIENCE).await.unwrap();
+    let channel = channel(&address.parse().unwrap(), WITHIN).await.unwrap();
     let request = CompactionRequest { revision, physical: true };
     KvClient::new(channel).compact(request).await.unwrap();
 }
@@ -190,7 +189,7 @@ fn a_thousand_watchers_are_not_slowed_by_one_that_does_not_read() {
             put(&address, "small", vec![b's'; 100]).await.unwrap();
         }
         for reader in readers {
-            let heard = tokio::time::timeout(PATIENCE, reader).await.expect("a reader waits for the deaf one").unwrap();
+            let heard = tokio::time::timeout(WITHIN, reader).await.expect("a reader waits for the deaf one").unwrap();
             assert_eq!(heard, PUTS);
         }
         catch_up(deaf, LARGE).await;
@@ -221,7 +220,7 @@ async fn catch_up(mut late: Streaming<WatchResponse>, count: usize) {
             heard += answer.events.len();
         }
     };
-    tokio::time::timeout(PATIENCE, catching_up).await.expect("the deaf one does not catch up");
+    tokio::time::timeout(WITHIN, catching_up).await.expect("the deaf one does not catch up");
 }
 
 /// Each watcher of the past has copies of its own of what it is to be told.

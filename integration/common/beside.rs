@@ -10,8 +10,7 @@ use corenode::remote::channel;
 use corenode::wire::etcdserverpb::kv_client::KvClient;
 use corenode::wire::etcdserverpb::{PutRequest, RangeRequest};
 
-/// How long one request may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::WITHIN;
 
 pub struct Beside {
     stop: Arc<AtomicBool>,
@@ -28,7 +27,7 @@ impl Beside {
             runtime.block_on(async {
                 while !told.load(Ordering::Relaxed) {
                     let number = count.load(Ordering::Relaxed);
-                    tokio::time::timeout(PATIENCE, ask(address, number)).await.expect("a client beside waits in vain");
+                    tokio::time::timeout(WITHIN, ask(address, number)).await.expect("a client beside waits in vain");
                     count.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
@@ -52,7 +51,7 @@ impl Beside {
 
 /// One round, on a connection of its own.
 async fn ask(address: SocketAddr, number: usize) {
-    let channel = channel(&address.to_string().parse().unwrap(), PATIENCE).await.unwrap();
+    let channel = channel(&address.to_string().parse().unwrap(), WITHIN).await.unwrap();
     let mut client = KvClient::new(channel);
     let value = number.to_string();
     let put = PutRequest { key: "beside".into(), value: value.clone().into(), ..PutRequest::default() };

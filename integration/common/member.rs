@@ -15,7 +15,7 @@ pub use ports::free_addresses;
 pub const NODE: &str = env!("CARGO_BIN_EXE_node");
 pub const ETCD: &str = "/usr/bin/etcd";
 pub const ETCDCTL: &str = "/usr/bin/etcdctl";
-pub const WITHIN: Duration = Duration::from_secs(30);
+pub const WITHIN: Duration = Duration::from_secs(60);
 
 /// One member on ports and in a folder of its own.
 pub struct Server {

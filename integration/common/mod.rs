@@ -20,8 +20,8 @@ pub use ports::free_addresses;
 
 pub const NODE: &str = env!("CARGO_BIN_EXE_node");
 
-/// How long a start may take on a loaded machine.
-pub const SERVES_WITHIN: Duration = Duration::from_secs(30);
+/// Bound of every wait: longer than any of it takes on a loaded machine.
+pub const WITHIN: Duration = Duration::from_secs(60);
 
 /// One node: where its data and addresses are, and the process while it runs.
 pub struct TestNode {
@@ -150,11 +150,11 @@ impl TestNode {
 
     /// Waits for the node's own word that it has a leader and is in the list of machines.
     pub fn wait_until_it_serves(&mut self) {
-        let deadline = Instant::now() + SERVES_WITHIN;
+        let deadline = Instant::now() + WITHIN;
         let mut buffer = [0; 4096];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{} does not serve within {SERVES_WITHIN:?}:\n{}", self.name, self.log());
+            assert!(!left.is_zero(), "{} does not serve within {WITHIN:?}:\n{}", self.name, self.log());
             self.notices.set_read_timeout(Some(left.min(Duration::from_secs(1)))).unwrap();
             if let Ok(read) = self.notices.recv(&mut buffer)
                 && String::from_utf8_lossy(&buffer[..read]).contains("X_NODE_SERVES=1")
@@ -179,14 +179,14 @@ impl TestNode {
     pub fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         terminate(child.id());
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + WITHIN;
         wait_for("the node to end", deadline, || child.try_wait().unwrap())
     }
 
     /// Waits until the node ends by itself.
     pub fn wait_for_end(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
-        let deadline = Instant::now() + SERVES_WITHIN;
+        let deadline = Instant::now() + WITHIN;
         wait_for("the node to end by itself", deadline, || child.try_wait().unwrap())
     }
 
@@ -239,6 +239,7 @@ pub fn resident_bytes(pid: u32) -> u64 {
 }
 
 /// Looks until `look` finds something; between two looks other processes get the time that they need.
+#[track_caller]
 pub fn wait_for<T>(what: &str, deadline: Instant, mut look: impl FnMut() -> Option<T>) -> T {
     loop {
         if let Some(found) = look() {
@@ -247,6 +248,31 @@ pub fn wait_for<T>(what: &str, deadline: Instant, mut look: impl FnMut() -> Opti
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Runs something until `look` finds in its output what it is to print; in vain: what it printed last is told.
+#[track_caller]
+pub fn wait_for_output<T>(what: &str, mut run: impl FnMut() -> Output, look: impl Fn(&Output) -> Option<T>) -> T {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let output = run();
+        if let Some(found) = look(&output) {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}: {}\n{}", output.status, text(&output));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs something until it succeeds, and gives back what it printed.
+#[track_caller]
+pub fn wait_for_ok(what: &str, run: impl FnMut() -> Output) -> String {
+    wait_for_output(what, run, |output| output.status.success().then(|| text(output)))
+}
+
+/// All that was printed.
+pub fn text(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
 }
 
 /// Runs a face of the binary against an endpoint.
@@ -262,12 +288,22 @@ pub fn face(name: &str, endpoints: &str, arguments: &[&str]) -> Output {
 }
 
 /// Runs a face that must succeed, and gives back what it printed.
+#[track_caller]
 pub fn ok(name: &str, endpoints: &str, arguments: &[&str]) -> String {
     let output = face(name, endpoints, arguments);
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} {arguments:?}: {}\n{stdout}\n{stderr}", output.status);
     stdout
+}
+
+/// The main process of a unit.
+#[track_caller]
+pub fn main_pid(endpoint: &str, unit: &str) -> u32 {
+    let status = ok("fleetctl", endpoint, &["status", unit]);
+    let line = status.lines().find_map(|line| line.trim().strip_prefix("Main PID: "));
+    let pid = line.and_then(|line| line.split(' ').next()?.parse().ok());
+    pid.unwrap_or_else(|| panic!("{unit} has no main process:\n{status}"))
 }
 
 /// Writes a key with our own etcdctl.

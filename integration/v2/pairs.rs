@@ -8,7 +8,7 @@ use crate::random::TRUE;
 use crate::server::{Server, Side};
 
 /// What one side has told, the other one tells within this time.
-pub const FOLLOWS_WITHIN: Duration = Duration::from_secs(30);
+pub const FOLLOWS_WITHIN: Duration = Duration::from_secs(60);
 /// What neither has told by then is not waited for.
 const QUIET: Duration = Duration::from_millis(30);
 
