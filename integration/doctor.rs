@@ -5,47 +5,14 @@
 mod common;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use common::{TestCluster, TestNode, face, ok, wait_for};
-
-/// States settle: what is to be seen comes within this.
-const SEEN_WITHIN: Duration = Duration::from_secs(60);
-
-/// `count` nodes to which the disk that the tests run on is no matter: however full it is, and slow while others use it.
-fn plan(count: usize) -> TestCluster {
-    let mut cluster = TestCluster::plan(count);
-    let flags =
-        "--disk-warn-percent 100 --disk-full-percent 100 --disk-free-min 0 --heartbeat-ms 400 --election-ms 2000";
-    for node in &mut cluster.nodes {
-        node.more.extend(flags.split(' ').map(str::to_owned));
-    }
-    cluster
-}
-
-/// What the doctor prints, and its exit code.
-fn doctor(node: &TestNode) -> (String, Option<i32>) {
-    let output = face("ctl", "", &["doctor", "--endpoint", &node.endpoint()]);
-    let text = [output.stdout, output.stderr].concat();
-    (String::from_utf8_lossy(&text).into_owned(), output.status.code())
-}
+use common::doctor::{plan, visit};
+use common::{TestNode, face, ok};
 
 /// Waits for a visit that ends with `code` and says all of these.
+#[track_caller]
 fn says(node: &TestNode, code: i32, expected: &[&str]) -> String {
-    let mut last = String::new();
-    let deadline = Instant::now() + SEEN_WITHIN;
-    loop {
-        let (text, ended) = doctor(node);
-        if ended == Some(code) && expected.iter().all(|part| text.contains(part)) {
-            return text;
-        }
-        assert!(Instant::now() < deadline, "not said: {expected:?} with {code}, but {ended:?}:\n{text}");
-        if last != text {
-            eprintln!("the doctor said:\n{text}");
-            last = text;
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    visit(&["--endpoint", &node.endpoint()], code, expected)
 }
 
 fn unit(folder: &Path, name: &str, more: &str) -> String {
@@ -94,19 +61,13 @@ fn a_certificate_that_cannot_be_read_is_named() {
     node.more.extend(["--client-auto-tls".to_owned(), "true".to_owned()]);
     node.start();
     node.wait_until_it_serves();
-    let visit = |expected: &str, code: i32| {
-        wait_for(expected, Instant::now() + SEEN_WITHIN, || {
-            let url = format!("https://{}", node.client);
-            let output = face("ctl", "", &["doctor", "--endpoint", &url, "--insecure-skip-tls-verify"]);
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            (output.status.code() == Some(code) && text.contains(expected)).then_some(())
-        });
-    };
-    visit("nothing is wrong", 0);
+    let url = format!("https://{}", node.client);
+    let flags = ["--endpoint", &url, "--insecure-skip-tls-verify"];
+    visit(&flags, 0, &["nothing is wrong"]);
     let certificate = node.data_dir().join("certificates/client/cert.pem");
     assert!(certificate.exists());
     std::fs::write(&certificate, "no certificate").unwrap();
-    visit("a certificate of n1 cannot be read", 1);
+    visit(&flags, 1, &["a certificate of n1 cannot be read"]);
 }
 
 #[test]

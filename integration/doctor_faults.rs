@@ -7,48 +7,17 @@ mod common;
 
 use std::fs::File;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
+use common::doctor::{plan, visit};
 use common::machine::now;
-use common::{NODE, TestCluster, TestNode, face, wait_for};
+use common::{NODE, TestNode, face, text, wait_for_output};
 use corenode::base::UnixMillis;
 use corenode::net::tls::{Authority, request};
 
-const SEEN_WITHIN: Duration = Duration::from_secs(60);
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
-
-/// Nodes to which the disk that the tests run on is no matter, and that bear some slowness.
-fn plan(count: usize) -> TestCluster {
-    let mut cluster = TestCluster::plan(count);
-    let flags =
-        "--disk-warn-percent 100 --disk-full-percent 100 --disk-free-min 0 --heartbeat-ms 400 --election-ms 4000";
-    for node in &mut cluster.nodes {
-        node.more.extend(flags.split(' ').map(str::to_owned));
-    }
-    cluster
-}
 
 fn log_of(node: &TestNode) -> File {
     File::options().create(true).append(true).open(node.dir.join("log")).unwrap()
-}
-
-/// Waits for a visit that finds something and says all of these.
-fn finds(endpoint: &str, more: &[&str], expected: &[&str]) {
-    let mut last = String::new();
-    let deadline = Instant::now() + SEEN_WITHIN;
-    loop {
-        let output = face("ctl", "", &[&["doctor", "--endpoint", endpoint], more].concat());
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.code() == Some(1) && expected.iter().all(|part| text.contains(part)) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "not said: {expected:?}, but {:?}:\n{text}", output.status.code());
-        if last != text {
-            eprintln!("the doctor said:\n{text}");
-            last = text;
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
 }
 
 #[test]
@@ -67,14 +36,16 @@ fn a_clock_that_is_ahead_is_found() {
     cluster.nodes.iter_mut().for_each(TestNode::wait_until_it_serves);
     // Whichever of them leads, one is ahead or the others are behind.
     let endpoint = cluster.nodes[0].endpoint();
-    let deadline = Instant::now() + SEEN_WITHIN;
-    wait_for("the clock to be named", deadline, || {
-        let output = face("ctl", "", &["doctor", "--endpoint", &endpoint]);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let ahead = text.contains("the clock of n3 is at least") && text.contains("ahead of");
-        let behind = text.contains("the clock of n1 is at least") && text.contains("behind that of n3");
-        (output.status.code() == Some(1) && (ahead || behind) && text.contains("chrony")).then_some(())
-    });
+    wait_for_output(
+        "the clock to be named",
+        || face("ctl", "", &["doctor", "--endpoint", &endpoint]),
+        |output| {
+            let said = text(output);
+            let ahead = said.contains("the clock of n3 is at least") && said.contains("ahead of");
+            let behind = said.contains("the clock of n1 is at least") && said.contains("behind that of n3");
+            (output.status.code() == Some(1) && (ahead || behind) && said.contains("chrony")).then_some(())
+        },
+    );
 }
 
 #[test]
@@ -94,7 +65,11 @@ fn a_disk_that_is_slow_to_sync_is_found() {
     node.start_as(command, log);
     node.wait_until_it_serves();
     let endpoint = node.endpoint();
-    finds(&endpoint, &[], &["the disk of n1", "ms to sync a small write; more than 200 ms", "remedy: put data_dir on"]);
+    visit(
+        &["--endpoint", &endpoint],
+        1,
+        &["the disk of n1", "ms to sync a small write; more than 200 ms", "remedy: put data_dir on"],
+    );
     // strace lets go of what it holds when it ends; the node is asked to end first.
     let children = format!("/proc/{}/task/{}/children", node.pid(), node.pid());
     for child in std::fs::read_to_string(children).unwrap().split_whitespace() {
@@ -124,5 +99,9 @@ fn a_certificate_that_ends_soon_is_found() {
     node.start();
     node.wait_until_it_serves();
     let endpoint = format!("https://{}", node.client);
-    finds(&endpoint, &["--cacert", &authority], &["cert.pem of n1 ends in", "remedy: put a new certificate"]);
+    visit(
+        &["--endpoint", &endpoint, "--cacert", &authority],
+        1,
+        &["cert.pem of n1 ends in", "remedy: put a new certificate"],
+    );
 }

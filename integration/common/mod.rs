@@ -4,6 +4,7 @@
 
 #[cfg(feature = "api")]
 pub mod beside;
+pub mod doctor;
 #[cfg(feature = "api")]
 pub mod machine;
 mod ports;
