@@ -6,21 +6,17 @@
 mod common;
 
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Instant;
 
-use common::machine::{Machine, WITHIN, done, folder, machines, now, text, token_in};
+use common::machine::{Machine, done, folder, machines, now, token_in};
 use common::served::{BESIDE_THE_ROUTER, METHODS, Served};
-use common::{NODE, ok, wait_for};
+use common::{NODE, WITHIN, ok, text, wait_for};
 use corenode::base::UnixMillis;
 use corenode::ctl::http::{self, Answer};
-use corenode::net::Address;
-use corenode::net::tls::{Authority, ClientTls, Identity, Protocol, fingerprint_of, request};
+use corenode::net::tls::{Authority, ClientTls, fingerprint_of};
 use corenode::trust::Token;
 use corenode::wire::joining::JOIN_PATH;
 use hyper::Method;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 #[test]
 fn three_machines_from_nothing_run_a_unit_and_keep_others_out() {
@@ -162,9 +158,7 @@ fn without_a_certificate_nothing_answers_but_the_door_for_joining() {
     let nobody = ClientTls { pinned: Some(fingerprint_of(&ca).unwrap()), ..ClientTls::default() };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let ask = |tls: &ClientTls, method: Method, path: &str, kind: &str| -> Result<Answer, http::HttpError> {
-        let address =
-            Address::from_url(&format!("https://{}", machine.client)).unwrap().secured(&Arc::new(tls.clone()));
-        runtime.block_on(http::call(&address, method, path, Some((kind, b"{}".to_vec())), WITHIN))
+        runtime.block_on(http::call(&machine.by_tls(tls), method, path, Some((kind, b"{}".to_vec())), WITHIN))
     };
     let served = Served::by(&machine.log());
     for path in served.http.iter().map(String::as_str).chain(BESIDE_THE_ROUTER).filter(|path| *path != JOIN_PATH) {
@@ -182,19 +176,11 @@ fn without_a_certificate_nothing_answers_but_the_door_for_joining() {
     assert_eq!(door.status, 403, "{door:?}");
 
     // Certificates: of the cluster, of another one, and one whose time is over.
-    let given = |authority: &Authority, file: &str, at: UnixMillis| {
-        let asked = request(&[]).unwrap();
-        let certificate = authority.admit_client("ann", &asked.text, at, 2).unwrap();
-        let file = folder.path().join(file);
-        std::fs::write(&file, format!("{certificate}{}", asked.key)).unwrap();
-        let own = Identity { certificate: file.clone(), key: file };
-        ClientTls { trusted_ca: Some(identity.ca()), identity: Some(own), ..ClientTls::default() }
-    };
     let authority = identity.authority().unwrap();
-    let ann = given(&authority, "ann.pem", now());
+    let ann = machine.as_client_of(&authority, "ann", now());
     assert_eq!(ask(&ann, Method::GET, "/version", "").unwrap().status, 200);
-    let foreign = given(&Authority::found("another", now()).unwrap().0, "foreign.pem", now());
-    let old = given(&authority, "old.pem", UnixMillis(now().0 - 30 * 86_400_000));
+    let foreign = machine.as_client_of(&Authority::found("another", now()).unwrap().0, "ann", now());
+    let old = machine.as_client_of(&authority, "ann", UnixMillis(now().0 - 30 * 86_400_000));
     for (what, tls) in [("foreign", &foreign), ("expired", &old)] {
         let before = machine.log().matches("a client is not let in").count();
         assert!(ask(tls, Method::GET, "/version", "").is_err(), "{what}");
@@ -203,18 +189,8 @@ fn without_a_certificate_nothing_answers_but_the_door_for_joining() {
     }
 
     // Members' own door lets in members only; a client's certificate is none of theirs.
-    let at_peers = |tls: &ClientTls| {
-        runtime.block_on(async {
-            let stream = TcpStream::connect(machine.peer).await.unwrap();
-            let mut stream = tls.connect(stream, "127.0.0.1", Protocol::Http1).await?;
-            stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await?;
-            std::io::Result::Ok(answer)
-        })
-    };
     for (what, tls) in [("nobody", &nobody), ("ann", &ann), ("foreign", &foreign), ("expired", &old)] {
-        let answer = at_peers(tls);
+        let answer = machine.answers_at_peer_port(tls);
         assert!(answer.as_ref().map_or(true, Vec::is_empty), "{what}: {answer:?}");
     }
 }

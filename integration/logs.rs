@@ -6,8 +6,7 @@ mod common;
 
 use std::time::Instant;
 
-use common::machine::WITHIN;
-use common::{TestCluster, TestNode, face, http, ok, wait_for};
+use common::{TestCluster, TestNode, WITHIN, face, http, ok, wait_for};
 
 /// Stands in every value, and in the output of the unit.
 const PLANTED: &str = "planted-5a1f0c77";

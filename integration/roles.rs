@@ -4,9 +4,8 @@
 
 mod common;
 
-use common::machine::WITHIN;
 use common::served::{BESIDE_THE_ROUTER, METHODS, Served};
-use common::{TestCluster, TestNode, ok};
+use common::{TestCluster, TestNode, WITHIN, ok};
 use corenode::ctl::http::{self, Answer};
 use corenode::net::Address;
 use hyper::Method;

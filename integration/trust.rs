@@ -11,15 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use common::machine::{Machine, WITHIN, done, folder, machines, now, text, token_in};
-use common::{NODE, ok, wait_for};
+use common::machine::{Machine, done, folder, machines, now, token_in};
+use common::{NODE, WITHIN, ok, text, wait_for, wait_for_ok};
 use corenode::base::UnixMillis;
 use corenode::ctl::http::{self, Answer, HttpError};
 use corenode::net::Address;
-use corenode::net::tls::{Authority, ClientTls, Identity, Protocol, about_pem, request};
+use corenode::net::tls::{Authority, ClientTls, Identity, about_pem};
 use hyper::Method;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// A cluster of these machines.
 fn cluster(folder: &Path, names: &[&str]) -> Vec<Machine> {
@@ -92,23 +90,6 @@ fn log_in(machine: &Machine, user: &str, folder: &Path) -> ClientTls {
     login(folder)
 }
 
-fn by_tls(machine: &Machine, tls: &ClientTls) -> Address {
-    Address::from_url(&format!("https://{}", machine.client)).unwrap().secured(&Arc::new(tls.clone()))
-}
-
-/// What is answered at the members' port to one who asks for the roster, as whoever joins would.
-fn at_peers(machine: &Machine, tls: &ClientTls) -> std::io::Result<Vec<u8>> {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let stream = TcpStream::connect(machine.peer).await.unwrap();
-        let mut stream = tls.connect(stream, "127.0.0.1", Protocol::Http1).await?;
-        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        Ok(answer)
-    })
-}
-
 /// The file of an identity as it is now, kept for later.
 fn kept(machine: &Machine, file: &str, as_name: &str) -> PathBuf {
     let copy = machine.dir.join(as_name);
@@ -127,7 +108,7 @@ fn another_authority_takes_over_and_no_write_fails() {
     let (old_ca, old_member) = (kept(&members[0], "ca.pem", "old-ca"), kept(&members[1], "member.pem", "old-member"));
     let socket = |machine: &Machine| Address::from_url(&machine.endpoint()).unwrap();
     let sockets = Load::start(members.iter().map(socket).collect());
-    let clients = Load::start(members.iter().map(|machine| by_tls(machine, &ann)).collect());
+    let clients = Load::start(members.iter().map(|machine| machine.by_tls(&ann)).collect());
     sockets.wait_for_more();
 
     let said = done(&members[1].ctl(&["ca", "rotate", "--keep-old", "1h"]));
@@ -146,7 +127,7 @@ fn another_authority_takes_over_and_no_write_fails() {
     clients.end();
 
     let again = log_in(&members[2], "ann", &relogged);
-    let clients = Load::start(members.iter().map(|machine| by_tls(machine, &again)).collect());
+    let clients = Load::start(members.iter().map(|machine| machine.by_tls(&again)).collect());
     clients.wait_for_more();
     done(&members[0].ctl(&["ca", "finish"]));
     let dropped = |machine: &Machine| {
@@ -169,14 +150,14 @@ fn another_authority_takes_over_and_no_write_fails() {
     ] {
         for machine in &members {
             let before = machine.log().matches("a client is not let in").count();
-            put(&by_tls(machine, &tls), 1).unwrap_err();
+            put(&machine.by_tls(&tls), 1).unwrap_err();
             let logged = || (machine.log().matches("a client is not let in").count() > before).then_some(());
             wait_for(what, Instant::now() + WITHIN, logged);
-            assert!(at_peers(machine, &tls).map_or(true, |answer| answer.is_empty()), "{what}");
+            assert!(machine.answers_at_peer_port(&tls).map_or(true, |answer| answer.is_empty()), "{what}");
         }
     }
     let old_trust = ClientTls { trusted_ca: Some(old_ca), ..again };
-    put(&by_tls(&members[0], &old_trust), 1).unwrap_err();
+    put(&members[0].by_tls(&old_trust), 1).unwrap_err();
     let refused = text(&machines(folder.path(), &["e"])[0].asked(&["join", &token]));
     assert!(refused.contains("does not vouch for whoever answers"), "{refused}");
     // Whoever starts again is one of them still.
@@ -222,8 +203,7 @@ fn a_machine_that_is_away_goes_over_when_it_is_back() {
     std::fs::remove_dir_all(members[2].dir.join("data")).unwrap();
     let token = token_in(&done(&members[0].ctl(&["token", "create"])));
     // The others have to miss it before it may take the place of the one that it was.
-    let joined = || members[2].asked(&["join", &token]).status.success().then_some(());
-    wait_for("the machine to join anew", Instant::now() + WITHIN, joined);
+    wait_for_ok("the machine to join anew", || members[2].asked(&["join", &token]));
     members[2].run();
     members[2].wait_until_it_writes();
 }
@@ -234,24 +214,17 @@ fn what_is_not_good_is_refused_and_logged() {
     let folder = folder();
     let members = cluster(folder.path(), &["a", "b", "c"]);
     let (member, identity) = (&members[0], members[0].identity());
-    let given = |authority: &Authority, file: &str, at: UnixMillis| {
-        let asked = request(&[]).unwrap();
-        let certificate = authority.admit_client("eve", &asked.text, at, 2).unwrap();
-        let file = folder.path().join(file);
-        std::fs::write(&file, format!("{certificate}{}", asked.key)).unwrap();
-        let own = Identity { certificate: file.clone(), key: file };
-        ClientTls { trusted_ca: Some(identity.ca()), identity: Some(own), ..ClientTls::default() }
-    };
-    let foreign = given(&Authority::found("another", now()).unwrap().0, "foreign.pem", now());
-    let expired = given(&identity.authority().unwrap(), "old.pem", UnixMillis(now().0 - 30 * 86_400_000));
+    let foreign = member.as_client_of(&Authority::found("another", now()).unwrap().0, "eve", now());
+    let month_ago = UnixMillis(now().0 - 30 * 86_400_000);
+    let expired = member.as_client_of(&identity.authority().unwrap(), "eve", month_ago);
     let by_name = log_in(member, "ann", &folder.path().join("ann"));
     let by_serial = log_in(member, "bob", &folder.path().join("bob"));
     let good = log_in(member, "carl", &folder.path().join("carl"));
     for tls in [&by_name, &by_serial, &good] {
-        assert_eq!(put(&by_tls(member, tls), 1).unwrap().status, 200);
+        assert_eq!(put(&member.by_tls(tls), 1).unwrap().status, 200);
     }
     // A connection that is open ends with its certificate.
-    let address = by_tls(&members[1], &by_name);
+    let address = members[1].by_tls(&by_name);
     let waiting = std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(http::call(&address, Method::GET, "/v2/keys/nothing?wait=true", None, 4 * WITHIN))
@@ -297,12 +270,12 @@ fn what_is_not_good_is_refused_and_logged() {
     ];
     for (what, tls, logged) in cases {
         for machine in &members[..2] {
-            let refused = || put(&by_tls(machine, tls), 1).is_err().then_some(());
+            let refused = || put(&machine.by_tls(tls), 1).is_err().then_some(());
             wait_for(what, Instant::now() + WITHIN, refused);
             wait_for(what, Instant::now() + WITHIN, || machine.log().contains(logged).then_some(()));
-            assert!(at_peers(machine, tls).map_or(true, |answer| answer.is_empty()), "{what}");
+            assert!(machine.answers_at_peer_port(tls).map_or(true, |answer| answer.is_empty()), "{what}");
         }
-        assert_eq!(put(&by_tls(member, &good), 1).unwrap().status, 200, "{what}");
+        assert_eq!(put(&member.by_tls(&good), 1).unwrap().status, 200, "{what}");
     }
     // A stolen token that was used.
     let token = token_in(&done(&member.ctl(&["token", "create"])));

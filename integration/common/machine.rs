@@ -4,14 +4,15 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
 use corenode::base::UnixMillis;
-use corenode::net::tls::ClusterIdentity;
+use corenode::net::Address;
+use corenode::net::tls::{Authority, ClientTls, ClusterIdentity, Identity, Protocol, request};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use super::{NODE, free_addresses, wait_for};
-
-pub const WITHIN: Duration = Duration::from_secs(60);
+use super::{NODE, free_addresses, text, wait_for_ok};
 
 /// A machine with nothing on it but the binary.
 pub struct Machine {
@@ -85,20 +86,47 @@ impl Machine {
     }
 
     pub fn wait_until_it_writes(&self) {
-        let writes = || super::face("etcdctl", &self.endpoint(), &["put", "ready", "1"]).status.success().then_some(());
-        wait_for(&format!("{} to serve: {}", self.name, self.log()), Instant::now() + WITHIN, writes);
+        let put = || super::face("etcdctl", &self.endpoint(), &["put", "ready", "1"]);
+        wait_for_ok(&format!("{} to take a write", self.name), put);
+    }
+
+    /// Where somebody who comes by this TLS finds the clients' port.
+    pub fn by_tls(&self, tls: &ClientTls) -> Address {
+        Address::from_url(&format!("https://{}", self.client)).unwrap().secured(&Arc::new(tls.clone()))
+    }
+
+    /// How somebody comes who has a certificate of `authority`'s, made at that moment for two days, and trusts who has this machine's.
+    pub fn as_client_of(&self, authority: &Authority, user: &str, at: UnixMillis) -> ClientTls {
+        let asked = request(&[]).unwrap();
+        let certificate = authority.admit_client(user, &asked.text, at, 2).unwrap();
+        let file = self.dir.join(format!("{user}-{:08x}.pem", rand::random::<u32>()));
+        std::fs::write(&file, format!("{certificate}{}", asked.key)).unwrap();
+        let own = Identity { certificate: file.clone(), key: file };
+        ClientTls { trusted_ca: Some(self.identity().ca()), identity: Some(own), ..ClientTls::default() }
+    }
+
+    /// What is answered at the members' port to one who comes by this TLS and is none of them.
+    pub fn answers_at_peer_port(&self, tls: &ClientTls) -> std::io::Result<Vec<u8>> {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let stream = TcpStream::connect(self.peer).await.unwrap();
+            let mut stream = tls.connect(stream, "127.0.0.1", Protocol::Http1).await?;
+            stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            Ok(answer)
+        })
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{} said:\n{}", self.name, self.log());
+        }
         self.kill_9();
         corenode::process::kill_all(&self.dir.join("data/units"));
     }
-}
-
-pub fn text(output: &Output) -> String {
-    [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
 }
 
 pub fn done(output: &Output) -> String {
@@ -111,8 +139,7 @@ pub fn token_in(text: &str) -> String {
 }
 
 pub fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    UnixMillis(i64::try_from(since.as_millis()).unwrap())
+    UnixMillis(jiff::Timestamp::now().as_millisecond())
 }
 
 pub fn folder() -> tempfile::TempDir {
