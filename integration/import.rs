@@ -8,12 +8,10 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::{NODE, TestCluster, TestNode, etcdctl, free_addresses, http, wait_for};
+use common::{NODE, TestCluster, TestNode, WITHIN, etcdctl, free_addresses, http, wait_for};
 use serde_json::Value;
-
-const WITHIN: Duration = Duration::from_secs(30);
 
 /// Debian's etcd with both APIs.
 struct Etcd {
@@ -163,11 +161,16 @@ fn fill(endpoint: &str) {
 
 /// All that clients can see of the keys and leases, by questions that every store with the same data answers alike.
 fn seen(endpoint: &str) -> Vec<Value> {
-    let mut seen = vec![json(endpoint, &["get", "", "--prefix"])];
+    let mut seen = seen_now(endpoint);
     let newest = seen[0]["header"]["revision"].as_i64().unwrap();
-    for revision in (9..20).chain([newest - 1]) {
-        seen.push(json(endpoint, &["get", "", "--prefix", "--rev", &revision.to_string()]));
-    }
+    let past = |revision: i64| json(endpoint, &["get", "", "--prefix", "--rev", &revision.to_string()]);
+    seen.extend((9..20).chain([newest - 1]).map(past));
+    seen
+}
+
+/// As [`seen`], without the past.
+fn seen_now(endpoint: &str) -> Vec<Value> {
+    let mut seen = vec![json(endpoint, &["get", "", "--prefix"])];
     for lease in ["77", "78"] {
         let mut told = json(endpoint, &["lease", "timetolive", lease, "--keys"]);
         told.as_object_mut().unwrap().retain(|name, _| ["id", "granted-ttl", "keys"].contains(&name.as_str()));
@@ -393,21 +396,7 @@ fn without_a_snapshot_keys_keep_the_numbers_of_their_last_change() {
     let report = import_for(&mut new, &["--endpoint", &endpoint, "--no-snapshot"]);
     assert!(report.contains("without history"), "{report}");
     let (before, after) = (seen(&endpoint), seen_now(&new.nodes[0].endpoint()));
-    assert_same(&[&before[..1], &before[before.len() - 3..]].concat(), &after, "key by key");
-}
-
-/// As [`seen`], without the past.
-fn seen_now(endpoint: &str) -> Vec<Value> {
-    let mut seen = vec![json(endpoint, &["get", "", "--prefix"])];
-    for lease in ["77", "78"] {
-        let mut told = json(endpoint, &["lease", "timetolive", lease, "--keys"]);
-        told.as_object_mut().unwrap().retain(|name, _| ["id", "granted-ttl", "keys"].contains(&name.as_str()));
-        seen.push(told);
-    }
-    let mut leases = json(endpoint, &["lease", "list"]);
-    leases.as_object_mut().unwrap().retain(|name, _| name == "leases");
-    seen.push(leases);
-    seen
+    assert_same(&before[..after.len()], &after, "key by key");
 }
 
 #[test]
