@@ -19,7 +19,7 @@ use crate::mask::Mask;
 use crate::table::{Kind, Step};
 
 /// No command takes longer; one that does is killed, and that is its outcome.
-const ENDS_WITHIN: Duration = Duration::from_secs(12);
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 /// API 2 waits two seconds for an answer, which a loaded machine may need.
 const PATIENTLY: &[&str] = &["--timeout", "10s", "--total-timeout", "11s"];
 /// What is asked for again and again comes by then.

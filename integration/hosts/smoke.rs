@@ -11,7 +11,7 @@ use crate::lab::{Install, Lab};
 use crate::waits::wait_until;
 
 const NAMES: [&str; 3] = ["core-01", "core-02", "core-03"];
-const SERVES_BOUND: Duration = Duration::from_secs(15);
+const SERVES_BOUND: Duration = Duration::from_secs(60);
 
 /// Says that it is ready and, for the watchdog, that it is well, as the binary does.
 pub const PROGRAM: &str = "#!/bin/sh

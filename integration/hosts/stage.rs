@@ -11,7 +11,7 @@ use corenode::systemd::{SystemdExecutor, SystemdOptions};
 use corenode::unit::UnitText;
 
 const UNITS_DIR: &str = "/run/fleet/units";
-pub const STATE_BOUND: Duration = Duration::from_secs(20);
+pub const STATE_BOUND: Duration = Duration::from_secs(60);
 
 /// An executor, and what it has told so far.
 pub struct Stage {

@@ -19,11 +19,11 @@ const FIRST: &str = "clojure-http@1.service";
 const SECOND: &str = "clojure-http@2.service";
 
 /// From the end of the boot until all machines are in the list.
-const FORMS_BOUND: Duration = Duration::from_secs(30);
+const FORMS_BOUND: Duration = Duration::from_secs(60);
 /// From a command that returned until what it caused is seen in a list or answers.
-const SEEN_BOUND: Duration = Duration::from_secs(15);
+const SEEN_BOUND: Duration = Duration::from_secs(60);
 /// From the loss of a host until its unit runs and answers elsewhere.
-const FAILOVER_BOUND: Duration = Duration::from_secs(10);
+const FAILOVER_BOUND: Duration = Duration::from_secs(30);
 /// How long nothing may happen to the others after a host has returned.
 const CALM: Duration = Duration::from_secs(5);
 
