@@ -89,7 +89,7 @@ fn one_unit_case_by_case() {
 }
 
 #[test]
-fn kinds_in_order_and_loads_in_one_batch() {
+fn e_kinds_in_order_and_loads_in_one_batch() {
     let mut memory = remember("h", "active", Launched::At(1));
     memory.units.insert("z".into(), memory.units["a"].clone());
     let wanted = [want("a", "h2", 1), want("b", "h", 2), want("c", "h", 3)];
@@ -216,7 +216,7 @@ fn an_older_plan_is_refused() {
 }
 
 #[test]
-fn a_node_that_comes_back_adopts_what_it_finds() {
+fn e_a_node_that_comes_back_adopts_what_it_finds() {
     let mut store = Store::default();
     let known = |hash: &str, launched| UnitState { hash: hash.into(), launched, ..UnitState::default() };
     store.state("started", "m1", &known("h", 4));

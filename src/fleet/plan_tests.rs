@@ -28,7 +28,7 @@ fn placed(machines: &[&str], units: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn machine_id_in_full_or_its_first_eight() {
+fn b_machine_id_in_full_or_its_first_eight() {
     let machines = ["11112222333344445555666677778888", "22222222333344445555666677778888"];
     for (wanted, expected) in [
         ("22222222333344445555666677778888", machines[1]),
@@ -43,7 +43,7 @@ fn machine_id_in_full_or_its_first_eight() {
 }
 
 #[test]
-fn machine_of_follows_all_its_peers() {
+fn b_machine_of_follows_all_its_peers() {
     let m = &["m1", "m2"];
     assert_eq!(
         placed(m, &[("a.service", "MachineOf=z.service"), ("b.service", ""), ("z.service", "")]),
@@ -64,7 +64,7 @@ fn machine_of_follows_all_its_peers() {
 }
 
 #[test]
-fn machine_of_moves_with_its_peer() {
+fn b_machine_of_moves_with_its_peer() {
     let mut store = store(&["m1", "m2"]);
     store.launched("main.service", "MachineMetadata=hostname=m1");
     store.launched("side.service", "MachineOf=main.service");
@@ -80,7 +80,7 @@ fn machine_of_moves_with_its_peer() {
 }
 
 #[test]
-fn machine_metadata() {
+fn b_machine_metadata() {
     let mut store = Store::default();
     store.machine("m1", &[("region", "r1"), ("disk", "ssd")]);
     store.machine("m2", &[("region", "r2")]);
@@ -102,7 +102,7 @@ fn machine_metadata() {
 }
 
 #[test]
-fn conflicts_hold_both_ways() {
+fn b_conflicts_hold_both_ways() {
     let c = "Conflicts=web@*.service";
     assert_eq!(
         placed(&["m1", "m2"], &[("web@1.service", c), ("web@2.service", c), ("web@3.service", c)]),
@@ -117,7 +117,7 @@ fn conflicts_hold_both_ways() {
 }
 
 #[test]
-fn the_first_by_name_stays_where_two_exclude_each_other() {
+fn e_the_first_by_name_stays_where_two_exclude_each_other() {
     let mut store = store(&["m1"]);
     store.launched("a.service", "");
     store.launched("b.service", "");
@@ -130,7 +130,7 @@ fn the_first_by_name_stays_where_two_exclude_each_other() {
 }
 
 #[test]
-fn globals_count_and_hold_their_place() {
+fn b_globals_count_and_hold_their_place() {
     let mut store = store(&["m1", "m2"]);
     store.launched("g.service", "Global=true\nMachineMetadata=hostname=m1");
     store.launched("a.service", "");
@@ -145,7 +145,7 @@ fn globals_count_and_hold_their_place() {
 }
 
 #[test]
-fn globals_that_nobody_wants_hold_nothing() {
+fn b_globals_that_nobody_wants_hold_nothing() {
     let mut store = store(&["m1"]);
     store.unit("g.service", "Global=true\nConflicts=*", DesiredState::Inactive);
     store.launched("a.service", "");
@@ -167,7 +167,7 @@ fn a_scheduled_unit_that_becomes_global_leaves_the_schedule() {
 }
 
 #[test]
-fn replaces_moves_the_other_away() {
+fn b_replaces_moves_the_other_away() {
     let mut store = store(&["m1", "m2"]);
     store.launched("old.service", "");
     store.settle();
@@ -183,7 +183,7 @@ fn replaces_moves_the_other_away() {
 }
 
 #[test]
-fn a_replaced_unit_that_fits_nowhere_else_waits_and_does_not_flap() {
+fn b_a_replaced_unit_that_fits_nowhere_else_waits_and_does_not_flap() {
     let mut store = store(&["m1", "m2"]);
     store.launched("old.service", "MachineMetadata=hostname=m1");
     store.settle();
@@ -198,7 +198,7 @@ fn a_replaced_unit_that_fits_nowhere_else_waits_and_does_not_flap() {
 }
 
 #[test]
-fn units_that_replace_each_other_both_run() {
+fn b_units_that_replace_each_other_both_run() {
     let pair = [("a.service", "Replaces=b.service"), ("b.service", "Replaces=a.service")];
     assert_eq!(placed(&["m1"], &pair), ["m1", "m1"]);
     let three =
@@ -211,14 +211,14 @@ fn units_that_replace_each_other_both_run() {
 }
 
 #[test]
-fn least_loaded_then_smallest_id() {
+fn e_least_loaded_then_smallest_id() {
     let units: Vec<(String, &str)> = (0..6).map(|n| (format!("a@{n}.service"), "")).collect();
     let units: Vec<(&str, &str)> = units.iter().map(|(n, f)| (n.as_str(), *f)).collect();
     assert_eq!(placed(&["m1", "m2", "m3"], &units), ["m1", "m2", "m3", "m1", "m2", "m3"]);
 }
 
 #[test]
-fn units_leave_a_machine_that_is_gone_and_do_not_come_back() {
+fn e_units_leave_a_machine_that_is_gone_and_do_not_come_back() {
     let mut store = store(&["m1", "m2"]);
     store.launched("a.service", "");
     store.launched("b.service", "");
@@ -236,7 +236,7 @@ fn units_leave_a_machine_that_is_gone_and_do_not_come_back() {
 }
 
 #[test]
-fn templates_inactive_and_destroyed_units_are_on_no_machine() {
+fn e_templates_inactive_and_destroyed_units_are_on_no_machine() {
     let mut store = store(&["m1"]);
     store.launched("a@.service", "");
     store.unit("i.service", "", DesiredState::Inactive);
@@ -250,7 +250,7 @@ fn templates_inactive_and_destroyed_units_are_on_no_machine() {
 }
 
 #[test]
-fn specifiers_in_all_options_at_scheduling_time() {
+fn b_specifiers_in_all_options_at_scheduling_time() {
     let m = &["web", "m2"];
     for (name, lines, expected) in [
         ("web@m2.service", "MachineMetadata=hostname=%i", "m2"),
@@ -270,7 +270,7 @@ fn specifiers_in_all_options_at_scheduling_time() {
 }
 
 #[test]
-fn a_scheduled_unit_whose_requirements_are_no_longer_met_is_unscheduled() {
+fn e_a_scheduled_unit_whose_requirements_are_no_longer_met_is_unscheduled() {
     type Change = fn(&mut Store);
     let cases: [(&str, Change, &str); 6] = [
         ("", |s| s.unit("a.service", "", DesiredState::Inactive), "its desired state is inactive"),
@@ -302,7 +302,7 @@ fn a_scheduled_unit_whose_requirements_are_no_longer_met_is_unscheduled() {
 }
 
 #[test]
-fn nothing_is_rebalanced_when_a_machine_comes() {
+fn e_nothing_is_rebalanced_when_a_machine_comes() {
     let mut store = store(&["m1"]);
     for unit in ["a.service", "b.service", "c.service"] {
         store.launched(unit, "");

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unit_names_of_the_api() {
+    fn b_unit_names_of_the_api() {
         let long = format!("{}.service", "a".repeat(249));
         let cases = [
             ("", "unit name cannot be empty"),

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn options_and_their_old_spellings() {
+    fn b_options_and_their_old_spellings() {
         assert_eq!(of("MachineID=a\nMachineID=b").machine_id.as_deref(), Some("a"));
         assert_eq!(of("X-ConditionMachineBootID=c\nX-ConditionMachineID=b").machine_id.as_deref(), Some("b"));
         assert_eq!(of("X-ConditionMachineBootID=c").machine_id.as_deref(), Some("c"));
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn global_is_the_last_value() {
+    fn b_global_is_the_last_value() {
         for (lines, expected) in [
             ("Global=true", true),
             ("Global=TRUE", true),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_or_within_a_key_and_and_between_keys() {
+    fn b_metadata_is_or_within_a_key_and_and_between_keys() {
         let found = of("MachineMetadata=\"a=1\" \"b=2\"\nX-ConditionMachineMetadata=a=3\nMachineMetadata=bad\nMachineMetadata==x\nMachineMetadata=y=\nMachineMetadata=p=q=r\nMachineMetadata=hostname=%i\nMachineMetadata=c!=1\nMachineMetadata=d>=1").metadata;
         let flat: Vec<(String, Vec<String>)> = found.into_iter().map(|(k, v)| (k, v.into_iter().collect())).collect();
         let expected = [("a", vec!["1", "3"]), ("b", vec!["2"]), ("hostname", vec!["1"])];
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_combinations() {
+    fn b_invalid_combinations() {
         let cases = [
             ("MachineID=a\nMachineOf=b", "MachineID cannot be used with Peers"),
             ("MachineID=a\nConflicts=b", "MachineID cannot be used with Conflicts"),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_options_are_named_not_refused() {
+    fn b_unknown_options_are_named_not_refused() {
         let text = UnitText::parse("[X-Fleet]\nFoo=1\nX-Replaces=b\nFoo=2\nConflicts=x\n[Unit]\nBar=1").unwrap();
         assert_eq!(unknown(&text), ["Foo", "X-Replaces"]);
     }

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn fleets_specifiers_are_plain_replacement() {
+    fn b_fleets_specifiers_are_plain_replacement() {
         let cases = [
             ("hostname=%i", "a@n1.service", "hostname=n1"),
             ("app@%i.service", "web@7.service", "app@7.service"),

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_fleets() {
+    fn f_defaults_are_fleets() {
         let options = read(None, std::iter::empty()).unwrap();
         let servers: Vec<String> = options.servers.iter().map(ToString::to_string).collect();
         assert_eq!(servers, ["127.0.0.1:2379", "127.0.0.1:4001"]);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_variables_as_people_write_them() {
+    fn f_files_and_variables_as_people_write_them() {
         let text = "# a comment\n; another\n\nverbosity=1\netcd_servers=[\"http://10.0.0.1:2379\", \"http://10.0.0.2:4001\"]\n\
                     public_ip = \"10.0.0.9\"\nmetadata=\"region=r1, disk=ssd,bad,region=r2\"\nagent-ttl=3s\n\
                     engine_reconcile_interval=0.5\ntoken_limit=50\nbogus=1\n";
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_its_place() {
+    fn f_what_cannot_be_is_refused_with_its_place() {
         for (text, expected) in [
             ("etcd_servers=", "expect at least one URL"),
             ("agent_ttl=soon", "agent_ttl=soon: expect a duration"),
