@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -126,6 +128,53 @@ fn units_are_applied_replaced_and_taken_back() {
         let words: Vec<&str> = line.split(' ').collect();
         ctl_ends(&cluster, code, &words);
     }
+}
+
+/// Answers requests for `/VERSION/2` as a service that is not well if the version is `bad`, others as one that is.
+fn health_of_versions() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let asked = lines.next().and_then(Result::ok).unwrap_or_default();
+            // The rest of the head; a client that has gone is not told anything.
+            lines.map_while(Result::ok).find(String::is_empty);
+            let status = if asked.starts_with("GET /bad/2 ") { "503 Service Unavailable" } else { "204 No Content" };
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n\r\n");
+        }
+    });
+    address
+}
+
+#[test]
+fn an_http_answer_holds_an_apply_back() {
+    let cluster = TestCluster::start(1);
+    let folder = cluster.folder.path().join("units");
+    let dir = folder.to_string_lossy().into_owned();
+    let health = health_of_versions();
+    let template = |version: &str| {
+        let check = format!("[X-Fleet]\nHealthHttp=http://{health}/{version}/%i\n");
+        write(&folder, "web@.service", &sleeper(version, &check));
+    };
+    template("good");
+    for unit in UNITS {
+        std::os::unix::fs::symlink("web@.service", folder.join(unit)).unwrap();
+    }
+    ctl_ends(&cluster, 0, &apply(&dir, &[]));
+    template("better");
+    ctl_ends(&cluster, 0, &apply(&dir, &[]));
+    let well = running(&cluster, &UNITS);
+
+    // The second instance answers with 503: the first goes back too, the third is never touched.
+    template("bad");
+    let told = ctl_ends(&cluster, 1, &apply(&dir, &["--timeout", "5"]));
+    assert!(told.contains("web@2.service on ") && told.contains("not well within 5 s: unhealthy: "), "{told}");
+    assert!(told.contains("503"), "{told}");
+    assert_eq!(texts(&cluster, &UNITS), ["better", "better", "better"]);
+    let now = running(&cluster, &UNITS);
+    assert!(now[0] != well[0] && now[1] != well[1] && now[2] == well[2], "{well:?} {now:?}");
 }
 
 #[test]
