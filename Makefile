@@ -3,13 +3,13 @@
 CARGO ?= cargo
 FEATURES := scheduler systemd docker template api cloudinit
 # Tests of the binary that take seconds and need no root; the rest take a minute or two, and root.
-QUICK := tidy wire licences process node confd_face templates etcd auth tls websocket kv_history rollout fleetctl fleetd \
+QUICK := tidy wire licences process node confd_face templates etcd auth tls websocket kv_history rollout fleetctl fleetctl_real fleetd \
 	exec fleet_reference abuse birth trust roles logs cloudinit docs backup doctor packages upgrade
 SLOW := cluster watch half_open members restore import full_disk doctor_faults lost_disk scheduling exclusive etcdctl3 etcdctl2 v2 discovery \
 	discovery_srv confd_etcd clients containers hosts backup_s3
 STATIC_TARGET := x86_64-unknown-linux-musl
 
-.PHONY: demo test check integration static deb image bench bench-fleet bench-template bench-containers generate fix
+.PHONY: demo test check integration compare-fleetctl static deb image bench bench-fleet bench-template bench-containers generate fix
 
 # Three nodes on loopback do the main job once, each step with its command, and everything is gone at the end.
 demo:
@@ -35,6 +35,11 @@ integration:
 	$(CARGO) build --locked --bin node
 	integration/previous.sh
 	$(CARGO) test --locked --no-fail-fast $(SLOW:%=--test %) -- --test-threads=1
+
+# fleet's own fleetctl and ours, one command line after the other on the same nodes: `make compare-fleetctl FLEETCTL=path`. Two minutes
+# and the build. integration/fleetctl_real.rs says how the original is built.
+compare-fleetctl:
+	FLEETCTL=$(abspath $(FLEETCTL)) $(CARGO) test --locked --test fleetctl_real -- --ignored --nocapture
 
 # One file without a dynamic linker, the same wherever it is built. Fails if the result is not static.
 static:

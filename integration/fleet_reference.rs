@@ -1,6 +1,7 @@
 //! What fleet's users rely on, as tables of cases: command lines with what they print and end with, requests with their answers, on one
-//! real node. The tests are named after the parts of fleet that they hold, `fleetctl` first (a), its API after it (c, d); the rules
-//! of its options (b), of its scheduler (e) and of `fleet.conf` (f) have their tables in `unit`, `fleet` and `app::fleetd`.
+//! real node. The tests are named after the parts of fleet that they hold, `fleetctl` first (a), its API after it (c, d). What needs no
+//! node is tested beside its code under names of the same kind: options (b) in `unit::requirements`, `unit::name`, `unit::specifier`
+//! and `fleet::plan`, engine and agent (e) in `fleet::plan` and `fleet::diff`, `fleet.conf` (f) in `app::fleetd`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -141,14 +142,23 @@ fn a_6_fd_forward() {
     assert!(answer.starts_with(b"HTTP/1.1 200"));
     drop(there);
     assert!(forward.wait().unwrap().success());
-    scene.runs(&[("fd-forward", 1, "", "fd-forward takes one argument: the path of a unix socket")]);
+    scene.runs(&[("fd-forward", 1, "", "Provide a single argument")]);
 }
 
 #[test]
 fn a_4_commands_and_d_the_states_that_they_lead_to() {
     let scene = Scene::new();
     scene.runs(&[
+        (
+            "start --block-attempts=x ./hello.service",
+            2,
+            "",
+            "Error: flag `--block-attempts`: `x` is not a number\nRun 'fleetctl --help' for usage.",
+        ),
+        ("cat hello", 1, "", "Unit hello.service not found"),
         ("submit ./hello.service", 0, "Unit hello.service inactive\n", ""),
+        ("ssh hello uptime", 1, "", "Unable to proceed: could not find matching unit or machine"),
+        ("ssh --unit hello uptime", 1, "", "Could not determine address of machine."),
         ("submit ./hello.service", 0, "", ""),
         ("submit --replace ./hello.service", 0, "Found same Unit(hello.service) in Registry, nothing to do\n", ""),
         ("cat hello.service", 0, HELLO, ""),

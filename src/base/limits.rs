@@ -232,6 +232,8 @@ pub const FLEET_PAGE_ITEMS: u16 = 100;
 pub const FLEET_WRITE_ATTEMPTS_MAX: usize = 16;
 /// How long a request may wait for this node's view of the cluster to come as far as the store; then it reads the store.
 pub const FLEET_VIEW_WAIT_MS_MAX: u64 = 1_000;
+/// How long after fleet's own `fleetctl` asked for a unit's stop its next look at it counts as its first.
+pub const FLEETCTL_LOOK_MS_MAX: i64 = 2000;
 /// Batches of changes that a reader of the watch may have waiting before its stream ends.
 pub const FLEET_FEED_BATCHES_MAX: usize = 4_096;
 /// One operation in the log, whoever asked for it.

@@ -26,6 +26,7 @@
 mod apply;
 mod exec;
 mod failure;
+mod fleetctl;
 mod inspect;
 pub mod model;
 mod page;
@@ -53,6 +54,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use failure::Failure;
+use fleetctl::FirstLooks;
 use query::Query;
 use view::View;
 
@@ -81,6 +83,7 @@ struct Api {
     store: Arc<dyn Store>,
     inspector: Arc<dyn Inspector>,
     clock: Arc<dyn Clock>,
+    first_looks: FirstLooks,
     /// Places for commands that are run by way of this node.
     sessions: Arc<Semaphore>,
     /// Ends watches, journals and commands when the doors close.
@@ -100,6 +103,7 @@ pub fn router(
         store,
         inspector,
         clock,
+        first_looks: FirstLooks::default(),
         sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
         stop,
     });
@@ -145,7 +149,7 @@ impl Api {
                 self.units(&query).await
             }
             ["units", name] if !name.is_empty() => match method {
-                Method::GET => self.unit(name).await,
+                Method::GET => self.unit(name, request.headers()).await,
                 Method::PUT => self.put_unit(name, request).await,
                 Method::DELETE => self.destroy_unit(name).await,
                 _ => Err(Failure::Method(ONLY_GET_PUT_AND_DELETE)),
@@ -156,7 +160,7 @@ impl Api {
             }
             ["state", name] if !name.is_empty() => {
                 only(Method::GET, ONLY_GET)?;
-                self.state(name).await
+                self.state(name, request.headers()).await
             }
             ["discovery"] if method == Method::GET => Ok(json(StatusCode::OK, DISCOVERY)),
             ["discovery"] => Err(Failure::Bad(ONLY_HTTP_GET.to_owned())),

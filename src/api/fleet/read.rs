@@ -1,13 +1,14 @@
 //! Lists and single entities: machines, units, states, and why a unit fits where.
 
 use axum::response::Response;
+use hyper::header::HeaderMap;
 
-use super::model::{Explanation, Page, Verdict};
+use super::model::{Explanation, Page, UnitStateJson, Verdict};
 use super::query::Query;
-use super::{Api, Failure, ok, page};
+use super::{Api, Failure, fleetctl, ok, page};
 use crate::api::history::render;
 use crate::base::MachineId;
-use crate::fleet::{self, Cluster, Fit, explain, wire};
+use crate::fleet::{self, Cluster, DesiredState, Fit, explain, wire};
 
 impl Api {
     /// `GET machines`
@@ -27,9 +28,13 @@ impl Api {
     }
 
     /// `GET units/NAME`
-    pub(super) async fn unit(&self, name: &str) -> Result<Response, Failure> {
+    pub(super) async fn unit(&self, name: &str, headers: &HeaderMap) -> Result<Response, Failure> {
         let unit = self.view.read(|cluster| wire::unit(cluster, name)).await?;
-        unit.map(|unit| ok(&unit)).ok_or_else(Failure::no_unit)
+        let mut unit = unit.ok_or_else(Failure::no_unit)?;
+        if fleetctl::asks(headers) && self.first_looks.take(name, self.clock.now()) {
+            unit.current_state = DesiredState::Launched.to_string();
+        }
+        Ok(ok(&unit))
     }
 
     /// `GET state`
@@ -42,12 +47,15 @@ impl Api {
         Ok(ok(&Page { states, next_page_token, ..Page::default() }))
     }
 
-    /// `GET state/NAME`: of a unit on several machines the first; of one that moves, where it is to be.
-    pub(super) async fn state(&self, name: &str) -> Result<Response, Failure> {
+    /// `GET state/NAME`: of a unit on several machines the first; of one that moves, where it is to be. `fleetctl` 1.0 breaks
+    /// down where a unit that it started has none: it is told of an empty one, and asks again.
+    pub(super) async fn state(&self, name: &str, headers: &HeaderMap) -> Result<Response, Failure> {
         let read = |cluster: &Cluster| {
             let target = cluster.schedule.get(name).map(|at| &at.machine);
             let there = target.and_then(|machine| wire::states(cluster, Some(name), Some(machine)).into_iter().next());
-            there.or_else(|| wire::states(cluster, Some(name), None).into_iter().next())
+            let state = there.or_else(|| wire::states(cluster, Some(name), None).into_iter().next());
+            let unknown = || UnitStateJson { name: name.to_owned(), ..UnitStateJson::default() };
+            state.or_else(|| (fleetctl::asks(headers) && cluster.units.contains_key(name)).then(unknown))
         };
         let state = self.view.read(read).await?;
         state.map(|state| ok(&state)).ok_or_else(|| Failure::NotFound("unit state does not exist".to_owned()))

@@ -1,6 +1,7 @@
 //! fleet's API through its router, over a store in memory: codes, texts and bodies as fleet's clients expect them.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,12 +13,13 @@ use tower::ServiceExt as _;
 use super::model::{News, Planned, Status};
 use super::*;
 use crate::api::test_store::{Fixed, TestStore};
+use crate::base::limits::FLEETCTL_LOOK_MS_MAX;
 use crate::base::{BoxFuture, LeaseId, MachineId};
 use crate::fleet::executor::{ExecutorError, JournalQuery, JournalStream, StatusText};
 use crate::fleet::inspect::InspectError;
 use crate::fleet::layout::encode;
 use crate::fleet::session::{Command, Session, Target};
-use crate::fleet::{Key, Machine, Scheduled, UnitState};
+use crate::fleet::{Cluster, Key, Machine, Scheduled, UnitState};
 use crate::kv::{Op, TxnOp, TxnRequest};
 
 const OPTIONS: &str = r#""options":[{"section":"Service","name":"ExecStart","value":"/bin/true"}]"#;
@@ -72,20 +74,16 @@ impl Inspector for Parrot {
 struct Bench {
     store: Arc<TestStore>,
     router: Router,
+    clock: Arc<Fixed>,
     stop: CancellationToken,
 }
 
 impl Bench {
     fn new() -> Self {
         let store = Arc::new(TestStore::new(Arc::new(Fixed::default())));
-        let stop = CancellationToken::new();
-        let router = router(
-            store.clone(),
-            Arc::new(Parrot(MachineId("m".to_owned()))),
-            Arc::new(Fixed::default()),
-            stop.clone(),
-        );
-        Self { store, router, stop }
+        let (clock, stop) = (Arc::new(Fixed::default()), CancellationToken::new());
+        let router = router(store.clone(), Arc::new(Parrot(MachineId("m".to_owned()))), clock.clone(), stop.clone());
+        Self { store, router, clock, stop }
     }
 
     fn put(&self, puts: Vec<TxnOp>) {
@@ -110,7 +108,11 @@ impl Bench {
     }
 
     async fn send(&self, method: &str, path: &str, body: &str) -> Response {
-        let mut request = Request::builder().method(method).uri(path);
+        self.send_as("curl/8", method, path, body).await
+    }
+
+    async fn send_as(&self, agent: &str, method: &str, path: &str, body: &str) -> Response {
+        let mut request = Request::builder().method(method).uri(path).header(header::USER_AGENT, agent);
         if method == "PUT" {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -189,6 +191,57 @@ async fn units_are_created_changed_and_destroyed() {
     assert!(code == 400 && body.contains("unable to decode body: "), "{body}");
     let (code, body) = bench.ask("PUT", "/fleet/v1/units/b.service", &create.replace("inactive", "bogus")).await;
     assert!(code == 400 && body.contains("bogus"), "{body}");
+}
+
+#[tokio::test]
+async fn the_first_look_of_fleets_own_fleetctl_at_a_unit_that_stops_is_too_early() {
+    const FLEETCTL: &str = "google-api-go-client/0.5";
+    let bench = Bench::new();
+    let unit = "/fleet/v1/units/a.service";
+    bench.ask("PUT", unit, &format!(r#"{{"desiredState":"launched",{OPTIONS}}}"#)).await;
+    bench.machine("m");
+    bench.scheduled("a.service", "m");
+    let acts_on = |launched| {
+        let state = UnitState { launched, ..UnitState::default() };
+        bench.put(vec![Key::State("a.service".into(), MachineId("m".into())).put(encode(&state), LeaseId::NONE)]);
+    };
+    let starts = async || {
+        bench.ask("PUT", unit, r#"{"desiredState":"launched"}"#).await;
+        acts_on(Cluster::read(&*bench.store).await.unwrap().units["a.service"].launch);
+    };
+    let looks = async |agent: &str| {
+        let body = bench.send_as(agent, "GET", unit, "").await.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice::<serde_json::Value>(&body).unwrap()["currentState"].as_str().unwrap().to_owned()
+    };
+    let stop = r#"{"desiredState":"loaded"}"#;
+    for (agent, expected) in [(FLEETCTL, ["loaded", "launched", "loaded"]), ("curl/8", ["loaded"; 3])] {
+        starts().await;
+        assert_eq!(looks(FLEETCTL).await, "launched");
+        assert_eq!(bench.send_as(agent, "PUT", unit, stop).await.status(), 204);
+        acts_on(0);
+        let found = [looks("curl/8").await, looks(FLEETCTL).await, looks(FLEETCTL).await];
+        assert_eq!(found, expected, "{agent}");
+    }
+    // What is loaded already is not told as launched, nor is it long after.
+    assert_eq!(bench.send_as(FLEETCTL, "PUT", unit, stop).await.status(), 204);
+    assert_eq!(looks(FLEETCTL).await, "loaded");
+    starts().await;
+    assert_eq!(bench.send_as(FLEETCTL, "PUT", unit, stop).await.status(), 204);
+    acts_on(0);
+    bench.clock.now.fetch_add(FLEETCTL_LOOK_MS_MAX + 1, Ordering::Relaxed);
+    assert_eq!(looks(FLEETCTL).await, "loaded");
+}
+
+#[tokio::test]
+async fn fleets_own_fleetctl_gets_an_empty_state_where_there_is_none() {
+    let bench = Bench::new();
+    bench.ask("PUT", "/fleet/v1/units/a.service", &format!("{{{OPTIONS}}}")).await;
+    for (agent, unit, code) in
+        [("google-api-go-client/0.5", "a", 200), ("google-api-go-client/0.5", "b", 404), ("curl/8", "a", 404)]
+    {
+        let answer = bench.send_as(agent, "GET", &format!("/fleet/v1/state/{unit}.service"), "").await;
+        assert_eq!(answer.status().as_u16(), code, "{agent} {unit}");
+    }
 }
 
 #[tokio::test]

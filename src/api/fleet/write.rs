@@ -11,13 +11,13 @@ use serde::Deserialize;
 
 use super::model::{Restarted, UnitJson};
 use super::query::Query;
-use super::{Api, Failure, empty, ok};
+use super::{Api, Failure, empty, fleetctl, ok};
 use crate::api::body::{self, BodyError};
 use crate::base::MachineId;
 use crate::base::limits::{FLEET_TXN_OPS_MAX, FLEET_WRITE_ATTEMPTS_MAX, REQUEST_BYTES_MAX};
 use crate::fleet::metadata::{MetadataPatch, patch_metadata};
 use crate::fleet::operations::{PutUnit, destroy_unit, put_unit, restart_unit};
-use crate::fleet::{Cluster, Operation, Outcome, Refusal, RefusalKind};
+use crate::fleet::{Cluster, DesiredState, Operation, Outcome, Refusal, RefusalKind};
 use crate::kv::{Op, Reply, StoreError, TxnRequest};
 use crate::unit::UnitOption;
 
@@ -65,6 +65,7 @@ impl Api {
     /// `PUT units/NAME`
     pub(super) async fn put_unit(&self, name: &str, request: Request) -> Result<Response, Failure> {
         check_media_type(request.headers())?;
+        let by_fleetctl = fleetctl::asks(request.headers());
         let body = read_body(request.into_body()).await?;
         let undecodable = |error| Failure::Bad(format!("unable to decode body: {error}"));
         let unit: UnitJson = serde_json::from_slice(&body).map_err(undecodable)?;
@@ -74,12 +75,18 @@ impl Api {
                 unit.name
             )));
         }
+        let stops = by_fleetctl && unit.options.is_empty() && unit.desired_state == DesiredState::Loaded.to_string();
+        let is_launched = |cluster: &Cluster| cluster.current_state(name) == Some(DesiredState::Launched);
+        let stops = stops && self.view.read(is_launched).await?;
         let put = PutUnit {
             name: name.to_owned(),
             options: unit.options.iter().map(UnitOption::from).collect(),
             desired: Some(unit.desired_state),
         };
         let outcome = self.change(name, |cluster| put_unit(cluster, &put)).await?;
+        if stops {
+            self.first_looks.expect(name, self.clock.now());
+        }
         Ok(empty(match outcome {
             Outcome::Created => StatusCode::CREATED,
             Outcome::Done => StatusCode::NO_CONTENT,

@@ -124,7 +124,8 @@ impl Board {
     pub fn line(&self, name: &str) -> String {
         let current = self.units.get(name).map(|unit| unit.current_state.as_str()).unwrap_or_default();
         let place = self.place(name);
-        if place.is_empty() {
+        // Of a machine that has nothing of the unit any more nobody asks which it is.
+        if place.is_empty() || current == Goal::Inactive.word() {
             format!("Unit {name} {current}\n")
         } else {
             format!("Unit {name} {current} on {place}\n")
@@ -205,6 +206,7 @@ mod tests {
         assert_eq!(line(&[&machine, &launched]), "Unit a.service launched on 01234567.../10.0.0.1\n");
         assert_eq!(line(&[&launched]), "Unit a.service launched on 01234567...\n");
         assert_eq!(line(&[&unit("inactive", "inactive", "")]), "Unit a.service inactive\n");
+        assert_eq!(line(&[&machine, &unit("inactive", "inactive", ID)]), "Unit a.service inactive\n");
         assert_eq!(line(&[&unit("inactive", "", "")]), "Unit a.service \n");
         let gone = r#"{"gone":{"unit":"a.service"}}"#;
         assert_eq!(board(&[&launched, gone]).standing(Goal::Launched, "a.service"), Standing::Gone);

@@ -77,6 +77,9 @@ const REPLACE: Flag = truth(&["replace"], "Replace units in the cluster by the f
 const SIGN: Flag = truth(&["sign"], "DEPRECATED - this option cannot be used");
 const SSH_PORT: Flag = value(&["ssh-port"], "Port of ssh on the machines [22]");
 
+/// Flags of commands whose values are numbers.
+pub const NUMBERS: [&str; 3] = ["block-attempts", "lines", "ssh-port"];
+
 const CREATING: &[Flag] = &[NO_BLOCK, BLOCK_ATTEMPTS, REPLACE, SIGN];
 const WAITING: &[Flag] = &[NO_BLOCK, BLOCK_ATTEMPTS];
 
@@ -286,7 +289,7 @@ pub fn split_tail(command: &Command, arguments: &[String], verb: usize) -> (Vec<
 pub async fn without_client(command: &Command, parsed: &Parsed, words: &[String]) -> Result<Option<u8>, Failed> {
     const SIGNED: &str = "WARNING: The signed/verified units feature is DEPRECATED and cannot be used.";
     match command.name {
-        "verify" => Err(Failed::usage(SIGNED)),
+        "verify" => Err(Failed::usage(format!("Command \"verify\" is deprecated, {}\n{SIGNED}", command.summary))),
         "fd-forward" => remote::fd_forward(words).await.map(Some),
         _ if parsed.truth("sign")? => Err(Failed::usage(SIGNED)),
         "submit" | "load" | "start" | "stop" | "unload" | "destroy" | "restart" if words.is_empty() => {

@@ -20,9 +20,9 @@ pub async fn cat(context: &Context) -> Result<u8, Failed> {
 }
 
 /// The units that a word means; a name that nobody has is an error, a pattern that nothing matches too.
-async fn meant(context: &Context, word: &str) -> Result<Vec<UnitJson>, Failed> {
-    let retrieving = |error: ApiError| Failed::new(format!("Error retrieving unit: {error}"));
+async fn meant(context: &Context, word: &str, retrieving: impl Fn(&str) -> String) -> Result<Vec<UnitJson>, Failed> {
     let name = from_argument(word);
+    let retrieving = |error: ApiError| Failed::new(format!("{}: {error}", retrieving(&name)));
     if let Some(unit) = context.client.unit(&name).await.map_err(retrieving)? {
         return Ok(vec![unit]);
     }
@@ -34,7 +34,7 @@ async fn meant(context: &Context, word: &str) -> Result<Vec<UnitJson>, Failed> {
 pub async fn status(context: &Context) -> Result<u8, Failed> {
     let mut first = true;
     for word in &context.words {
-        for unit in meant(context, word).await? {
+        for unit in meant(context, word, |_| "Error retrieving unit".to_owned()).await? {
             if !is_up(context, &unit).await {
                 say_why(context, &unit).await;
                 return Err(Failed::new(format!("Unit {} does not appear to be loaded.", unit.name)));
@@ -95,7 +95,7 @@ pub async fn journal(context: &Context) -> Result<u8, Failed> {
     let lines: usize = context.parsed.number("lines")?.unwrap_or(10);
     let follow = context.parsed.truth("follow")?;
     let output = context.parsed.value("output").unwrap_or("short");
-    let units = meant(context, word).await?;
+    let units = meant(context, word, |name| format!("Error retrieving unit {name}")).await?;
     if follow && units.len() > 1 {
         return Err(Failed::usage(format!("{word} means {} units; --follow takes one", units.len())));
     }

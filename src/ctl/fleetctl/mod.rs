@@ -97,9 +97,12 @@ fn dispatch(arguments: &[String], variable: &dyn Fn(&str) -> Option<String>) -> 
     if parsed.truth("version")? || command.name == "version" {
         return Ok(version());
     }
-    // Every truth is read once, so that nonsense is refused before anything is done.
+    // Every truth and number is read once, so that nonsense is refused before anything is done.
     for flag in GLOBAL.iter().chain(command.flags).filter(|flag| !flag.value) {
         parsed.truth(flag.names[0])?;
+    }
+    for name in command.flags.iter().map(|flag| flag.names[0]).filter(|name| commands::NUMBERS.contains(name)) {
+        parsed.number::<i64>(name)?;
     }
     let words = parsed.words.iter().skip(1).cloned().chain(tail).collect();
     execute(command, parsed, words)

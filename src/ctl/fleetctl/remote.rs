@@ -63,7 +63,12 @@ pub async fn ssh(context: &Context) -> Result<u8, Failed> {
             let (first, rest) =
                 command.split_first().ok_or_else(|| proceed("one machine or unit must be provided".to_owned()))?;
             command = rest;
-            match (of_machine(context, first).await, of_unit(context, first).await) {
+            // A unit that is on no machine leads nowhere.
+            let of_unit = of_unit(context, first).await.and_then(|machine| match machine.id.is_empty() {
+                true => Err(NOT_ONE[0].to_owned()),
+                false => Ok(machine),
+            });
+            match (of_machine(context, first).await, of_unit) {
                 (Ok(_), Ok(_)) => {
                     return Err(proceed(format!(
                         "ambiguous argument, both machine and unit found for `{first}`.\nPlease use flag `--machine` or `--unit` to refine the search"
@@ -146,10 +151,11 @@ async fn exit_of(program: &str, arguments: &[String]) -> Result<u8, Failed> {
 /// `fd-forward`: standard input and output to a unix socket, until one side ends.
 pub async fn fd_forward(words: &[String]) -> Result<u8, Failed> {
     let [path] = words else {
-        return Err(Failed::new("fd-forward takes one argument: the path of a unix socket"));
+        return Err(Failed::new("Provide a single argument"));
     };
     let address = Address::Unix(path.into());
-    let connection = connect(&address, CONNECT_WITHIN).await.map_err(|error| Failed::new(error.to_string()))?;
+    let connection = connect(&address, CONNECT_WITHIN).await;
+    let connection = connection.map_err(|error| Failed::new(format!("Failed dialing remote address: {error}")))?;
     let (mut from, mut to) = tokio::io::split(connection);
     let (mut stdin, mut stdout) = (tokio::io::stdin(), tokio::io::stdout());
     let inward = async {
