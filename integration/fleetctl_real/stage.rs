@@ -11,6 +11,8 @@ const SOON: Duration = Duration::from_secs(60);
 const SLEEP: &str = "[Service]\nExecStart=/bin/sleep 1000\n";
 /// The command whose end is not waited for longer has hung.
 const ENDS_WITHIN_S: u32 = 60;
+/// The exit code of one that has.
+pub const HUNG: i32 = 124;
 
 /// Which of the two runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
