@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{NODE, TestCluster, TestNode, face, ok, wait_for};
+use common::{NODE, TestCluster, TestNode, face, main_pids, ok, wait_for};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -51,23 +50,13 @@ fn said(output: &Output) -> String {
     [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
 }
 
-/// A program that tells this as its version, and ends at once otherwise.
-fn script(folder: &Path, version: &str) -> PathBuf {
+/// A program that tells this as its version, and does this otherwise.
+fn script(folder: &Path, version: &str, otherwise: &str) -> PathBuf {
     let file = folder.join(format!("script-{:08x}", rand::random::<u32>()));
-    std::fs::write(&file, format!("#!/bin/sh\n[ \"$1\" = --version ] && {{ echo '{version}'; exit; }}\nexit 3\n"))
-        .unwrap();
+    let text = format!("#!/bin/sh\n[ \"$1\" = --version ] && {{ echo '{version}'; exit; }}\n{otherwise}\n");
+    std::fs::write(&file, text).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     file
-}
-
-/// The main process of each unit.
-fn main_pids(endpoint: &str, units: &[String]) -> BTreeMap<String, String> {
-    let pid = |unit: &String| {
-        let status = ok("fleetctl", endpoint, &["status", unit]);
-        let line = status.lines().find_map(|line| line.trim().strip_prefix("Main PID: ").map(str::to_owned));
-        (unit.clone(), line.unwrap_or_else(|| panic!("{unit} has no main process: {status}")))
-    };
-    units.iter().map(pid).collect()
 }
 
 #[test]
@@ -123,8 +112,8 @@ fn what_would_do_harm_is_refused_before_anything_is_changed() {
     let (mut cluster, other) = cluster(1);
     let (folder, endpoint) = (cluster.folder.path().to_owned(), cluster.nodes[0].endpoint());
     let cases = [
-        (script(&folder, r#"{"version":"0.0.1","format":0}"#), "does not tell the format", 1),
-        (script(&folder, "node 0.0.1"), "does not tell the format", 1),
+        (script(&folder, r#"{"version":"0.0.1","format":0}"#, "exit 3"), "does not tell the format", 1),
+        (script(&folder, "node 0.0.1", "exit 3"), "does not tell the format", 1),
         (PathBuf::from("/bin/false"), "does not run on this machine", 1),
         (folder.join("absent"), "No such file", 1),
     ];
@@ -134,7 +123,9 @@ fn what_would_do_harm_is_refused_before_anything_is_changed() {
     }
     let output = upgrade(&endpoint, &other, &["--machine", "n7"]);
     assert!(said(&output).contains("no member is called n7; there are n1"), "{}", said(&output));
-    assert_eq!(upgrade(&endpoint, &other, &["word"]).status.code(), Some(2));
+    for wrong in [&["word"][..], &["--trial", "soon"], &["--trial", "0"], &["--trial", "2h"]] {
+        assert_eq!(upgrade(&endpoint, &other, wrong).status.code(), Some(2), "{wrong:?}");
+    }
 
     // As after an upgrade to a later format: no way back to this program, neither by command nor by hand.
     let format = cluster.nodes[0].data_dir().join("format");
@@ -174,25 +165,31 @@ impl Drop for Stray {
     }
 }
 
-#[test]
-fn a_node_that_does_not_come_back_is_given_its_former_program() {
+/// Has a node go on as a program that does this in the place of serving, and back; what it was told, and how it ended.
+fn tried(otherwise: &str, more: &[&str], because: &str) -> std::process::ExitStatus {
     let (mut cluster, _) = cluster(1);
     let stray = Stray(cluster.nodes[0].data_dir());
     let endpoint = cluster.nodes[0].endpoint();
     ok("etcdctl", &endpoint, &["put", "a", "1"]);
+    let unit = cluster.folder.path().join("sleeper.service");
+    std::fs::write(&unit, "[Service]\nExecStart=/bin/sleep 1000\n").unwrap();
+    ok("fleetctl", &endpoint, &["start", unit.to_str().unwrap()]);
+    let units = ["sleeper.service".to_owned()];
+    let before = main_pids(&endpoint, &units);
     let former = std::fs::read(&cluster.nodes[0].program).unwrap();
-    let broken = script(cluster.folder.path(), r#"{"version":"9.9.9","format":1}"#);
-    let output = upgrade(&endpoint, &broken, &[]);
+    let broken = script(cluster.folder.path(), r#"{"version":"9.9.9","format":1}"#, otherwise);
+    let output = upgrade(&endpoint, &broken, more);
     let told = said(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");
-    for part in [
+    let parts = [
         "n1: has the file, 9.9.9",
         "has taken the new program back",
-        "it ended before it served",
+        because,
         "stopped at n1",
         "To go on",
         "To go back",
-    ] {
+    ];
+    for part in parts {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert_eq!(std::fs::read(&cluster.nodes[0].program).unwrap(), former);
@@ -200,6 +197,22 @@ fn a_node_that_does_not_come_back_is_given_its_former_program() {
         let got = face("etcdctl", &endpoint, &["get", "a", "--print-value-only"]);
         (got.stdout == b"1\n").then_some(())
     });
-    assert_eq!(cluster.nodes[0].wait_for_end().code(), Some(3));
+    assert_eq!(main_pids(&endpoint, &units), before);
+    let status = cluster.nodes[0].wait_for_end();
     drop(stray);
+    status
+}
+
+#[test]
+fn a_node_that_does_not_come_back_is_given_its_former_program() {
+    assert_eq!(tried("exit 3", &[], "it ended before it served").code(), Some(3));
+}
+
+#[test]
+fn a_node_that_hangs_is_given_its_former_program_when_its_time_is_over() {
+    use std::os::unix::process::ExitStatusExt as _;
+    // It lives on whatever it is asked to do, so that it has to be killed.
+    let status =
+        tried("trap '' TERM; while :; do sleep 1; done", &["--trial", "2s"], "it did not come to serve within 2s");
+    assert_eq!(status.signal(), Some(9));
 }

@@ -10,6 +10,7 @@ pub mod machine;
 mod ports;
 pub mod served;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
@@ -305,6 +306,12 @@ pub fn main_pid(endpoint: &str, unit: &str) -> u32 {
     let line = status.lines().find_map(|line| line.trim().strip_prefix("Main PID: "));
     let pid = line.and_then(|line| line.split(' ').next()?.parse().ok());
     pid.unwrap_or_else(|| panic!("{unit} has no main process:\n{status}"))
+}
+
+/// The main process of each unit.
+#[track_caller]
+pub fn main_pids(endpoint: &str, units: &[String]) -> BTreeMap<String, u32> {
+    units.iter().map(|unit| (unit.clone(), main_pid(endpoint, unit))).collect()
 }
 
 /// Writes a key with our own etcdctl.

@@ -31,6 +31,13 @@ const LOST: &str = "etcdctl get --prefix w/ --keys-only | sort >/tmp/there
 sort /root/acknowledged | comm -23 - /tmp/there
 wc -l </root/acknowledged";
 
+/// A program that tells a version and then does nothing, whatever it is asked.
+const HANGS: &str = r#"#!/bin/sh
+[ "$1" = --version ] && { echo '{"version":"9.9.9","format":1}'; exit; }
+trap '' TERM
+while :; do sleep 1; done
+"#;
+
 pub fn run() -> Result<()> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/previous.sh");
     let begun = Instant::now();
@@ -79,11 +86,27 @@ fn upgraded(lab: &Lab, new: &Path) -> Result<()> {
         let restarts = lab.exec(name, &["systemctl", "show", "-P", "NRestarts", "node"])?.ok()?.stdout;
         ensure!(restarts.trim() == "0", "{name}: systemd has restarted the node {restarts} times");
     }
+    taken_back(lab)?;
     let after = units::settle(lab, NAMES[2], &NAMES, &PATTERNS, six)?;
     ensure!(after == before, "units have other processes: {before:?} became {after:?}");
     let left = lab.shell(NAMES[1], LOST)?.ok()?.stdout;
     let lines: Vec<&str> = left.lines().collect();
     let [acknowledged] = lines[..] else { anyhow::bail!("acknowledged and gone: {left}") };
     ensure!(acknowledged.trim().parse::<u32>()? > 0, "nothing was written");
+    Ok(())
+}
+
+/// A node that hangs with another program is given its former one back, and systemd starts that.
+fn taken_back(lab: &Lab) -> Result<()> {
+    let name = NAMES[2];
+    lab.write_file(name, "/root/hangs", HANGS)?;
+    let had = lab.exec(name, &["sha256sum", "/usr/bin/node"])?.ok()?.stdout;
+    let line = format!("chmod +x /root/hangs; node ctl upgrade --binary /root/hangs --machine {name} --trial 5s");
+    let told = lab.shell_within(name, &line, UPGRADE_BOUND)?;
+    ensure!(told.stdout.contains("has taken the new program back"), "{told}");
+    ensure!(told.stdout.contains("it did not come to serve within 5s"), "{told}");
+    let has = lab.exec(name, &["sha256sum", "/usr/bin/node"])?.ok()?.stdout;
+    ensure!(has == had, "{name} has another program than before: {has} was {had}");
+    lab.exec(name, &["systemctl", "is-active", "node"])?.ok()?;
     Ok(())
 }

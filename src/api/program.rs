@@ -6,7 +6,7 @@
 //! | `GET program` | answers with [`NodeFacts`](crate::wire::program::NodeFacts) |
 //! | `PUT program/SHA256?offset=N` | keeps a piece of a file, of which the node has N bytes |
 //! | `POST program/SHA256?check=true` | runs the file for its version |
-//! | `POST program/SHA256` | puts it in the place of the one that runs, and restarts the node with it |
+//! | `POST program/SHA256?trial_ms=N` | puts it in the place of the one that runs, and restarts the node with it; it has N milliseconds to serve |
 //!
 //! With `member=ID` they are for another member, to which the node hands them on.
 
@@ -24,7 +24,7 @@ use serde::Deserialize;
 use super::http::{encoded, json};
 use super::users::Credentials;
 use super::{body, status};
-use crate::base::limits::PROGRAM_PIECE_BYTES_MAX;
+use crate::base::limits::{PROGRAM_PIECE_BYTES_MAX, PROGRAM_TRIAL_MS, PROGRAM_TRIAL_MS_MAX};
 use crate::base::{BoxFuture, MemberId};
 use crate::wire::program::{PROGRAM_PATH, Question, Refusal, Refused, Reply};
 
@@ -39,6 +39,7 @@ struct Asked {
     member: Option<String>,
     offset: Option<u64>,
     check: Option<bool>,
+    trial_ms: Option<u64>,
 }
 
 /// The paths of this file.
@@ -57,7 +58,11 @@ pub fn routes(programs: Arc<dyn Programs>) -> Router {
     let run = move |Path(sha256): Path<String>, Query(asked): Query<Asked>, request: Request<Body>| async move {
         let question = match asked.check {
             Some(true) => Question::Check { sha256 },
-            _ => Question::Install { sha256, by: Credentials::of_http(&request).told() },
+            _ => Question::Install {
+                sha256,
+                by: Credentials::of_http(&request).told(),
+                trial_ms: asked.trial_ms.unwrap_or(PROGRAM_TRIAL_MS).min(PROGRAM_TRIAL_MS_MAX),
+            },
         };
         answer(ask(&programs, &asked, question, Bytes::new()).await)
     };

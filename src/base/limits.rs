@@ -456,5 +456,6 @@ pub const PROGRAM_BYTES_MAX: u64 = 1 << 30;
 pub const PROGRAM_PIECE_BYTES_MAX: usize = 1 << 20;
 /// How long such a program may take to tell its version on the machine that is to run it.
 pub const PROGRAM_ANSWER_MS_MAX: u64 = 30_000;
-/// How long a node may take to serve with another program, before the former one is put back.
-pub const PROGRAM_TRIAL_MS_MAX: u64 = 120_000;
+/// How long a node may take to serve with another program, before the former one is put back; and the longest that may be asked for.
+pub const PROGRAM_TRIAL_MS: u64 = 120_000;
+pub const PROGRAM_TRIAL_MS_MAX: u64 = 3_600_000;

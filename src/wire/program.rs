@@ -49,8 +49,8 @@ pub enum Question {
     Stage { sha256: String, offset: u64 },
     /// Whether it could run the program that it was sent; answered by its [`Version`].
     Check { sha256: String },
-    /// To run it from now on.
-    Install { sha256: String, by: String },
+    /// To run it from now on. The former one is put back where the node does not serve within `trial_ms`.
+    Install { sha256: String, by: String, trial_ms: u64 },
 }
 
 /// What a node says.
@@ -103,6 +103,8 @@ pub struct Trial {
     pub from: String,
     pub to: String,
     pub began_ms: i64,
+    /// How long the node may take to serve.
+    pub within_ms: u64,
     pub outcome: Outcome,
 }
 

@@ -128,7 +128,9 @@ impl Program {
                 let _one = self.alone()?;
                 self.check(&sha256).await.map(Reply::Checked)
             }
-            Question::Install { sha256, by } => self.install(&sha256, &by).await.map(|()| Reply::Restarts),
+            Question::Install { sha256, by, trial_ms } => {
+                self.install(&sha256, &by, trial_ms).await.map(|()| Reply::Restarts)
+            }
         }
     }
 
@@ -188,7 +190,7 @@ impl Program {
         Ok(found)
     }
 
-    async fn install(&self, sha256: &str, by: &str) -> Result<(), Refusal> {
+    async fn install(&self, sha256: &str, by: &str, trial_ms: u64) -> Result<(), Refusal> {
         let _one = self.alone()?;
         let own = self.sha256().await?;
         let files = self.files()?;
@@ -205,7 +207,7 @@ impl Program {
                 false => files.replace()?,
             }
             let began_ms = SystemClock.now().0;
-            let open = Trial { from: own, to, began_ms, outcome: Outcome::Open };
+            let open = Trial { from: own, to, began_ms, within_ms: trial_ms, outcome: Outcome::Open };
             let guarded = trial::write(&dir, &open).and_then(|()| trial::guard(&files.program, &dir));
             guarded.map_err(|error| {
                 trial::end(&dir, Outcome::Back("it could not be guarded".to_owned()));

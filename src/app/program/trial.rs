@@ -15,7 +15,6 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::files;
 use crate::app::format;
 use crate::base::DATA_FORMAT;
-use crate::base::limits::PROGRAM_TRIAL_MS_MAX;
 use crate::disk;
 use crate::wire::program::{Outcome, Trial};
 
@@ -64,15 +63,14 @@ pub fn main(arguments: &[String]) -> u8 {
     };
     let (program, data_dir) = (PathBuf::from(program), PathBuf::from(data_dir));
     let Some(process) = pid.parse().ok().and_then(Process::new) else { return 2 };
-    let patience = Duration::from_millis(PROGRAM_TRIAL_MS_MAX);
     let begun = Instant::now();
     let why = loop {
         // Before the look at what is noted: it may have come to serve and then ended.
         let ended = process.ends_within(LOOK_EVERY);
-        match read(&data_dir) {
-            Some(Trial { outcome: Outcome::Open, .. }) => {}
+        let patience = match read(&data_dir) {
+            Some(Trial { outcome: Outcome::Open, within_ms, .. }) => Duration::from_millis(within_ms),
             _ => return 0,
-        }
+        };
         if ended {
             break "it ended before it served".to_owned();
         }

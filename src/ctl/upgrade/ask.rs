@@ -77,9 +77,9 @@ impl Cluster {
         }
     }
 
-    /// Has a member restart with it.
-    pub async fn install(&self, member: &str, sha256: &str) -> anyhow::Result<()> {
-        let path = format!("{PROGRAM_PATH}/{sha256}?member={member}");
+    /// Has a member restart with it, which has so long to serve.
+    pub async fn install(&self, member: &str, sha256: &str, trial: Duration) -> anyhow::Result<()> {
+        let path = format!("{PROGRAM_PATH}/{sha256}?member={member}&trial_ms={}", trial.as_millis());
         self.call(Method::POST, &path, Vec::new()).await.map(drop)
     }
 

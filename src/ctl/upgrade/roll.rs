@@ -7,13 +7,13 @@ use anyhow::{Context as _, bail, ensure};
 use super::Binary;
 use super::ask::{Cluster, Member};
 use super::lives::{self, Lives};
-use crate::base::limits::{PROGRAM_PIECE_BYTES_MAX, PROGRAM_TRIAL_MS_MAX};
+use crate::base::limits::{PROGRAM_PIECE_BYTES_MAX, PROGRAM_TRIAL_MS};
 use crate::wire::program::{NodeFacts, Outcome};
 
 /// How long the members may take to be all there, before a step.
 const WELL_WITHIN: Duration = Duration::from_secs(60);
-/// How long a node may take with the new program. It has given up by then, and the former one has had as long again.
-const BACK_WITHIN: Duration = Duration::from_millis(2 * PROGRAM_TRIAL_MS_MAX);
+/// How long a node may take with the former program, once it has given up the new one.
+const BACK_WITHIN: Duration = Duration::from_millis(PROGRAM_TRIAL_MS);
 /// Pause between two looks.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -123,14 +123,14 @@ async fn step(cluster: &Cluster, member: &Member, binary: &Binary) -> anyhow::Re
     let before = cluster.facts(&member.id).await?;
     let units = of_units(cluster, &before).await;
     let begun = Instant::now();
-    if let Err(error) = cluster.install(&member.id, &binary.sha256).await {
+    if let Err(error) = cluster.install(&member.id, &binary.sha256, binary.trial).await {
         // Its answer may have been lost as it went.
         let known = cluster.facts(&member.id).await;
         if known.is_ok_and(|now| now.began_ms == before.began_ms && now.trial == before.trial) {
             return Err(error);
         }
     }
-    let now = back(cluster, member, &before).await?;
+    let now = back(cluster, member, &before, binary.trial + BACK_WITHIN).await?;
     if now.sha256 != binary.sha256 {
         let why = match now.trial.map(|trial| trial.outcome) {
             Some(Outcome::Back(why)) => why,
@@ -158,8 +158,8 @@ async fn of_units(cluster: &Cluster, facts: &NodeFacts) -> Lives {
     }
 }
 
-/// Waits until the node serves in another life.
-async fn back(cluster: &Cluster, member: &Member, before: &NodeFacts) -> anyhow::Result<NodeFacts> {
+/// Waits until the node serves in another life, with whichever program.
+async fn back(cluster: &Cluster, member: &Member, before: &NodeFacts, within: Duration) -> anyhow::Result<NodeFacts> {
     let begun = Instant::now();
     loop {
         let why = match cluster.facts(&member.id).await {
@@ -167,7 +167,7 @@ async fn back(cluster: &Cluster, member: &Member, before: &NodeFacts) -> anyhow:
             Ok(_) => "it answers and does not serve".to_owned(),
             Err(error) => format!("{error:#}"),
         };
-        ensure!(begun.elapsed() < BACK_WITHIN, "does not come back: {why}");
+        ensure!(begun.elapsed() < within, "does not come back: {why}");
         tokio::time::sleep(AGAIN).await;
     }
 }
