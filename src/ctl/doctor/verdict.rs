@@ -101,7 +101,13 @@ fn lives(cluster: &Cluster, member: &Member) -> bool {
         let hears = |report: &NodeReport| report.silent.iter().all(|silence| silence.member != member.id);
         other.id != member.id && other.report().is_some_and(hears)
     };
-    !matches!(member.answer, Answer::None(_)) || cluster.members.iter().any(heard_by)
+    let silent = matches!(&member.answer, Answer::None(error) if !is_stranger(error));
+    !silent || cluster.members.iter().any(heard_by)
+}
+
+/// Whether a member has answered, with a certificate of an authority that nobody here knows. The words are those of TLS.
+fn is_stranger(error: &str) -> bool {
+    error.contains("UnknownIssuer")
 }
 
 fn quorum(cluster: &Cluster, found: &mut Vec<Finding>) {
@@ -135,6 +141,13 @@ fn quorum(cluster: &Cluster, found: &mut Vec<Finding>) {
 
 fn unreachable(member: &Member) -> Option<Finding> {
     let Answer::None(error) = &member.answer else { return None };
+    if is_stranger(error) {
+        let what = format!("{} ({}) cannot be asked: {error}", member.name, member.url);
+        return Some(finding(
+            what,
+            "log in, so that the cluster's authority is known here: `node ctl login --name NAME`",
+        ));
+    }
     Some(finding(
         format!("{} ({}) does not answer: {error}", member.name, member.url),
         format!(

@@ -32,6 +32,10 @@ fn gone() -> Answer {
     Answer::None("refused".into())
 }
 
+fn stranger() -> Answer {
+    Answer::None("invalid peer certificate: UnknownIssuer".into())
+}
+
 fn cluster(answers: Vec<Answer>) -> Cluster {
     let members = (1..).zip(answers).map(|(n, answer)| member(n, answer)).collect();
     Cluster { members, now_ms: NOW, ..Cluster::default() }
@@ -69,7 +73,7 @@ fn quorums() {
         says(NodeReport { silent: others.iter().map(silence).collect(), ..well(n) })
     };
     let lost = |n: u64| says(NodeReport { leader: None, ..well(n) });
-    let cases: [(&str, Vec<Answer>, &[&str]); 7] = [
+    let cases: [(&str, Vec<Answer>, &[&str]); 8] = [
         ("two", vec![here(1), here(2)], &["of two voters both"]),
         (
             "one of three is away",
@@ -80,6 +84,7 @@ fn quorums() {
         ("two of three are away", vec![deaf(1, &[2, 3]), gone(), gone()], &["no quorum: 1 of 3", "n2 ", "n3 "]),
         ("one of five is away", vec![deaf(1, &[5]), deaf(2, &[5]), deaf(3, &[5]), deaf(4, &[5]), gone()], &["n5 "]),
         ("a road is cut", vec![deaf(1, &[2]), here(2), here(3)], &["n1 has not heard n2 for 0 s"]),
+        ("nobody is logged in", vec![stranger(), stranger()], &["both", "n1 (http://h1:1) cannot be asked", "n2 "]),
         ("nobody leads", vec![lost(1), lost(2), lost(3)], &["no member knows a leader"]),
     ];
     for (what, answers, expected) in cases {
