@@ -6,7 +6,7 @@
 mod common;
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::machine::{Machine, done, folder, machines, now, token_in};
 use common::served::{BESIDE_THE_ROUTER, METHODS, Served};
@@ -193,4 +193,42 @@ fn without_a_certificate_nothing_answers_but_the_door_for_joining() {
         let answer = machine.answers_at_peer_port(tls);
         assert!(answer.as_ref().map_or(true, Vec::is_empty), "{what}: {answer:?}");
     }
+}
+
+#[test]
+fn what_is_killed_half_way_is_done_again_by_the_same_command() {
+    let folder = folder();
+    let mut machines = machines(folder.path(), &["a", "b"]);
+    // Whenever it is killed, either nothing counts or all of it is there.
+    for ms in [1, 2, 4, 8, 16, 32, 64] {
+        machines[0].killed_after(&["init"], Duration::from_millis(ms));
+        let identity = machines[0].identity();
+        if identity.exists() {
+            assert!(machines[0].dir.join("node.toml.d/10-cluster.toml").exists());
+            assert!(identity.folder().join("first-token.json").exists());
+            break;
+        }
+    }
+    let again = machines[0].asked(&["init"]);
+    let token = again.status.success().then(|| token_in(&done(&again)));
+    if token.is_none() {
+        assert!(text(&again).contains("`node run` starts it, and `node ctl token create` makes"), "{}", text(&again));
+    }
+    machines[0].run();
+    machines[0].wait_until_it_writes();
+    let token = token.unwrap_or_else(|| token_in(&done(&machines[0].ctl(&["token", "create", "--uses", "20"]))));
+
+    for ms in [5, 10, 20, 40, 80] {
+        machines[1].killed_after(&["join", &token], Duration::from_millis(ms));
+    }
+    if !machines[1].identity().exists() {
+        done(&machines[1].asked(&["join", &token]));
+    }
+    machines[1].run();
+    machines[1].wait_until_it_writes();
+    let two = || {
+        let members = ok("etcdctl", &machines[0].endpoint(), &["member", "list"]);
+        (members.lines().count() == 2 && members.matches("started").count() == 2).then_some(())
+    };
+    wait_for("two members and no more", Instant::now() + WITHIN, two);
 }

@@ -45,13 +45,26 @@ impl Machine {
 
     /// `node init`, `node join TOKEN`: with what sets it apart from the other machines on loopback.
     pub fn asked(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// The same, killed after so long if it has not ended by then.
+    pub fn killed_after(&self, words: &[&str], time: Duration) {
+        let mut child = self.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(time);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(NODE);
         command.args(words).args(["--no-start", "--name", &self.name, "--config", &self.path("node.toml")]);
         command.args(["--data-dir", &self.path("data"), "--client-socket", &self.path("node.sock")]);
         command.args(["--peer-listen", &self.peer.to_string(), "--client-listen", &self.client.to_string()]);
         command.args(["--fleet-socket", "", "--fleet-executor", "process", "--template-enabled", "false"]);
         command.args(["--fleet-machine-id", &format!("{:032x}", rand::random::<u128>())]);
-        command.args(["--fleet-public-ip", "127.0.0.1"]).stdin(Stdio::null()).output().unwrap()
+        command.args(["--fleet-public-ip", "127.0.0.1"]).stdin(Stdio::null());
+        command
     }
 
     pub fn run(&mut self) {

@@ -15,14 +15,17 @@ pub fn run(plan: &Plan) -> anyhow::Result<()> {
     plan.check_free()?;
     let settings = &plan.settings;
     let now = SystemClock.now();
-    let authority = plan.identity.found(&settings.cluster.to_string(), &certificate_hosts(settings), now)?;
+    // It gets its name when all is there: killed before that, this can be done again.
+    let draft = plan.identity.draft()?;
+    let authority = draft.found(&settings.cluster.to_string(), &certificate_hosts(settings), now)?;
     let ttl_ms = i64::try_from(plan.token_ttl.as_millis()).unwrap_or(i64::MAX);
     let chance = [(); 3].map(|()| rand::random());
     let token = Token::drawn(settings.client_advertise.clone(), authority.fingerprint()?, now.plus_ms(ttl_ms), chance);
-    let file = first_token::file(&plan.identity);
+    let file = first_token::file(&draft);
     let pass = serde_json::to_vec(&Pass::of(&token, now, plan.token_uses))?;
     std::fs::write(&file, pass).with_context(|| file.display().to_string())?;
     plan.write("init")?;
+    plan.identity.take(&draft)?;
     let started = service::start(plan)?;
     println!("cluster   {}, of which this machine is the first member, {}", settings.cluster, settings.name);
     println!("reached   {} by clients, {} by members", settings.client_advertise.join(" "), peer_urls(plan));

@@ -52,11 +52,16 @@ pub fn run(plan: &Plan) -> anyhow::Result<()> {
         known.any(|hash| hash == token.authority),
         "the cluster gave another authority than the token names: nothing was kept"
     );
-    keep(plan, &joined, &key)?;
+    let aside = plan.put_aside()?;
+    // The identity comes last: where it is, all is.
     plan.write("join")?;
+    keep(plan, &joined, &key)?;
     let started = service::start(plan)?;
     println!("cluster   {}, of which this machine is member {}, {}", joined.cluster, joined.member, settings.name);
     println!("settings  {}", plan.drop_in().display());
+    if let Some(aside) = aside {
+        println!("former    what it had of another cluster is in {}; remove it when all is well", aside.display());
+    }
     println!("{}  {started}", if plan.start { "service " } else { "start it" });
     Ok(())
 }
@@ -121,7 +126,7 @@ fn explained(error: &str) -> String {
     error.to_owned()
 }
 
-/// The identity comes last: where it is, all is.
+/// Keeps what the cluster gave.
 fn keep(plan: &Plan, joined: &Joined, key: &str) -> anyhow::Result<()> {
     let peer =
         |peer: &crate::wire::joining::Peer| Peer { id: peer.id, name: peer.name.clone(), urls: peer.urls.clone() };

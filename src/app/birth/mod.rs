@@ -27,6 +27,7 @@ cluster gives out (`node ctl login`), and who may write to /run/node/node.sock o
   --ip ADDRESS           where the other machines reach this one [the address of the default route]
   --config FILE          settings go to FILE.d/10-cluster.toml [/etc/node/node.toml]
   --no-start             do not enable and start node.service
+  --anew                 join: leave the cluster that this machine is a member of; its data are put aside, its units run on
   --token-ttl TIME       init: how long the token lasts [1h]
   --token-uses NUMBER    init: how many machines may join with it [10]
   --KEY VALUE            any setting of `node run`; it goes into that file

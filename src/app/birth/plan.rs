@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::app::host;
-use crate::app::settings::fragment::{Entry, Fragment, from_flags};
+use crate::app::host::{self, SystemClock};
+use crate::app::node::store_dir;
+use crate::app::settings::fragment::{Entry, Fragment, from_flags, from_toml};
 use crate::app::settings::{self, Settings};
+use crate::base::Clock as _;
 use crate::base::limits::JOIN_TOKEN_USES_MAX;
 use crate::net::tls::ClusterIdentity;
 use crate::raft;
@@ -17,6 +19,8 @@ use crate::unit::value::{TimeSpan, time_span};
 
 /// Within `CONFIG.d`.
 const DROP_IN: &str = "10-cluster.toml";
+/// Settings that follow from the command.
+const FOLLOWING: [&str; 5] = ["identity", "initial_cluster", "initial_cluster_state", "discovery", "cluster_token"];
 const PEER_PORT: u16 = 2380;
 const CLIENT_PORT: u16 = 2379;
 
@@ -25,6 +29,8 @@ pub struct Plan {
     /// The file whose drop-in is written.
     pub config: PathBuf,
     pub start: bool,
+    /// `join`: what this machine has of another cluster is put aside.
+    pub anew: bool,
     /// `join`: the token, as it was given.
     pub token: Option<String>,
     pub token_ttl: Duration,
@@ -32,6 +38,7 @@ pub struct Plan {
     /// What is in force with all that is written.
     pub settings: Settings,
     pub identity: ClusterIdentity,
+    store: PathBuf,
     /// What is written, in order.
     written: Vec<(&'static str, String)>,
 }
@@ -49,24 +56,39 @@ impl Plan {
         let config = files.into_iter().next().unwrap_or_else(|| PathBuf::from(settings::DEFAULT_FILE));
         ensure!(given.mistakes.is_empty(), "{}", given.mistakes.join("; "));
         ensure!(founds == own.token.is_none(), "{}", if founds { "it takes no token" } else { "the token is missing" });
+        ensure!(!(founds && own.anew), "--anew goes with `node join`");
+        for path in FOLLOWING {
+            ensure!(!given.entries.contains_key(path), "`{path}` follows from the command and cannot be given");
+        }
         let mut below = settings::fragment::defaults();
         below.overlay(files_of(&config));
-        let written = decide(&given, &below, own.ip, founds)?;
+        let mut kept = kept(&drop_in(&config));
+        kept.overlay(given);
+        let written = decide(&kept, &below, own.ip, founds);
         for (path, value) in &written {
             below.entries.insert(path, Entry { value: value.clone(), origin: "this command".to_owned() });
         }
         let settings = settings::settle(&below, &host::hostname()).map_err(anyhow::Error::msg)?;
         let identity = settings.identity.clone().context("identity is empty")?;
-        let (start, token) = (!own.no_start, own.token);
+        let (start, anew, token) = (!own.no_start, own.anew, own.token);
         let (token_ttl, token_uses) = (own.token_ttl, own.token_uses);
-        Ok(Self { config, start, token, token_ttl, token_uses, settings, identity, written })
+        Ok(Self {
+            config,
+            start,
+            anew,
+            token,
+            token_ttl,
+            token_uses,
+            store: store_dir(&settings),
+            settings,
+            identity,
+            written,
+        })
     }
 
     /// Where the settings are written.
     pub fn drop_in(&self) -> PathBuf {
-        let mut folder = self.config.as_os_str().to_owned();
-        folder.push(".d");
-        PathBuf::from(folder).join(DROP_IN)
+        drop_in(&self.config)
     }
 
     /// Refuses a machine that is a member of something already, and addresses that are taken.
@@ -74,14 +96,13 @@ impl Plan {
     /// # Errors
     /// What is in the way, and what to do about it.
     pub fn check_free(&self) -> anyhow::Result<()> {
-        let data_dir = &self.settings.data_dir;
-        let store = data_dir.join("store");
-        if self.identity.exists() || raft::holds_data(&store) {
+        if !self.anew
+            && let Some(there) = self.membership().first()
+        {
             bail!(
-                "this machine is a member of a cluster already: {} is there. `node run` starts it; to begin anew, remove it from \
-                 its cluster and move {} away",
-                if self.identity.exists() { self.identity.folder() } else { &store }.display(),
-                data_dir.display()
+                "this machine is a member of a cluster already: {} is there. `node run` starts it, and `node ctl token create` makes \
+                 tokens then; to leave that cluster for another one, remove it there and `node join --anew TOKEN` here",
+                there.display(),
             );
         }
         let listens = self.settings.peer_listen.iter().chain(&self.settings.client_listen);
@@ -94,6 +115,37 @@ impl Plan {
             })?;
         }
         Ok(())
+    }
+
+    /// What makes this machine a member of a cluster, as far as it is there: its identity first.
+    fn membership(&self) -> Vec<&Path> {
+        let mut there = Vec::new();
+        if self.identity.exists() {
+            there.push(self.identity.folder());
+        }
+        if raft::holds_data(&self.store) {
+            there.push(&self.store);
+        }
+        there
+    }
+
+    /// Puts aside what makes this machine a member of another cluster, and says where. Units and whatever else is the machine's own
+    /// stays. Killed in between, it may be done again.
+    ///
+    /// # Errors
+    /// What cannot be moved.
+    pub fn put_aside(&self) -> anyhow::Result<Option<PathBuf>> {
+        let membership = self.membership();
+        if membership.is_empty() {
+            return Ok(None);
+        }
+        let folder = self.settings.data_dir.join(format!("former-{}", SystemClock.now().0 / 1_000));
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        for there in membership {
+            let to = folder.join(there.file_name().unwrap_or_default());
+            std::fs::rename(there, &to).with_context(|| format!("moving {} to {}", there.display(), to.display()))?;
+        }
+        Ok(Some(folder))
     }
 
     /// Writes the settings.
@@ -118,6 +170,21 @@ impl Plan {
     }
 }
 
+/// The file of the settings that are written.
+fn drop_in(config: &Path) -> PathBuf {
+    let mut folder = config.as_os_str().to_owned();
+    folder.push(".d");
+    PathBuf::from(folder).join(DROP_IN)
+}
+
+/// What an earlier call has written and holds on: it is written again.
+fn kept(file: &Path) -> Fragment {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let mut kept = from_toml(file, &text);
+    kept.entries.retain(|path, _| !FOLLOWING.contains(path));
+    kept
+}
+
 /// What `node run --config FILE` would read.
 fn files_of(config: &Path) -> Fragment {
     let arguments = ["--config".to_owned(), config.display().to_string()];
@@ -129,6 +196,7 @@ fn files_of(config: &Path) -> Fragment {
 struct Own {
     ip: Option<IpAddr>,
     no_start: bool,
+    anew: bool,
     token: Option<String>,
     token_ttl: Duration,
     token_uses: u32,
@@ -136,7 +204,14 @@ struct Own {
 
 impl Default for Own {
     fn default() -> Self {
-        Self { ip: None, no_start: false, token: None, token_ttl: Duration::from_secs(3_600), token_uses: 10 }
+        Self {
+            ip: None,
+            no_start: false,
+            anew: false,
+            token: None,
+            token_ttl: Duration::from_secs(3_600),
+            token_uses: 10,
+        }
     }
 }
 
@@ -156,6 +231,7 @@ impl Own {
             };
             match flag {
                 "--no-start" => self.no_start = true,
+                "--anew" => self.anew = true,
                 "--ip" => self.ip = Some(value()?.parse().context("--ip takes an IP address")?),
                 "--token-ttl" => self.token_ttl = ttl(&value()?)?,
                 "--token-uses" => self.token_uses = uses(&value()?)?,
@@ -184,15 +260,7 @@ fn uses(text: &str) -> anyhow::Result<u32> {
 }
 
 /// The settings that are written: what was given, and what follows from it.
-fn decide(
-    given: &Fragment,
-    below: &Fragment,
-    ip: Option<IpAddr>,
-    founds: bool,
-) -> anyhow::Result<Vec<(&'static str, String)>> {
-    for path in ["identity", "initial_cluster", "initial_cluster_state", "discovery", "cluster_token"] {
-        ensure!(!given.entries.contains_key(path), "`{path}` follows from the command and cannot be given");
-    }
+fn decide(given: &Fragment, below: &Fragment, ip: Option<IpAddr>, founds: bool) -> Vec<(&'static str, String)> {
     let of = |path: &str| given.entries.get(path).map(|entry| entry.value.clone());
     // What a file says is not written again; where it repeats the default, as the one that is shipped does, it says nothing.
     let defaults = settings::fragment::defaults();
@@ -230,7 +298,7 @@ fn decide(
     if founds {
         written.push(("cluster_token", format!("{:032x}", rand::random::<u128>())));
     }
-    Ok(written)
+    written
 }
 
 fn of_default(below: &Fragment, path: &str) -> String {
@@ -251,7 +319,7 @@ mod tests {
         let mut below = settings::fragment::defaults();
         below.overlay(files_of(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/etc/node/node.toml"))));
         let ip = Some("10.0.0.7".parse().unwrap());
-        let written = decide(&from_flags(&[]).0, &below, ip, true).unwrap();
+        let written = decide(&from_flags(&[]).0, &below, ip, true);
         let of = |path: &str| written.iter().find(|(written, _)| *written == path).map(|(_, value)| value.as_str());
         for (path, expected) in [
             ("peer.listen", "10.0.0.7:2380"),

@@ -160,6 +160,33 @@ impl ClusterIdentity {
         replace(&self.member().certificate, &format!("{certificate}{key}"))
     }
 
+    /// The empty folder in which an identity is made before it has its place.
+    ///
+    /// # Errors
+    /// What an earlier call has left cannot be removed.
+    pub fn draft(&self) -> Result<Self, TlsError> {
+        let folder = self.folder.with_extension("new");
+        match std::fs::remove_dir_all(&folder) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(TlsError::File { file: folder, cause }),
+            _ => Ok(Self { folder }),
+        }
+    }
+
+    /// Gives an identity that was made elsewhere its place, in one step.
+    ///
+    /// # Errors
+    /// It cannot be moved.
+    pub fn take(&self, draft: &Self) -> Result<(), TlsError> {
+        let failed = |cause| TlsError::File { file: self.folder.clone(), cause };
+        // What a call that was killed has left there is nobody's identity.
+        if self.folder.exists() && !self.exists() {
+            std::fs::remove_dir_all(&self.folder).map_err(failed)?;
+        }
+        std::fs::rename(&draft.folder, &self.folder).map_err(failed)?;
+        let parent = self.folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)
+    }
+
     /// Makes the first member of a new cluster.
     ///
     /// # Errors
