@@ -4,7 +4,7 @@ CARGO ?= cargo
 FEATURES := scheduler systemd docker template api cloudinit
 # Tests of the binary that take seconds and need no root; the rest take a minute or two, and root.
 QUICK := tidy wire licences process node confd_face templates etcd auth tls websocket kv_history rollout fleetctl fleetctl_real fleetd \
-	exec fleet_reference abuse birth trust roles logs cloudinit docs backup doctor packages upgrade
+	exec fleet_reference abuse birth trust roles logs cloudinit docs backup doctor packages upgrade recovery
 SLOW := cluster watch half_open members restore import full_disk doctor_faults lost_disk scheduling exclusive etcdctl3 etcdctl2 v2 discovery \
 	discovery_srv confd_etcd clients containers hosts backup_s3
 STATIC_TARGET := x86_64-unknown-linux-musl

@@ -91,6 +91,7 @@ impl Founding {
             peers: members.iter().map(peer).collect(),
             members,
             skip: skip(parsed)?,
+            patience: None,
             wal_segment_bytes: WAL_SEGMENT_BYTES,
         };
         Ok(Self { data_dir: PathBuf::from(data_dir), name, initial_cluster, token, seed })

@@ -1,7 +1,7 @@
 //! `node ctl recover`: after the loss of a quorum, a cluster out of one member that survived.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use super::node_ctl;
 use super::upgrade::Cluster;
 use crate::base::{Clock, MemberId, UnixMillis};
 use crate::net::{self, Address};
-use crate::raft::{Remains, Stopped};
+use crate::raft::{Recovered, Remains, Stopped};
+use crate::unit::value::{TimeSpan, time_span};
 
 pub const HELP: &str = "\
 node ctl recover: when most of the voters are gone for good, make a new cluster of one member that survived.
@@ -23,10 +24,15 @@ node ctl recover: when most of the voters are gone for good, make a new cluster 
 
 Run it on the machine whose log ends furthest: it says which one that is. All that this member has is kept: keys with their history, users,
 units, tokens and the cluster's authority. Lost is what the members that are gone have acknowledged and this one never got. It becomes a
-cluster of one member under a new id; members of the old one that come back are refused and stop. On each other machine move the
-data directory away, and let it join with a token (`node ctl token create` here, `node join` there).
+cluster of one member under a new id; members of the old one that come back are refused and stop. Let each other machine join anew:
+`node ctl token create` here, `node join --anew TOKEN` there.
+
+Units run on meanwhile, and stay where they are as long as their machine joins within the time of --grace, counted from when the node here
+runs again. After that the units of a machine that has not are moved, as those of any machine that is lost.
 While a quorum answers it refuses: `etcdctl member remove` takes one member out then.
 
+  --grace TIME      how long the machines have to join anew; 0: their units are moved at once [15m]
+  --gone NAME       a machine that does not come back, by its member's name or its machine-id: its units are moved at once; may be repeated
   --data-dir DIR    the data of the member on this machine [/var/lib/node]
   --yes             do it; where systemd runs the node as node.service it is stopped and started again, elsewhere it must be stopped
   --endpoint URL    the node on this machine, as for the other commands
@@ -34,6 +40,8 @@ While a quorum answers it refuses: `etcdctl member remove` takes one member out 
 
 const FLAGS: &[Flag] = &[
     Flag { names: &["data-dir"], value: true, variable: Some("NODE_DATA_DIR"), help: "the member's data" },
+    Flag { names: &["grace"], value: true, variable: None, help: "how long machines have to join anew" },
+    Flag { names: &["gone"], value: true, variable: None, help: "a machine that does not come back" },
     Flag { names: &["yes"], value: false, variable: None, help: "do it" },
 ];
 
@@ -41,6 +49,9 @@ const DATA_DIR: &str = "/var/lib/node";
 /// The store's folder in a data directory, as a node lays it out.
 const STORE: &str = "store";
 const SERVICE: &str = "node.service";
+/// How long machines have to join the new cluster, and the longest that may be asked for.
+const GRACE: Duration = Duration::from_secs(15 * 60);
+const GRACE_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// How long another member may take to let somebody in.
 const PEER_WITHIN: Duration = Duration::from_secs(2);
 
@@ -56,6 +67,11 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
     };
     let store = Path::new(parsed.value("data-dir").unwrap_or(DATA_DIR)).join(STORE);
     let sure = parsed.truth("yes")?;
+    let grace = match grace(parsed.value("grace")) {
+        Ok(grace) => grace,
+        Err(why) => return Ok(node_ctl::misunderstood(&why)),
+    };
+    let gone: Vec<String> = parsed.values("gone").map(str::to_owned).collect();
     node_ctl::runtime()?.block_on(async {
         let found = live(&parsed).await?;
         match &found {
@@ -78,7 +94,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<u8> {
         if runs {
             stop_service()?;
         }
-        recover(&store, runs).await
+        recover(&store, runs, grace, gone).await
     })
 }
 
@@ -237,30 +253,52 @@ fn systemctl(verb: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn recover(store: &Path, service: bool) -> anyhow::Result<u8> {
-    let done = make(store).await;
+/// The time of `--grace`.
+fn grace(text: Option<&str>) -> Result<Duration, String> {
+    match text.map(time_span) {
+        None => Ok(GRACE),
+        Some(Ok(TimeSpan::Finite(grace))) if grace <= GRACE_MAX => Ok(grace),
+        Some(_) => Err(format!("--grace is `{}`: write a time such as 15m, at most a day", text.unwrap_or_default())),
+    }
+}
+
+async fn recover(store: &Path, service: bool, grace: Duration, gone: Vec<String>) -> anyhow::Result<u8> {
+    let done = make(store, grace, gone).await;
     // Whatever came of it: the node runs again as it did.
     if service {
         systemctl("start")?;
     }
-    let (remains, cluster, old) = done?;
+    let (remains, made) = done?;
     println!(
-        "recovered: cluster {cluster} has this machine as its only member, with all up to entry {}",
-        remains.log_index
+        "recovered: cluster {} has this machine as its only member, with all up to entry {}",
+        made.cluster, remains.log_index
     );
-    println!("the former data are in {}; remove them when all is well", old.display());
+    println!("the former data are in {}; remove them when all is well", made.old.display());
     if !service {
         println!("start the node here now");
     }
-    println!("others: move their data directories away, `node ctl token create` here, `node join TOKEN` there");
+    println!("others: `node ctl token create` here, `node join --anew TOKEN` there");
+    print!("{}", told_of_awaited(&made.awaited, grace));
     Ok(0)
 }
 
-async fn make(store: &Path) -> anyhow::Result<(Remains, crate::base::ClusterId, PathBuf)> {
+/// Until when machines are to be back.
+fn told_of_awaited(awaited: &[String], grace: Duration) -> String {
+    if awaited.is_empty() {
+        return String::new();
+    }
+    let time = jiff::SignedDuration::try_from(grace).map(|grace| format!("{grace:#}")).unwrap_or_default();
+    format!(
+        "units stay on {} for {time} from when the node here runs; those of a machine that has not joined by then are moved\n",
+        awaited.join(" and ")
+    )
+}
+
+async fn make(store: &Path, grace: Duration, gone: Vec<String>) -> anyhow::Result<(Remains, Recovered)> {
     let stopped = Stopped::open(store, Arc::new(Now)).await?;
     let remains = stopped.remains().clone();
-    let (cluster, old) = stopped.recover()?;
-    Ok((remains, cluster, old))
+    let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+    Ok((remains, stopped.recover(grace_ms, gone)?))
 }
 
 #[cfg(test)]
@@ -304,6 +342,21 @@ mod tests {
         check_absence(&remains, &[MemberId(2), MemberId(4), MemberId(5)]).unwrap();
         let refusal = check_absence(&remains, &[MemberId(2), MemberId(3)]).unwrap_err().to_string();
         assert!(refusal.contains("2 of 3 voters are there without this machine"), "{refusal}");
+    }
+
+    #[test]
+    fn the_grace_is_a_time() {
+        for (text, expected) in
+            [(None, 900), (Some("0"), 0), (Some("90"), 90), (Some("2h"), 7_200), (Some("1d"), 86_400)]
+        {
+            assert_eq!(grace(text), Ok(Duration::from_secs(expected)), "{text:?}");
+        }
+        for text in ["soon", "2d", "infinity", "-1"] {
+            assert!(grace(Some(text)).unwrap_err().contains("write a time such as 15m"), "{text}");
+        }
+        let told = told_of_awaited(&["n2".to_owned(), "n3".to_owned()], GRACE);
+        assert!(told.starts_with("units stay on n2 and n3 for 15m from"), "{told}");
+        assert_eq!(told_of_awaited(&[], GRACE), "");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Keep-alives are answered from the leader's memory, so an idle machine writes nothing. When the lease is lost after all —
 //! a stall longer than it, a quorum away too long — the machine announces itself anew and its units are adopted, not touched.
+//! Where the cluster was recovered after the loss of a quorum, the record waits for its machine on a lease with more time than it has
+//! ever asked for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +75,7 @@ impl Presence {
         let found = self.wait_until_ours(&key).await?;
         let seen = found.as_ref().map_or(0, |kv| kv.mod_revision);
         let asked = boot_now();
+        let former = found.as_ref().map_or(LeaseId::NONE, |kv| kv.lease);
         let id = match self.resumed(found).await {
             Some(id) => id,
             None => self.grant().await?,
@@ -86,6 +89,10 @@ impl Presence {
             Reply::Txn(reply) if reply.succeeded => {
                 self.lease.send_replace(Some(id));
                 self.prolong(id, asked, self.ttl_ms);
+                if former != LeaseId::NONE && former != id {
+                    // What is left on it is of data that are gone. It ends by itself, too.
+                    let _ = self.store.write(Op::LeaseRevoke { id: former }).await;
+                }
                 Ok(())
             }
             _ => Err(JobError::new("announcing this machine", "its record changed at the same moment")),
@@ -101,7 +108,12 @@ impl Presence {
 
     /// The lease of this node's earlier life, where that is alive: the machine was never away.
     async fn resumed(&self, found: Option<KeyValue>) -> Option<LeaseId> {
-        let lease = found?.lease;
+        let found = found?;
+        let lease = found.lease;
+        let record: Machine = layout::decode(&Key::Machine(self.machine.id.clone()), &found.value).ok()?;
+        if record.owner != self.machine.owner {
+            return None;
+        }
         let alive = lease != LeaseId::NONE && self.store.keep_alive(lease).await.ok()? == self.ttl_ms;
         alive.then_some(lease)
     }
@@ -112,8 +124,8 @@ impl Presence {
         self.tenure.send_replace(Some(Tenure { lease, until }));
     }
 
-    /// The machine's record, where there is none or one of this node's own. One of another node that stays for longer than a
-    /// lease lasts means that two machines have one id.
+    /// The machine's record, where there is none, or one of this node's own, or one that nobody has kept up since the cluster was
+    /// recovered. One of another node that stays for longer than a lease lasts means that two machines have one id.
     async fn wait_until_ours(&self, key: &Key) -> Result<Option<KeyValue>, JobError> {
         let doing = "reading this machine's record";
         let request = RangeRequest { space: Space::System, key: key.bytes(), ..RangeRequest::default() };
@@ -121,7 +133,7 @@ impl Presence {
         let (position, reply) = read.map_err(|error| JobError::new(doing, error))?;
         let Some(kv) = reply.kvs.first() else { return Ok(None) };
         let holder: Machine = layout::decode(key, &kv.value).map_err(|error| JobError::new(doing, error))?;
-        if holder.owner == self.machine.owner {
+        if holder.owner == self.machine.owner || self.waits(kv.lease).await? {
             return Ok(Some(kv.clone()));
         }
         let start = WatchStart::Revision(position.system_revision + 1);
@@ -142,6 +154,13 @@ impl Presence {
                 Err(JobError::new("announcing this machine", reason))
             }
         }
+    }
+
+    /// Whether a lease has more time than a keep-alive gives: nobody has asked for one since the cluster was recovered.
+    async fn waits(&self, lease: LeaseId) -> Result<bool, JobError> {
+        let told = self.store.lease_time_to_live(lease, false).await;
+        let told = told.map_err(|error| JobError::new("asking for the lease of this machine's record", error))?;
+        Ok(told.is_some_and(|(lease, left_ms, _)| left_ms > lease.ttl_ms))
     }
 
     /// Returns when the lease is gone.

@@ -1,7 +1,8 @@
 //! A copy of a state made into the state that a new cluster begins with.
 //!
 //! Users' keys, revisions, leases and v2 indexes stay. What was true of the old cluster's machines and members goes: who
-//! they are, and all that hangs on the cluster's own leases, which is machines' presence and their units' states. Units,
+//! they are, and all that hangs on the cluster's own leases, which is machines' presence and their units' states, but for
+//! leases that are to stay because who keeps them alive is expected back. Units,
 //! machines' metadata and the plan are what people and the engine wanted, and stay. It depends on the copy and the arguments
 //! alone, so that the members of the new cluster, each restored by itself, have byte-equal tables.
 
@@ -25,6 +26,8 @@ pub struct Refounding<'a> {
     /// How far users' revisions and v2 indexes skip ahead, so that no client has seen a later one; all history is then
     /// compacted, so that those who watch notice. 0: not at all.
     pub skip: u64,
+    /// Of the cluster's own leases, those that stay, and for how many milliseconds from when somebody leads on.
+    pub kept: &'a [(LeaseId, i64)],
 }
 
 /// Makes the tables those of a new cluster.
@@ -33,9 +36,13 @@ pub struct Refounding<'a> {
 /// Damaged records, and revisions that would be beyond all numbers.
 pub fn refound(tables: &mut dyn TablesMut, new: &Refounding<'_>) -> Result<(), TablesError> {
     let mut state = State::load(tables)?;
-    let own: Vec<LeaseId> = state.leases.keys().copied().filter(|id| lease::is_system_lease(*id)).collect();
+    let kept = |id: &LeaseId| new.kept.iter().any(|(kept, _)| kept == id);
+    let own = state.leases.keys().copied().filter(|id| lease::is_system_lease(*id) && !kept(id));
+    let own: Vec<LeaseId> = own.collect();
     let mut writer = Writer::new(&mut state, tables, UnixMillis(0));
     lease::expire(&mut writer, &own)?;
+    let left: Vec<_> = new.kept.iter().map(|(id, left_ms)| (*id, Some(*left_ms))).collect();
+    lease::checkpoint(&mut writer, &left)?;
     writer.finish(new.at)?;
     forget_members(tables)?;
     for member in new.members {
@@ -71,8 +78,8 @@ mod tests {
     use crate::base::MemberId;
     use crate::kv::mem::MemTables;
     use crate::kv::{
-        Command, HistoryRequest, IndexPlace, Op, PutRequest, RangeRequest, apply, bootstrap, history, members, range,
-        revision_of_index, system_lease,
+        Command, HistoryRequest, IndexPlace, Lease, Op, PutRequest, RangeRequest, apply, bootstrap, history, members,
+        range, revision_of_index, system_lease,
     };
 
     fn put(space: Space, key: &'static str, lease: LeaseId) -> Op {
@@ -119,7 +126,7 @@ mod tests {
         let (first, second) = (MemberId(5), MemberId(6));
         let new = [first, second].map(|id| Member { id, name: format!("n{}", id.0), ..Member::default() });
         let at = LogPosition { index: 1, term: 1 };
-        refound(&mut tables, &Refounding { members: &new, at, skip: 0 }).unwrap();
+        refound(&mut tables, &Refounding { members: &new, at, skip: 0, kept: &[] }).unwrap();
         let after = State::load(&tables).unwrap();
         assert_eq!(all(&tables, Space::User), [("/a".to_owned(), 2), ("/b".to_owned(), 4)]);
         assert_eq!(all(&tables, Space::System), [("/fleet/units/u".to_owned(), 3)]);
@@ -129,8 +136,22 @@ mod tests {
         assert_eq!(after.applied(), at);
         assert_eq!(after.leases().map(|record| record.lease.id).collect::<Vec<_>>(), [LeaseId(9)]);
         let mut again = old();
-        refound(&mut again, &Refounding { members: &new, at, skip: 0 }).unwrap();
+        refound(&mut again, &Refounding { members: &new, at, skip: 0, kept: &[] }).unwrap();
         assert_eq!(again, tables);
+    }
+
+    #[test]
+    fn a_machine_that_is_expected_back_has_its_time() {
+        let mut tables = old();
+        let kept = [(system_lease(7), 600_000)];
+        refound(&mut tables, &Refounding { members: &[], at: LogPosition { index: 1, term: 1 }, skip: 0, kept: &kept })
+            .unwrap();
+        let machine = ("/fleet/machines/m".to_owned(), 2);
+        assert_eq!(all(&tables, Space::System), [machine, ("/fleet/units/u".to_owned(), 3)]);
+        let state = State::load(&tables).unwrap();
+        let left: Vec<_> = state.leases().map(|record| (record.lease, record.left_ms)).collect();
+        let of = |id, ttl_ms| Lease { id, ttl_ms };
+        assert_eq!(left, [(of(LeaseId(9), 60_000), None), (of(kept[0].0, 3_000), Some(600_000))]);
     }
 
     #[test]
@@ -138,7 +159,7 @@ mod tests {
         let mut tables = old();
         let before = State::load(&tables).unwrap().position();
         let at = LogPosition { index: 1, term: 1 };
-        refound(&mut tables, &Refounding { members: &[], at, skip: 1_000 }).unwrap();
+        refound(&mut tables, &Refounding { members: &[], at, skip: 1_000, kept: &[] }).unwrap();
         let mut state = State::load(&tables).unwrap();
         assert_eq!(state.revision(Space::User), before.revision + 1_000);
         assert_eq!(state.compacted(Space::User), before.revision + 1_000);
@@ -158,7 +179,7 @@ mod tests {
         let command = Command { stamp: UnixMillis(2), op: Op::put("/c", "1") };
         apply(&mut state, &mut tables, &command, LogPosition { index: 2, term: 2 }).unwrap();
         assert_eq!(all(&tables, Space::User)[2], ("/c".to_owned(), before.revision + 1_001));
-        let far = Refounding { members: &[], at, skip: u64::MAX };
+        let far = Refounding { members: &[], at, skip: u64::MAX, kept: &[] };
         assert!(refound(&mut tables, &far).is_err());
     }
 }

@@ -3,7 +3,8 @@
 //! All of the member's log is applied, whether it was known to be committed or not: it cannot be told any more what the others had
 //! acknowledged, so that nothing is left out that may have been. Then the state begins a new cluster, as a restored one does, under a
 //! new id: no member of the old one can vote in it, and those that come back are told so by this member and stop. The data that were
-//! there are kept beside the new ones.
+//! there are kept beside the new ones. Machines of the old cluster stay in the list of machines for a time, so that their nodes can join
+//! the new one before their units are moved.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek as _, Write as _};
@@ -21,13 +22,14 @@ use super::join::{self, Place};
 use super::leases::Leases;
 use super::machine::Core;
 use super::options::{Peer, StartError};
+use super::patience::Patience;
 use super::seed::{Seed, SeedError, seed};
 use super::start::{Files, IDENTITY_FILE, open_blocking};
 use super::types::{self, Entry};
 use crate::base::limits::{PEER_APPEND_BYTES_MAX, WAL_SEGMENT_BYTES};
 use crate::base::{Clock, ClusterId, MemberId};
 use crate::disk::{Database, DiskError};
-use crate::kv::{self, Member, Op};
+use crate::kv::{self, Member, Op, Tables, TablesError};
 
 /// Within a store's directory: the clusters that were given up for this one.
 const FORMER_FILE: &str = "former.json";
@@ -46,6 +48,16 @@ pub struct Remains {
     pub log_index: u64,
 }
 
+/// What a recovery has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    pub cluster: ClusterId,
+    /// Where the data of the old one are.
+    pub old: PathBuf,
+    /// The machines that are expected back, by the names of their members.
+    pub awaited: Vec<String>,
+}
+
 /// Why data are not made into those of a new cluster. Nothing was changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
@@ -59,6 +71,8 @@ pub enum RecoverError {
     Io { path: PathBuf, cause: io::Error },
     #[error("{}: {why}", dir.display())]
     State { dir: PathBuf, why: String },
+    #[error("no machine and no member is called {word}; the members are {}", members.join(", "))]
+    Unknown { word: String, members: Vec<String> },
 }
 
 /// A member's data, opened while it does not run.
@@ -94,12 +108,12 @@ impl Stopped {
         &self.remains
     }
 
-    /// Makes the new cluster, whose id and the place of the old data are returned. Killed at any point, it leaves the directory as it
-    /// was or as it is to be. Blocks.
+    /// Makes the new cluster, which expects the machines of the old one back for `grace_ms`, but for those that are `gone` for good: ids,
+    /// or names of members. Killed at any point, it leaves the directory as it was or as it is to be. Blocks.
     ///
     /// # Errors
     /// [`RecoverError`].
-    pub fn recover(self) -> Result<(ClusterId, PathBuf), RecoverError> {
+    pub fn recover(self, grace_ms: i64, gone: Vec<String>) -> Result<Recovered, RecoverError> {
         let Self { dir, files, rest, remains, clock } = self;
         let own = remains.members.iter().find(|(member, _)| member.id == remains.member);
         let Some((own, _)) = own.cloned() else {
@@ -108,12 +122,16 @@ impl Stopped {
         };
         let cluster = ClusterId(rand::random());
         let peer = Peer { id: own.id, name: own.name.clone(), urls: own.peer_urls.clone() };
+        let members = remains.members.iter().map(|(member, _)| member.clone()).collect();
+        let patience = Patience { grace_ms, gone, members };
+        let mut awaited = Vec::new();
         let new = Seed {
             cluster,
             member: own.id,
             peers: vec![peer.clone()],
             members: vec![Member { learner: false, ..own }],
             skip: 0,
+            patience: (grace_ms > 0).then(|| patience.clone()),
             wal_segment_bytes: WAL_SEGMENT_BYTES,
         };
         let draft = sibling(&dir, "recovered");
@@ -140,7 +158,8 @@ impl Stopped {
             // On the copy: the old data stay what they are, should this not come to its end.
             let state = |why: String| RecoverError::State { dir: draft.clone(), why };
             let core = load(into.clone(), clock.clone()).map_err(state)?;
-            rest.chunks(APPLIED_AT_ONCE).try_for_each(|entries| core.apply(entries).map(drop)).map_err(state)
+            rest.chunks(APPLIED_AT_ONCE).try_for_each(|entries| core.apply(entries).map(drop)).map_err(state)?;
+            awaited_in(&into.reader(), &patience, remains.member).map(|names| awaited = names)
         })?;
         let mut given_up = former(&dir).map_err(at(&dir))?;
         given_up.push(remains.cluster);
@@ -152,7 +171,20 @@ impl Stopped {
         let old = sibling(&dir, &format!("of-{}", remains.cluster));
         std::fs::rename(&draft, &old).map_err(at(&old))?;
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(at(parent))?;
-        Ok((cluster, old))
+        Ok(Recovered { cluster, old, awaited })
+    }
+}
+
+/// Whom the new cluster expects back.
+fn awaited_in(tables: &impl Tables, patience: &Patience, own: MemberId) -> Result<Vec<String>, RecoverError> {
+    let damaged = |error: TablesError| RecoverError::from(SeedError::from(error));
+    if let Some(word) = patience.unknown(tables).map_err(damaged)?.first() {
+        let members = patience.members.iter().map(|member| member.name.clone()).collect();
+        return Err(RecoverError::Unknown { word: (*word).to_owned(), members });
+    }
+    match patience.grace_ms {
+        0 => Ok(Vec::new()),
+        _ => patience.awaited(tables, own).map_err(damaged),
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::mpsc;
 use super::log_store::encode;
 use super::machine;
 use super::options::Peer;
+use super::patience::Patience;
 use super::start::{LOG_FOLDER, STATE_FILE, claim};
 use super::types::{self, Membership, Vote, log_id};
 use crate::base::{ClusterId, MemberId};
@@ -34,6 +35,8 @@ pub struct Seed {
     pub members: Vec<Member>,
     /// How far users' revisions skip ahead; see [`Refounding`].
     pub skip: u64,
+    /// Which machines are expected back; `None`: none.
+    pub patience: Option<Patience>,
     /// Size of a segment of the log.
     pub wal_segment_bytes: u64,
 }
@@ -101,7 +104,8 @@ fn settle(database: &Database, seed: &Seed) -> Result<(), SeedError> {
     let voters = nodes.keys().copied().collect();
     let membership = Membership::new(vec![voters], nodes).map_err(|error| SeedError::Members(error.to_string()))?;
     let mut txn = database.begin()?;
-    refound(&mut txn, &Refounding { members: &seed.members, at: BEGIN, skip: seed.skip })?;
+    let kept = seed.patience.as_ref().map_or_else(|| Ok(Vec::new()), |patience| patience.leases(&txn))?;
+    refound(&mut txn, &Refounding { members: &seed.members, at: BEGIN, skip: seed.skip, kept: &kept })?;
     machine::begin(&mut txn, log_id(BEGIN.term, BEGIN.index), membership).map_err(TablesError)?;
     txn.commit(true)?;
     Ok(())

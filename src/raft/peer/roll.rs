@@ -26,7 +26,8 @@ impl Roll {
     pub fn farewell_of_former(&self, cluster: ClusterId, now: ClusterId) -> Option<String> {
         self.given_up.contains(&cluster).then(|| {
             format!(
-                "cluster {cluster} was given up when its quorum was gone: it was recovered as cluster {now} from a member that survived"
+                "cluster {cluster} was given up when its quorum was gone: it was recovered as cluster {now} from a member that survived; \
+                 `node ctl token create` there and `node join --anew TOKEN` here make this machine a member of it, and its units run on"
             )
         })
     }
