@@ -182,8 +182,8 @@ impl SessionOutput for RemoteOutput {
             let machine = &self.machine;
             Some(match self.stream.next().await? {
                 Ok(message) => Output::decode(&message)
-                    .unwrap_or_else(|| Output::Failed(format!("machine {machine} says what is not known here"))),
-                Err(error) => Output::Failed(format!("machine {machine} does not answer any more: {error}")),
+                    .unwrap_or_else(|| Output::Lost(format!("machine {machine} says what is not known here"))),
+                Err(error) => Output::Lost(format!("machine {machine} does not answer any more: {error}")),
             })
         })
     }

@@ -131,7 +131,7 @@ impl SessionOutput for Audited {
             let next = self.output.next().await;
             match &next {
                 Some(Output::Ended(code)) => self.end(&format!("exit code {code}")),
-                Some(Output::Failed(reason)) => self.end(reason),
+                Some(Output::Failed(reason) | Output::Lost(reason)) => self.end(reason),
                 _ => {}
             }
             next

@@ -95,6 +95,10 @@ async fn listen(mut from: SplitStream<Socket>) -> u8 {
                 complain(&reason);
                 return NOT_RUN;
             }
+            Some(Output::Lost(reason)) => {
+                complain(&reason);
+                return UNKNOWN;
+            }
             None => true,
         };
         if !printed {

@@ -141,9 +141,9 @@ async fn end(docker: &Docker, id: &str) -> Output {
     match docker.inspect_exec(id).await.map_err(EngineError::from) {
         Ok(found) => match found.exit_code.and_then(|code| i32::try_from(code).ok()) {
             Some(code) if found.running != Some(true) => Output::Ended(code),
-            _ => Output::Failed("the engine has let go of it before it ended".to_owned()),
+            _ => Output::Lost("the engine has let go of it before it ended".to_owned()),
         },
-        Err(error) => Output::Failed(error.to_string()),
+        Err(error) => Output::Lost(error.to_string()),
     }
 }
 

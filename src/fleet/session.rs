@@ -75,8 +75,10 @@ pub enum Output {
     Stderr(Vec<u8>),
     /// The exit code, or 128 and the signal's number; nothing follows.
     Ended(i32),
-    /// It could not be run, or nothing more is known of it; nothing follows.
+    /// It could not be run; nothing follows.
     Failed(String),
+    /// It was run, and why nothing is known of how it ended; nothing follows.
+    Lost(String),
 }
 
 /// How it ended, on channel 3.
@@ -85,6 +87,7 @@ pub enum Output {
 enum End {
     Exit(i32),
     Error(String),
+    Lost(String),
 }
 
 impl Input {
@@ -116,6 +119,7 @@ impl Output {
             Self::Stderr(bytes) => message(STDERR, bytes),
             Self::Ended(code) => message(ENDED, &json(&End::Exit(*code))),
             Self::Failed(reason) => message(ENDED, &json(&End::Error(reason.clone()))),
+            Self::Lost(reason) => message(ENDED, &json(&End::Lost(reason.clone()))),
         }
     }
 
@@ -127,6 +131,7 @@ impl Output {
             (&ENDED, end) => Some(match serde_json::from_slice(end).ok()? {
                 End::Exit(code) => Self::Ended(code),
                 End::Error(reason) => Self::Failed(reason),
+                End::Lost(reason) => Self::Lost(reason),
             }),
             _ => None,
         }
@@ -134,7 +139,7 @@ impl Output {
 
     /// Whether nothing follows.
     pub fn is_last(&self) -> bool {
-        matches!(self, Self::Ended(_) | Self::Failed(_))
+        matches!(self, Self::Ended(_) | Self::Failed(_) | Self::Lost(_))
     }
 }
 
@@ -177,7 +182,8 @@ mod tests {
         }
         assert_eq!(Input::Resize(size).encode(), b"\x04{\"Width\":80,\"Height\":24}");
         let failed = Output::Failed("no such program".to_owned());
-        for output in [Output::Stdout(b"a\n".to_vec()), Output::Stderr(Vec::new()), Output::Ended(-1), failed] {
+        let lost = Output::Lost("the machine is away".to_owned());
+        for output in [Output::Stdout(b"a\n".to_vec()), Output::Stderr(Vec::new()), Output::Ended(-1), failed, lost] {
             assert_eq!(Output::decode(&output.encode()), Some(output));
         }
         assert_eq!(Output::Ended(3).encode(), b"\x03{\"exit\":3}");

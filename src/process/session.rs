@@ -162,7 +162,7 @@ async fn attend(mut child: Child, ends: Ends, inputs: mpsc::Receiver<Input>, out
         Some(ended) => {
             let last = match ended {
                 Ok(status) => Output::Ended(code(status)),
-                Err(error) => Output::Failed(format!("waiting for it to end: {error}")),
+                Err(error) => Output::Lost(format!("waiting for it to end: {error}")),
             };
             // Whoever has gone meanwhile needs no end.
             let _ = outputs.send(last).await;
