@@ -116,6 +116,7 @@ fn docker_executor(settings: &Settings, id: &MachineId) -> Result<Option<Arc<Doc
         machine_id: id.0.clone(),
         hostname: host::hostname(),
         boot_id: identity::boot_id(),
+        systemd: identity::systemd_is_pid_1(),
         holds: crate::process::holds,
     };
     let failed = |error: std::io::Error| StartError::Executor(format!("{}: {error}", dir.display()));

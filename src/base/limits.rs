@@ -436,6 +436,8 @@ pub const CONTAINER_KILL_MS_MAX: u64 = 30_000;
 pub const SECRET_BYTES_MAX: usize = 500 << 10;
 /// Secrets that a cluster keeps.
 pub const SECRETS_MAX: usize = 10_000;
+/// A message by which a unit tells that it is ready, as systemd bounds it.
+pub const NOTIFY_MESSAGE_BYTES_MAX: usize = 4_096;
 /// Lines of its own that an executor keeps of a container, beside what the engine keeps.
 pub const CONTAINER_NOTES_MAX: usize = 200;
 /// Commands and shells of people that one node runs, or passes on to other nodes, at once.

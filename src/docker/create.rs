@@ -10,9 +10,10 @@ use bollard::models::{
 };
 
 use super::engine::{LABEL_HASH, LABEL_MACHINE, LABEL_SECRETS, LABEL_TEXT, LABEL_UNIT};
+use super::notices::{self, NoticeFolders};
 use super::secrets::Given;
 use crate::fleet::executor::UnitFile;
-use crate::unit::container::{Container, Health, Network, Test, Volume};
+use crate::unit::container::{Container, Health, Network, Readiness, Test, Volume};
 use crate::unit::environment::environment_file;
 
 /// What the engine is to make of a unit.
@@ -25,6 +26,11 @@ pub fn body(
     machine: &str,
     secrets: &Given,
 ) -> Result<ContainerCreateBody, String> {
+    let mut bound = [binds(container), secrets.binds.clone()].concat();
+    if container.readiness == Readiness::Told {
+        let folder = NoticeFolders::of(machine).of_unit(&file.name);
+        bound.push(format!("{}:{}:ro", folder.display(), notices::WITHIN));
+    }
     Ok(ContainerCreateBody {
         image: Some(container.image.clone()),
         cmd: given(&container.exec),
@@ -42,7 +48,7 @@ pub fn body(
         exposed_ports: given(&exposed(container)),
         healthcheck: container.health.as_ref().map(health),
         volumes: given(&nameless_volumes(container)),
-        host_config: Some(host_config(container, secrets)?),
+        host_config: Some(host_config(container, bound)?),
         networking_config: networking(&container.networks),
         ..ContainerCreateBody::default()
     })
@@ -66,6 +72,9 @@ fn variables(container: &Container, secrets: &Given) -> Result<Vec<String>, Stri
         }
     }
     all.extend(container.environment.iter().chain(&secrets.variables).cloned());
+    if container.readiness == Readiness::Told {
+        all.push(("NOTIFY_SOCKET".to_owned(), format!("{}/{}", notices::WITHIN, notices::NAME)));
+    }
     // A later one wins, which the engine leaves to the program otherwise.
     let last: HashMap<&str, usize> = all.iter().enumerate().map(|(at, (name, _))| (name.as_str(), at)).collect();
     let kept = all.iter().enumerate().filter(|(at, (name, _))| last.get(name.as_str()) == Some(at));
@@ -119,7 +128,7 @@ fn binds(container: &Container) -> Vec<String> {
     container.volumes.iter().filter_map(bind).collect()
 }
 
-fn host_config(container: &Container, secrets: &Given) -> Result<HostConfig, String> {
+fn host_config(container: &Container, binds: Vec<String>) -> Result<HostConfig, String> {
     let limit = |limit: &crate::unit::container::Ulimit| ResourcesUlimits {
         name: Some(limit.name.clone()),
         soft: Some(limit.soft),
@@ -127,7 +136,7 @@ fn host_config(container: &Container, secrets: &Given) -> Result<HostConfig, Str
     };
     let log = HostConfigLogConfig { typ: container.log_driver.clone(), config: map(&container.log_options) };
     Ok(HostConfig {
-        binds: given(&[binds(container), secrets.binds.clone()].concat()),
+        binds: given(&binds),
         tmpfs: map(&container.tmpfs),
         port_bindings: port_bindings(container),
         network_mode: container.networks.first().map(|network| network.name.clone()),
@@ -255,6 +264,9 @@ mod tests {
                 json!({"Test": ["CMD-SHELL", "true"], "Interval": 2_000_000_000}),
             ),
             ("HealthCmd=none", "/Healthcheck/Test", json!(["NONE"])),
+            ("Notify=yes", "/HostConfig/Binds", json!(["/run/corenode-notify/m/web.container:/run/notify:ro"])),
+            ("Notify=yes\nEnvironment=A=1", "/Env", json!(["A=1", "NOTIFY_SOCKET=/run/notify/notify.sock"])),
+            ("Notify=healthy", "/Env", json!([])),
             ("LogDriver=local", "/HostConfig/LogConfig/Type", json!("local")),
             (
                 "NoNewPrivileges=yes\nSeccompProfile=unconfined",

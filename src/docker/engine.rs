@@ -248,6 +248,36 @@ pub async fn last_check(docker: &Docker, id: &str) -> Result<Option<String>, Eng
     }))
 }
 
+/// Podman's own API is asked for by the version from which on it has what is asked.
+const PODMANS_API: &str = "4.0.0";
+
+/// Whether it is Podman's service.
+pub async fn is_podman(docker: &Docker) -> Result<bool, EngineError> {
+    let parts = docker.version().await?.components.unwrap_or_default();
+    Ok(parts.iter().any(|part| part.name == "Podman Engine"))
+}
+
+/// The pause between two health checks of a container; `None`: none are to be made.
+pub async fn health_interval(docker: &Docker, id: &str) -> Result<Option<Duration>, EngineError> {
+    let found = docker.inspect_container(id, None::<query::InspectContainerOptions>).await?;
+    let nanos = found.config.and_then(|config| config.healthcheck).and_then(|health| health.interval);
+    Ok(nanos.and_then(|nanos| u64::try_from(nanos).ok()).filter(|nanos| *nanos > 0).map(Duration::from_nanos))
+}
+
+/// Has Podman make one health check. The call is its own API's, of which bollard knows nothing: it takes another call's place.
+pub async fn check_health(docker: &Docker, id: &str) -> Result<(), EngineError> {
+    let path = format!("/v{PODMANS_API}/libpod/containers/{id}/healthcheck");
+    let asking = docker.clone().with_request_modifier(move |mut request| {
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = path.parse().ok();
+        if let Ok(uri) = parts.try_into() {
+            *request.uri_mut() = uri;
+        }
+        request
+    });
+    Ok(asking.ping().await.map(drop)?)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -91,6 +91,7 @@ impl DockerExecutor {
             }
             let board = self.shared.board();
             self.shared.secret_files.keep_only(|unit| board.units.contains_key(unit));
+            self.shared.notice_folders.keep_only(|unit| board.units.contains_key(unit));
             Ok(())
         });
         adopting.await.copied()

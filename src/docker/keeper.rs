@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::engine::{self, EngineError, Seen};
+use super::notices::Notices;
 use super::report::state;
 use super::shared::{Goal, Link, Shared, Wish};
 use crate::base::limits::AGENT_RETRY_MS;
@@ -30,12 +31,14 @@ pub struct Keeper {
     pending: Option<JoinHandle<()>>,
     /// The engine was away since the container was last seen to run.
     missed: bool,
+    /// Where a container with `Notify=true` tells that it is ready.
+    notices: Option<Notices>,
 }
 
 impl Keeper {
     pub fn new(shared: Arc<Shared>, name: &str, wish: watch::Receiver<Wish>, nudge: watch::Receiver<u64>) -> Self {
         let link = shared.link.subscribe();
-        Self { shared, name: name.to_owned(), wish, nudge, link, pending: None, missed: false }
+        Self { shared, name: name.to_owned(), wish, nudge, link, pending: None, missed: false, notices: None }
     }
 
     /// Does what is wanted, until the unit is forgotten.
@@ -73,6 +76,7 @@ impl Keeper {
             return false;
         }
         self.shared.secret_files.take_back(&self.name);
+        self.shared.notice_folders.remove(&self.name);
         if let Err(error) = self.shared.store.remove(&self.name) {
             tracing::error!(unit = self.name, %error, "cannot remove a container's unit");
         }

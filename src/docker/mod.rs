@@ -5,6 +5,7 @@
 //! keeper, which then looks at the container itself: an event that is lost costs nothing. Containers carry labels by which
 //! the next life of the node knows its own.
 
+mod checks;
 mod create;
 mod engine;
 mod exec;
@@ -13,6 +14,7 @@ mod host;
 mod image;
 mod keeper;
 mod logs;
+mod notices;
 mod report;
 mod secrets;
 mod shared;

@@ -16,6 +16,8 @@ pub struct Report {
     /// Of the container's last end.
     pub exit_code: Option<i32>,
     pub container: Option<String>,
+    /// What it says of itself (`STATUS=`).
+    pub said: String,
     /// So many times it was started again by itself.
     pub restarts: u32,
 }
@@ -50,6 +52,9 @@ pub fn status(name: &str, description: &str, path: &str, image: &str, report: &R
     let _ = writeln!(text, "      Image: {image}");
     if let Some(id) = &report.container {
         let _ = writeln!(text, "  Container: {}", id.get(..12).unwrap_or(id));
+    }
+    if !report.said.is_empty() {
+        let _ = writeln!(text, "     Status: \"{}\"", report.said);
     }
     for port in &state.ports {
         let _ = writeln!(text, "       Port: {port}");

@@ -9,6 +9,7 @@ use bollard::Docker;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use super::notices::NoticeFolders;
 use super::report::Report;
 use super::secrets::{SecretFiles, Secrets};
 use super::store::Store;
@@ -30,6 +31,8 @@ pub struct DockerOptions {
     pub hostname: String,
     /// The kernel's, 32 hex digits.
     pub boot_id: String,
+    /// Whether systemd is PID 1 here.
+    pub systemd: bool,
     /// Whether a test holds of a path of this machine.
     pub holds: fn(FileTest, &str) -> bool,
 }
@@ -100,6 +103,7 @@ pub struct Shared {
     /// Where secrets come from, once there is a store.
     pub secrets: watch::Sender<Option<Arc<dyn Secrets>>>,
     pub secret_files: SecretFiles,
+    pub notice_folders: NoticeFolders,
     board: Mutex<Board>,
     changed: Notify,
 }
@@ -109,6 +113,7 @@ impl Shared {
         let away = Link::Away("it was not asked yet".to_owned());
         Self {
             secret_files: SecretFiles::of(&options.machine_id),
+            notice_folders: NoticeFolders::of(&options.machine_id),
             options,
             store,
             link: watch::Sender::new(away),

@@ -1,4 +1,4 @@
-//! The socket behind `$NOTIFY_SOCKET`: what a unit says of itself (systemd's sd_notify protocol), and who said it.
+//! The socket behind `$NOTIFY_SOCKET`: what a unit says of itself, and who said it.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -10,9 +10,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use tokio::io::unix::AsyncFd;
 
 use super::fd;
-
-/// A message, as systemd bounds it.
-const MESSAGE_BYTES_MAX: usize = 4_096;
+use crate::base::limits::NOTIFY_MESSAGE_BYTES_MAX;
 
 /// `NotifyAccess=`: whose messages count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,35 +20,6 @@ pub enum Access {
     Main,
     Exec,
     All,
-}
-
-/// One thing said in a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    Ready,
-    Stopping,
-    MainPid(u32),
-    Status(String),
-    ExtendTimeoutMs(u64),
-}
-
-/// What a message says; what is not known in it is passed over.
-pub fn parse(message: &str) -> Vec<Note> {
-    let one = |line: &str| {
-        let (name, value) = line.split_once('=')?;
-        match (name, value) {
-            ("READY", "1") => Some(Note::Ready),
-            ("STOPPING", "1") => Some(Note::Stopping),
-            ("MAINPID", pid) => pid.parse().ok().filter(|pid| *pid > 1).map(Note::MainPid),
-            ("STATUS", text) => Some(Note::Status(text.to_owned())),
-            ("EXTEND_TIMEOUT_USEC", us) => us.parse().ok().map(|us: u64| Note::ExtendTimeoutMs(us / 1000)),
-            _ => None,
-        }
-    };
-    let mut notes: Vec<Note> = message.lines().filter_map(one).collect();
-    // Who becomes the main process must be known before that it is ready.
-    notes.sort_by_key(|note| !matches!(note, Note::MainPid(_)));
-    notes
 }
 
 /// The receiving socket, under an abstract name: it needs no place in a file system and no permissions of a user.
@@ -106,7 +75,7 @@ impl NotifySocket {
 
 /// `None`: a message without credentials or text.
 fn receive(socket: &OwnedFd) -> io::Result<Option<(u32, String)>> {
-    let mut bytes = [0; MESSAGE_BYTES_MAX];
+    let mut bytes = [0; NOTIFY_MESSAGE_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1), ScmRights(16))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::net::recvmsg(
@@ -127,16 +96,6 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<(u32, String)>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn reads_messages() {
-        assert_eq!(
-            parse("READY=1\nSTATUS=a=b\nMAINPID=42\nFDSTORE=1\nnonsense\nMAINPID=x\nREADY=0\n"),
-            [Note::MainPid(42), Note::Ready, Note::Status("a=b".to_owned())]
-        );
-        assert_eq!(parse("STOPPING=1\nEXTEND_TIMEOUT_USEC=2000000"), [Note::Stopping, Note::ExtendTimeoutMs(2000)]);
-        assert!(parse("").is_empty());
-    }
 
     #[tokio::test]
     async fn knows_the_sender() {

@@ -26,7 +26,7 @@ use super::conditions;
 use super::doors::{Asked, Doors, serve};
 use super::journal::Journal;
 use super::machine::{Action, Ended, Event, Machine};
-use super::notify::{self, Access, Note, NotifySocket};
+use super::notify::{Access, NotifySocket};
 use super::output::{Log, Output, now};
 use super::processes;
 use super::protocol::{Order, Push, Report, loaded};
@@ -35,6 +35,7 @@ use super::store::{StoredUnit, UnitDir};
 use crate::base::BootMillis;
 use crate::base::limits::{SHIM_FAREWELL_MS_MAX, SHIM_IDLE_MS_MAX, SHIM_LOCK_WAIT_MS_MAX};
 use crate::unit::file_condition;
+use crate::unit::notify::{self, Note};
 
 /// Written to standard output once the shim listens.
 pub const READY: &[u8] = b"ready\n";

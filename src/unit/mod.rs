@@ -10,6 +10,7 @@ pub mod environment;
 pub mod file_condition;
 pub mod health;
 pub mod name;
+pub mod notify;
 pub mod placement;
 pub mod register;
 pub mod requirements;

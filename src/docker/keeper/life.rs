@@ -2,15 +2,18 @@
 
 use std::collections::VecDeque;
 
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::starting::{How, NotStarted};
 use super::*;
 use crate::base::limits::{CONTAINER_SETTLED_MS, IMAGE_PAUSE_MS};
+use crate::docker::checks;
 use crate::docker::engine::{Pulse, Stage};
 use crate::docker::host;
 use crate::docker::shared::ADOPTED;
-use crate::unit::container::{Kind, OnUnhealthy};
+use crate::unit::container::{Kind, OnUnhealthy, Readiness};
+use crate::unit::notify::Note;
 
 /// How a life ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +65,13 @@ impl Keeper {
                 Some(Seen { stage: Stage::Ended { code, out_of_memory }, .. }) => {
                     return End::Exited { code, out_of_memory };
                 }
-                Some(Seen { id, stage: Stage::Running(_), .. }) => (id, true),
+                Some(Seen { id, stage: Stage::Running(_), .. }) => {
+                    // It may have told that it is ready while nobody listened, and then it counts as ready.
+                    if let Err(error) = self.listen(&wish.container) {
+                        tracing::warn!(unit = self.name, ?error, "what a container tells is not heard");
+                    }
+                    (id, true)
+                }
                 Some(Seen { stage: Stage::Created, .. }) | None => return End::Removed,
             },
             how => match self.start(wish, how).await {
@@ -85,7 +94,10 @@ impl Keeper {
     /// Follows a container that was started, until it ends.
     async fn watch(&mut self, wish: &Wish, id: &str, mut announced: bool) -> End {
         let life = &wish.container.life;
-        let deadline = life.start_timeout.map(|limit| Instant::now() + limit);
+        let mut deadline = life.start_timeout.map(|limit| Instant::now() + limit);
+        let mut ready = announced || wish.container.readiness != Readiness::Told;
+        // They end with this future.
+        let mut checks = JoinSet::new();
         loop {
             self.nudge.borrow_and_update();
             match self.look(id).await {
@@ -93,6 +105,11 @@ impl Keeper {
                 Ok(Some(Seen { stage: Stage::Ended { code, out_of_memory }, .. })) => {
                     self.shared.report(&self.name, |report| report.exit_code = Some(code));
                     let done = life.kind == Kind::Oneshot && code == 0;
+                    ready = ready || self.notices.as_ref().is_some_and(Notices::tell_ready);
+                    if !ready && !self.missed && code == 0 && life.kind == Kind::Running {
+                        let reason = "it ended before it told that it is ready (Notify=true)".to_owned();
+                        return End::NotStarted(NotStarted::Failed { sub: "protocol", reason });
+                    }
                     return if self.missed && !done { End::WithEngine } else { End::Exited { code, out_of_memory } };
                 }
                 Ok(Some(Seen { stage: Stage::Running(pulse), ports, .. })) => {
@@ -102,41 +119,96 @@ impl Keeper {
                         false => engine::published(&wish.container.ports, &ports),
                     };
                     self.shared.report(&self.name, |report| report.state.ports = published);
-                    match self.felt(wish, id, pulse, &mut announced).await {
-                        Ok(()) => {}
-                        Err(end) => return end,
+                    if pulse != Pulse::Unasked && checks.is_empty() {
+                        let docker = self.docker().await;
+                        checks.spawn(checks::drive(self.shared.clone(), docker, self.name.clone(), id.to_owned()));
+                    }
+                    if let Err(end) = self.felt(wish, id, pulse, ready, &mut announced).await {
+                        return end;
                     }
                 }
                 // Still to be started.
                 Ok(Some(_)) => {}
                 Err(error) => tracing::warn!(unit = self.name, %error, "cannot look at a container"),
             }
+            if !self.until_news(&mut ready, &mut deadline, announced).await {
+                self.kill(id).await;
+                let limit = life.start_timeout.unwrap_or_default();
+                let reason = format!("not up within {limit:?} (TimeoutStartSec=)");
+                return End::NotStarted(NotStarted::Failed { sub: "timeout", reason });
+            }
+        }
+    }
+
+    /// Waits until there is a reason to look at the container again; `false`: it has taken too long to come up.
+    async fn until_news(&mut self, ready: &mut bool, deadline: &mut Option<Instant>, announced: bool) -> bool {
+        loop {
             let late = async {
                 match deadline.filter(|_| !announced) {
                     Some(deadline) => tokio::time::sleep_until(deadline).await,
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                changed = self.nudge.changed() => if changed.is_err() {
-                    std::future::pending::<Infallible>().await;
-                },
-                () = late => {
-                    self.kill(id).await;
-                    let limit = life.start_timeout.unwrap_or_default();
-                    let reason = format!("not up within {limit:?} (TimeoutStartSec=)");
-                    return End::NotStarted(NotStarted::Failed { sub: "timeout", reason });
+            let told = async {
+                match &self.notices {
+                    Some(notices) => notices.next().await,
+                    None => std::future::pending().await,
                 }
+            };
+            let notes = tokio::select! {
+                changed = self.nudge.changed() => match changed {
+                    Ok(()) => return true,
+                    Err(_) => std::future::pending().await,
+                },
+                () = late => return false,
+                told = told => match told {
+                    Ok(notes) => notes,
+                    Err(error) => {
+                        tracing::warn!(unit = self.name, %error, "what a container tells is not heard");
+                        self.notices = None;
+                        continue;
+                    }
+                },
+            };
+            let was_ready = *ready;
+            for note in notes {
+                match note {
+                    Note::Ready => *ready = true,
+                    Note::Status(text) => self.shared.report(&self.name, |report| report.said = text),
+                    Note::ExtendTimeoutMs(ms) => {
+                        *deadline = deadline
+                            .and_then(|at| Some(at.max(Instant::now().checked_add(Duration::from_millis(ms))?)));
+                    }
+                    Note::Stopping | Note::MainPid(_) => {}
+                }
+            }
+            if *ready != was_ready {
+                return true;
             }
         }
     }
 
     /// Takes in that the container runs, and how it is.
-    async fn felt(&mut self, wish: &Wish, id: &str, pulse: Pulse, announced: &mut bool) -> Result<(), End> {
+    async fn felt(
+        &mut self,
+        wish: &Wish,
+        id: &str,
+        pulse: Pulse,
+        ready: bool,
+        announced: &mut bool,
+    ) -> Result<(), End> {
         let life = &wish.container.life;
         match pulse {
             _ if life.kind == Kind::Oneshot => self.tell("activating", "start", ""),
             Pulse::Starting if !*announced => self.tell("activating", "health-starting", "its health is not known yet"),
+            Pulse::Unasked if wish.container.readiness == Readiness::Healthy => {
+                self.kill(id).await;
+                let reason = "Notify=healthy: neither the unit nor its image has a health check; write HealthCmd=";
+                return Err(End::NotStarted(NotStarted::Failed { sub: "health", reason: reason.to_owned() }));
+            }
+            Pulse::Unasked | Pulse::Healthy | Pulse::Starting if !ready => {
+                self.tell("activating", "start", "it has not told yet that it is ready (Notify=true)");
+            }
             Pulse::Unasked | Pulse::Healthy | Pulse::Starting => {
                 if !std::mem::replace(announced, true) {
                     self.post_start(wish, id).await?;

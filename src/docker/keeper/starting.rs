@@ -8,7 +8,7 @@ use crate::docker::engine::Stage;
 use crate::docker::host;
 use crate::docker::image::{self, ImageError};
 use crate::docker::secrets::Given;
-use crate::unit::container::{Container, Secret};
+use crate::unit::container::{Container, Readiness, Secret};
 use crate::unit::file_condition;
 
 /// What is started.
@@ -70,6 +70,7 @@ impl Keeper {
                 self.create(wish, &secrets).await?
             }
         };
+        self.listen(container)?;
         self.tell("activating", "start", "");
         let started = self
             .change(|docker| {
@@ -80,6 +81,21 @@ impl Keeper {
         started.map_err(failed("start"))?;
         self.missed = false;
         Ok(id)
+    }
+
+    /// Makes the place where the container tells that it is ready, if it is to tell.
+    pub(super) fn listen(&mut self, container: &Container) -> Result<(), NotStarted> {
+        self.shared.report(&self.name, |report| report.said.clear());
+        self.notices = None;
+        if container.readiness == Readiness::Told {
+            let folders = &self.shared.notice_folders;
+            let failed = |error: std::io::Error| NotStarted::Failed {
+                sub: "notify",
+                reason: format!("{}: {error}", folders.of_unit(&self.name).display()),
+            };
+            self.notices = Some(folders.listen(&self.name).map_err(failed)?);
+        }
+        Ok(())
     }
 
     async fn have_image(&mut self, container: &Container) -> Result<(), NotStarted> {

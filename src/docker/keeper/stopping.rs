@@ -19,6 +19,7 @@ impl Keeper {
             self.shared.report(&self.name, |report| report.exit_code = code.or(report.exit_code));
         }
         self.shared.secret_files.take_back(&self.name);
+        self.notices = None;
         let life = &wish.container.life;
         if !life.stop_post.is_empty() {
             self.tell("deactivating", "stop-post", "");

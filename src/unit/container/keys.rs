@@ -1,6 +1,6 @@
 //! The keys of `[Container]`, one by one.
 
-use super::parts::{self, Pull};
+use super::parts::{self, Pull, Readiness};
 use super::{Container, assignments, network, secret, variables};
 use crate::unit::specifier::Specifiers;
 use crate::unit::value;
@@ -143,7 +143,7 @@ impl Container {
             "StopTimeout" => self.stop_timeout_s = parts::seconds(&text)?,
             "LogDriver" => self.log_driver = parts::log_driver(given),
             "LogOpt" => extend(&mut self.log_options, value, assignments(value, specifiers)?),
-            "Notify" => return self.notify(&text),
+            "Notify" => self.notify(&text)?,
             "Timezone" => self.timezone(&text),
             "HealthOnFailure" => self.on_unhealthy = parts::OnUnhealthy::read(&text)?,
             _ if key.starts_with("Health") && KNOWN.contains(&key) => self.health_key(key, &text)?,
@@ -172,15 +172,14 @@ impl Container {
         Ok(())
     }
 
-    fn notify(&mut self, text: &str) -> Result<Option<String>, String> {
-        match text {
-            // A container with a health check counts as started when it is healthy, with or without this.
-            "healthy" => Ok(None),
-            _ if truth(text)? => {
-                Ok(Some("true: no messages are taken from within; it counts as started when it runs".into()))
-            }
-            _ => Ok(None),
-        }
+    fn notify(&mut self, text: &str) -> Result<(), String> {
+        self.readiness = match text {
+            "healthy" => Readiness::Healthy,
+            "" => Readiness::Running,
+            _ if truth(text)? => Readiness::Told,
+            _ => Readiness::Running,
+        };
+        Ok(())
     }
 
     fn timezone(&mut self, text: &str) {

@@ -12,7 +12,7 @@ mod tests;
 
 pub use life::{Kind, Life};
 pub use network::{Network, Port, Protocol};
-pub use parts::{Device, Health, OnUnhealthy, Pull, Test, Ulimit, Volume};
+pub use parts::{Device, Health, OnUnhealthy, Pull, Readiness, Test, Ulimit, Volume};
 pub use secret::{Secret, SecretAs, is_secret_name};
 
 use super::environment;
@@ -82,6 +82,7 @@ pub struct Container {
     /// `None`: the image's own.
     pub health: Option<Health>,
     pub on_unhealthy: OnUnhealthy,
+    pub readiness: Readiness,
     pub log_driver: Option<String>,
     pub log_options: Vec<(String, String)>,
     /// A small init is process 1.

@@ -80,6 +80,18 @@ pub enum OnUnhealthy {
     Stop,
 }
 
+/// `Notify=`: when a container that has started counts as up. One with a health check has to be healthy in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// As soon as it runs.
+    #[default]
+    Running,
+    /// Once a program in it says so, by sd_notify(3).
+    Told,
+    /// Once it is healthy; one without a health check never is.
+    Healthy,
+}
+
 impl OnUnhealthy {
     pub(super) fn read(text: &str) -> Result<Self, String> {
         match text {
