@@ -13,8 +13,14 @@ mod conditions;
 mod engine;
 #[path = "containers/full_disk.rs"]
 mod full_disk;
+#[path = "containers/readiness.rs"]
+mod readiness;
+#[path = "containers/registry.rs"]
+mod registry;
 #[path = "containers/secrets.rs"]
 mod secrets;
+#[path = "containers/sessions.rs"]
+mod sessions;
 #[path = "containers/speed.rs"]
 mod speed;
 #[path = "containers/world.rs"]
@@ -40,12 +46,17 @@ macro_rules! by_each_engine {
 
 by_each_engine! {
     super::containers_live_by_their_units as containers_live_by_their_units,
+    super::health_decides_when_a_unit_is_up as health_decides_when_a_unit_is_up,
+    super::readiness::a_container_is_up_once_it_says_so as a_container_is_up_once_it_says_so,
     super::containers_outlive_the_node as containers_outlive_the_node,
     super::services_and_containers_keep_each_other_company as services_and_containers_keep_each_other_company,
     super::published_ports_are_found_while_their_container_is_well as published_ports_are_found_while_their_container_is_well,
     super::units_that_publish_one_port_are_on_different_machines as units_that_publish_one_port_are_on_different_machines,
     super::networks_that_exist_are_joined_by_name as networks_that_exist_are_joined_by_name,
     super::a_port_is_handed_over_once_it_is_free as a_port_is_handed_over_once_it_is_free,
+    super::commands::containers_are_run_from_a_command_line as containers_are_run_from_a_command_line,
+    super::sessions::commands_in_containers_have_streams_terminals_and_ends as commands_in_containers_have_streams_terminals_and_ends,
+    super::sessions::a_command_ends_with_the_engine as a_command_ends_with_the_engine,
     super::conditions::a_unit_whose_conditions_are_not_met_is_passed_over as a_unit_whose_conditions_are_not_met_is_passed_over,
     super::secrets::secrets_reach_their_containers_and_nobody_else as secrets_reach_their_containers_and_nobody_else,
 }
@@ -123,10 +134,8 @@ fn containers_live_by_their_units(kind: Kind) {
     assert!(said.contains("line 3: [Container] PublishPorts=: unknown key; did you mean PublishPort?"), "{said}");
 }
 
-/// Not with Podman: it leaves it to timers of systemd, which is not there, to look at health.
-#[test]
-fn health_decides_when_a_unit_is_up() {
-    let world = World::start(Kind::Docker, 1);
+fn health_decides_when_a_unit_is_up(kind: Kind) {
+    let world = World::start(kind, 1);
     let health = "HealthCmd=test -e /well\nHealthInterval=1s\nHealthRetries=1";
     world.begin("ill.container", &unit(&format!("touch /well; {SLEEP}"), health, ""));
     world.wait_for_state("ill.container", "active running");
@@ -135,6 +144,22 @@ fn health_decides_when_a_unit_is_up() {
     assert!(world.said(&["status", "ill.container"]).contains("its health check fails"));
     world.engine.docker(&["exec", "systemd-ill", "/busybox", "touch", "/well"]);
     world.wait_for_state("ill.container", "active running");
+
+    // A change that is never well is taken back.
+    let file = world.cluster.folder.path().join("ill.container");
+    std::fs::write(&file, unit(SLEEP, health, "")).unwrap();
+    let file = file.to_string_lossy();
+    let words = ["apply", "--endpoint", &world.endpoint(), "--settle", "0", "--timeout", "5", &file];
+    let told = face("ctl", &world.endpoint(), &words);
+    let said = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.status.code() == Some(1) && said.contains("not well"), "{said}");
+    world.wait_for_state("ill.container", "active running");
+    world.engine.docker(&["exec", "systemd-ill", "/busybox", "test", "-e", "/well"]);
+
+    // Where there is no check to be met, that is said.
+    world.begin("blind.container", &unit(SLEEP, "Notify=healthy", ""));
+    world.wait_for_state("blind.container", "failed failed");
+    assert!(world.said(&["status", "blind.container"]).contains("neither the unit nor its image has a health check"));
 }
 
 fn containers_outlive_the_node(kind: Kind) {
@@ -188,10 +213,7 @@ fn an_engine_that_leaves_containers_running_finds_them_untouched() {
 
 fn services_and_containers_keep_each_other_company(kind: Kind) {
     let world = World::start(kind, 1);
-    let health = match kind {
-        Kind::Docker => "HealthCmd=test -e /ready\nHealthInterval=1s",
-        Kind::Podman => "",
-    };
+    let health = "HealthCmd=test -e /ready\nHealthInterval=1s\nHealthStartPeriod=10s";
     world.begin("db.container", &unit(&format!("sleep 2; touch /ready; {SLEEP}"), health, "[Service]\nRestart=no"));
     let bound = "[Unit]\nBindsTo=db.container\nAfter=db.container\n[Service]\nExecStart=/bin/sleep 1000\n";
     world.begin("web.service", bound);
@@ -218,10 +240,7 @@ fn published_ports_are_found_while_their_container_is_well(kind: Kind) {
     };
     let endpoint = world.endpoint();
     let ports = "PublishPort=80\nPublishPort=81\n";
-    let health = match kind {
-        Kind::Docker => format!("{ports}HealthCmd=test -e /well\nHealthInterval=1s\nHealthRetries=1"),
-        Kind::Podman => ports.to_owned(),
-    };
+    let health = format!("{ports}HealthCmd=test -e /well\nHealthInterval=1s\nHealthRetries=1");
     let register = "[X-Fleet]\nRegister=/services/%p/%i";
     world.submit("web@.container", &unit(&format!("touch /well; {SLEEP}"), &health, register));
     world.fleetctl(&["start", "web@1.container", "web@2.container"]);
@@ -247,12 +266,10 @@ fn published_ports_are_found_while_their_container_is_well(kind: Kind) {
     wait_for_key(&endpoint, "/services/web/1", &format!("127.0.0.1:{first}"));
 
     // It is gone while the container is ill, and when it is stopped.
-    if kind == Kind::Docker {
-        world.engine.docker(&["exec", "systemd-web_1", "/busybox", "rm", "/well"]);
-        wait_for_key(&endpoint, "/services/web/1", "");
-        world.engine.docker(&["exec", "systemd-web_1", "/busybox", "touch", "/well"]);
-        wait_for_key(&endpoint, "/services/web/1", &format!("127.0.0.1:{first}"));
-    }
+    world.engine.docker(&["exec", "systemd-web_1", "/busybox", "rm", "/well"]);
+    wait_for_key(&endpoint, "/services/web/1", "");
+    world.engine.docker(&["exec", "systemd-web_1", "/busybox", "touch", "/well"]);
+    wait_for_key(&endpoint, "/services/web/1", &format!("127.0.0.1:{first}"));
     world.fleetctl(&["stop", "web@2.container"]);
     wait_for_key(&endpoint, "/services/web/2", "");
 
