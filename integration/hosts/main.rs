@@ -15,6 +15,8 @@ mod lab;
 mod load;
 mod machine_faults;
 mod nginx;
+mod podman;
+mod sessions;
 mod smoke;
 mod stage;
 mod tables;
@@ -89,6 +91,16 @@ fn nginx_follows_the_keys() -> anyhow::Result<()> {
 #[test]
 fn containers_are_changed_lost_and_taken_back_under_load() -> anyhow::Result<()> {
     containers::run()
+}
+
+#[test]
+fn podman_looks_at_health_by_systemds_timers() -> anyhow::Result<()> {
+    podman::run()
+}
+
+#[test]
+fn commands_run_in_units_and_on_machines_from_elsewhere() -> anyhow::Result<()> {
+    sessions::run()
 }
 
 #[test]

@@ -104,6 +104,11 @@ build_root() {
         --include=$HOST_PACKAGES $SUITE "$root" "$(mirror)" >"$CACHE/debootstrap.log" 2>&1 ||
         { tail -n 20 "$CACHE/debootstrap.log" >&2; die "debootstrap failed; the whole log is $CACHE/debootstrap.log"; }
 
+    # Podman has alternatives among what it depends on, which debootstrap takes all of.
+    timeout $BOOTSTRAP_LIMIT_SECS chroot "$root" sh -ec 'export DEBIAN_FRONTEND=noninteractive
+        apt-get update -q; apt-get install -q -y --no-install-recommends podman' >"$CACHE/podman.log" 2>&1 ||
+        { tail -n 20 "$CACHE/podman.log" >&2; die "podman cannot be installed; the whole log is $CACHE/podman.log"; }
+
     # Every host makes its own id at its first boot, and keeps it.
     : >"$root/etc/machine-id"
     rm -f "$root/var/lib/dbus/machine-id"
@@ -113,7 +118,8 @@ build_root() {
         >"$root/etc/systemd/journald.conf.d/hosts.conf"
     # Up on every boot: the Docker engine. What a test wants besides, it starts itself.
     chroot "$root" systemctl --quiet enable docker.service containerd.service
-    chroot "$root" systemctl --quiet disable nginx.service
+    chroot "$root" systemctl --quiet disable nginx.service podman.service podman.socket podman-restart.service \
+        podman-auto-update.service podman-auto-update.timer
     # What makes no sense in a container, or wakes up in the middle of a test.
     chroot "$root" systemctl --quiet mask getty.target console-getty.service apt-daily.timer apt-daily-upgrade.timer \
         dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-timesyncd.service
