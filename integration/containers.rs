@@ -15,8 +15,6 @@ mod engine;
 mod full_disk;
 #[path = "containers/readiness.rs"]
 mod readiness;
-#[path = "containers/registry.rs"]
-mod registry;
 #[path = "containers/secrets.rs"]
 mod secrets;
 #[path = "containers/sessions.rs"]

@@ -99,7 +99,7 @@ fn podman_looks_at_health_by_systemds_timers() -> anyhow::Result<()> {
 }
 
 #[test]
-fn commands_run_in_units_and_on_machines_from_elsewhere() -> anyhow::Result<()> {
+fn commands_run_in_units_from_elsewhere() -> anyhow::Result<()> {
     sessions::run()
 }
 
