@@ -5,18 +5,15 @@
 
 mod common;
 
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{NODE, TestCluster, TestNode, face, free_addresses, ok, wait_for};
-
-/// No step takes longer, on whatever machine: disks of some need seconds for a write while others write.
-const PATIENCE: Duration = Duration::from_secs(120);
+use common::{NODE, TestCluster, TestNode, WITHIN, face, free_addresses, ok, wait_for, wait_for_output};
 
 /// `etcdctl` with API 3: etcd's own one where there is one, else ours.
-fn etcdctl(endpoints: &str, arguments: &[&str]) -> std::process::Output {
+fn etcdctl(endpoints: &str, arguments: &[&str]) -> Output {
     static THEIRS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     let theirs = *THEIRS.get_or_init(|| {
         Command::new("etcdctl").arg("version").env("ETCDCTL_API", "3").output().is_ok_and(|out| out.status.success())
@@ -39,27 +36,16 @@ fn text(bytes: &[u8]) -> String {
 
 /// Runs etcdctl until it succeeds; while a member is on its way up, changes are refused as by etcd.
 fn insist(endpoints: &str, arguments: &[&str]) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let output = etcdctl(endpoints, arguments);
-        if output.status.success() {
-            return text(&output.stdout);
-        }
-        assert!(Instant::now() < deadline, "{arguments:?}: {}", text(&output.stderr));
-    }
+    let succeeds = |output: &Output| output.status.success().then(|| text(&output.stdout));
+    wait_for_output(&format!("{arguments:?}"), || etcdctl(endpoints, arguments), succeeds)
 }
 
 /// Removes a member. It may be gone although the answer was lost, as where the leader changed meanwhile.
 fn remove(endpoints: &str, id: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let output = etcdctl(endpoints, &["member", "remove", id]);
-        let told = text(&output.stderr);
-        if output.status.success() || told.contains("member not found") {
-            return;
-        }
-        assert!(Instant::now() < deadline, "member {id} was not removed: {told}");
-    }
+    let gone =
+        |output: &Output| (output.status.success() || text(&output.stderr).contains("member not found")).then_some(());
+    let run = || etcdctl(endpoints, &["member", "remove", id]);
+    wait_for_output(&format!("member {id} to be gone"), run, gone);
 }
 
 fn refused(endpoints: &str, arguments: &[&str]) -> String {
@@ -159,7 +145,7 @@ fn a_cluster_grows_is_repaired_and_shrinks_without_losing_a_write() {
     // The first one goes too: only members that joined are left, and they hold it all.
     cluster.nodes[0].kill_9();
     let last = cluster.nodes[4].endpoint();
-    wait_for("a leader", Instant::now() + PATIENCE, || {
+    wait_for("a leader", Instant::now() + WITHIN, || {
         face("etcdctl", &last, &["get", "w/000000"]).status.success().then_some(())
     });
     assert_holds(&last, &acknowledged);
@@ -191,7 +177,7 @@ fn a_member_with_an_emptied_disk_does_not_make_the_cluster_forget() {
     std::fs::remove_dir_all(cluster.nodes[wiped].data_dir().join("store")).unwrap();
     cluster.nodes[absent].start();
     cluster.nodes[wiped].start();
-    wait_for("the finding", Instant::now() + PATIENCE, || {
+    wait_for("the finding", Instant::now() + WITHIN, || {
         cluster.nodes[wiped].log().contains("the data of this member is gone").then_some(())
     });
     let without = cluster.nodes[absent].endpoint();
@@ -204,7 +190,7 @@ fn a_member_with_an_emptied_disk_does_not_make_the_cluster_forget() {
         assert_holds(&node.endpoint(), &numbers);
     }
     // With its memory back it counts again.
-    wait_for("trust", Instant::now() + PATIENCE, || cluster.nodes[wiped].log().contains("votes again").then_some(()));
+    wait_for("trust", Instant::now() + WITHIN, || cluster.nodes[wiped].log().contains("votes again").then_some(()));
     cluster.nodes[leader].kill_9();
     ok("etcdctl", &cluster.nodes[wiped].endpoint(), &["put", "after", "v", "--command-timeout=20s"]);
 }
@@ -236,7 +222,7 @@ fn a_cluster_is_recovered_from_one_member_and_the_others_join_anew() {
     cluster.nodes[1].kill_9();
     cluster.nodes[2].kill_9();
     // While it runs it compares; it is not a service here, so that it cannot stop itself.
-    wait_for("the loss to be noticed", Instant::now() + PATIENCE, || {
+    wait_for("the loss to be noticed", Instant::now() + WITHIN, || {
         let (_, told) = recover(&cluster.nodes[0], &[]);
         told.contains("nothing was changed").then(|| {
             assert!(told.contains("n1, this machine: votes; its log ends at entry"), "{told}");
@@ -267,12 +253,12 @@ fn a_cluster_is_recovered_from_one_member_and_the_others_join_anew() {
     for name in ["n4", "n5"] {
         join(&mut cluster, &survivor, name);
     }
-    wait_for("both to vote", Instant::now() + PATIENCE, || {
+    wait_for("both to vote", Instant::now() + WITHIN, || {
         (cluster.nodes[0].log().matches("has caught up and votes now").count() == 2).then_some(())
     });
     cluster.nodes[0].kill_9();
     let last = cluster.nodes[4].endpoint();
-    wait_for("a leader", Instant::now() + PATIENCE, || {
+    wait_for("a leader", Instant::now() + WITHIN, || {
         face("etcdctl", &last, &["get", "after"]).status.success().then_some(())
     });
     assert_holds(&last, &numbers);

@@ -12,7 +12,7 @@ use corenode::net::tls::{Authority, ClientTls, ClusterIdentity, Identity, Protoc
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{NODE, free_addresses, text, wait_for_ok};
+use super::{NODE, free_addresses, show_if_panicking, text, wait_for_ok};
 
 /// A machine with nothing on it but the binary.
 pub struct Machine {
@@ -134,9 +134,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{} said:\n{}", self.name, self.log());
-        }
+        show_if_panicking(&self.name, &self.log());
         self.kill_9();
         corenode::process::kill_all(&self.dir.join("data/units"));
     }

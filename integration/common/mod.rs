@@ -23,7 +23,7 @@ pub use ports::free_addresses;
 pub const NODE: &str = env!("CARGO_BIN_EXE_node");
 
 /// Bound of every wait: longer than any of it takes on a loaded machine.
-pub const WITHIN: Duration = Duration::from_secs(60);
+pub const WITHIN: Duration = Duration::from_secs(120);
 
 /// One node: where its data and addresses are, and the process while it runs.
 pub struct TestNode {
