@@ -149,7 +149,7 @@ mod tests {
         let machine = ("/fleet/machines/m".to_owned(), 2);
         assert_eq!(all(&tables, Space::System), [machine, ("/fleet/units/u".to_owned(), 3)]);
         let state = State::load(&tables).unwrap();
-        let left: Vec<_> = state.leases().map(|record| (record.lease, record.left_ms)).collect();
+        let left: Vec<_> = state.leases().map(|record| (record.lease.clone(), record.left_ms)).collect();
         let of = |id, ttl_ms| Lease { id, ttl_ms };
         assert_eq!(left, [(of(LeaseId(9), 60_000), None), (of(kept[0].0, 3_000), Some(600_000))]);
     }

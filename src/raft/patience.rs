@@ -40,13 +40,15 @@ impl Patience {
         Ok(leases.into_iter().map(|lease| (lease, self.grace_ms)).collect())
     }
 
-    /// The names of the machines that are expected back, but for the one of the member `own`.
+    /// The names of the machines that are expected back, in their order, but for the one of the member `own`.
     ///
     /// # Errors
     /// Damaged tables.
     pub fn awaited<T: Tables>(&self, tables: &T, own: MemberId) -> Result<Vec<String>, TablesError> {
         let others = self.expected(tables)?.into_iter().filter(|present| present.machine.member != own);
-        Ok(others.map(|present| present.name).collect())
+        let mut names: Vec<String> = others.map(|present| present.name).collect();
+        names.sort();
+        Ok(names)
     }
 
     /// The words of `gone` that mean neither a machine nor a member.
@@ -131,7 +133,7 @@ mod tests {
         };
         let tables = tables();
         let cases: [(&[&str], &[u64], &[&str]); 4] = [
-            (&[], &[1, 2, 3], &["n2", "c"]),
+            (&[], &[1, 2, 3], &["c", "n2"]),
             (&["n2"], &[1, 3], &["c"]),
             (&["b", "absent"], &[1, 3], &["c"]),
             (&["n1", "c"], &[2], &["n2"]),

@@ -113,7 +113,8 @@ async fn become_member(shared: &Shared, asked: &Join) -> Result<MemberChanged, F
         member.name == asked.name || member.peer_urls.iter().any(|url| asked.peer_urls.contains(url))
     };
     for former in members.iter().filter(has_place) {
-        if !silent(former) {
+        // One without a name has never started: its machine was killed before it had what the cluster gave, and asks again.
+        if !former.name.is_empty() && !silent(former) {
             let (name, urls) = (&former.name, former.peer_urls.join(" "));
             return Err(Failure::Taken(format!(
                 "a member {name} runs at {urls}: choose another --name and --peer-listen, or stop that one if this machine is \
