@@ -86,13 +86,15 @@ fn upgraded(lab: &Lab, new: &Path) -> Result<()> {
         let restarts = lab.exec(name, &["systemctl", "show", "-P", "NRestarts", "node"])?.ok()?.stdout;
         ensure!(restarts.trim() == "0", "{name}: systemd has restarted the node {restarts} times");
     }
-    taken_back(lab)?;
     let after = units::settle(lab, NAMES[2], &NAMES, &PATTERNS, six)?;
     ensure!(after == before, "units have other processes: {before:?} became {after:?}");
     let left = lab.shell(NAMES[1], LOST)?.ok()?.stdout;
     let lines: Vec<&str> = left.lines().collect();
     let [acknowledged] = lines[..] else { anyhow::bail!("acknowledged and gone: {left}") };
     ensure!(acknowledged.trim().parse::<u32>()? > 0, "nothing was written");
+    taken_back(lab)?;
+    // While its node hung, the machine counted as lost.
+    units::settle(lab, NAMES[0], &NAMES, &PATTERNS, six)?;
     Ok(())
 }
 
